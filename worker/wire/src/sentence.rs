@@ -1,0 +1,255 @@
+//! A sentence as a view over the buffer it came in.
+
+use std::fmt;
+
+use crate::length;
+use crate::reply::Kind;
+
+/// One sentence: words that borrow from the read buffer.
+#[derive(Clone, Copy, Default)]
+pub struct Sentence<'a> {
+    buf: &'a [u8],
+    /// Offset in `buf` of the prefix of each word, the terminator left out.
+    tape: &'a [u32],
+}
+
+impl<'a> Sentence<'a> {
+    pub(crate) fn new(buf: &'a [u8], tape: &'a [u32]) -> Self {
+        Self { buf, tape }
+    }
+
+    /// Number of words.
+    pub fn len(&self) -> usize {
+        self.tape.len()
+    }
+
+    /// Whether this is the empty sentence, which is legal and means nothing.
+    pub fn is_empty(&self) -> bool {
+        self.tape.is_empty()
+    }
+
+    /// The `index`-th word.
+    pub fn word(&self, index: usize) -> Option<&'a [u8]> {
+        let rest = self.buf.get(*self.tape.get(index)? as usize..)?;
+        let (length, width) = length::read(rest).ok()??;
+        rest.get(width..width + length as usize)
+    }
+
+    /// All words in order.
+    pub fn words(&self) -> Words<'a> {
+        Words {
+            sentence: *self,
+            front: 0,
+        }
+    }
+
+    /// What the first word says this sentence is.
+    pub fn kind(&self) -> Kind {
+        Kind::of(self.word(0).unwrap_or_default())
+    }
+
+    /// The value of `.tag=`, wherever it stands.
+    pub fn tag(&self) -> Option<&'a [u8]> {
+        self.words().find_map(|word| word.strip_prefix(b".tag="))
+    }
+
+    /// The value of the attribute `name`; of the last one, should a name occur twice. An attribute without a
+    /// second `=` has an empty value.
+    pub fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
+        self.words()
+            .rev()
+            .find_map(|word| match word.strip_prefix(b"=")?.strip_prefix(name)? {
+                [] => Some(&[][..]),
+                [b'=', value @ ..] => Some(value),
+                _ => None,
+            })
+    }
+
+    /// All attributes in order, duplicates kept.
+    pub fn attributes(&self) -> Attributes<'a> {
+        Attributes { words: self.words() }
+    }
+
+    /// Whether this row of a `listen` says that its item is gone: `=.dead=true` on devices, `yes` in the vendor's
+    /// page.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.get(b".dead"), Some(b"true" | b"yes"))
+    }
+
+    /// The reason of a `!fatal` in either form: the bare second word of a real device, or `=message=`.
+    pub fn fatal_reason(&self) -> &'a [u8] {
+        self.get(b"message")
+            .or_else(|| {
+                self.words()
+                    .skip(1)
+                    .find(|word| !word.starts_with(b"=") && !word.starts_with(b".tag="))
+            })
+            .unwrap_or_default()
+    }
+
+    /// Appends the sentence to `out` in wire format without its `.tag` word, as results are kept.
+    pub fn write_untagged(&self, out: &mut Vec<u8>) {
+        for word in self.words().filter(|word| !word.starts_with(b".tag=")) {
+            // The word was read with a 32-bit length, so it has one.
+            length::write(word.len() as u32, out);
+            out.extend_from_slice(word);
+        }
+        out.push(0);
+    }
+
+    /// The words as owned bytes.
+    pub fn to_vec(&self) -> Vec<Vec<u8>> {
+        self.words().map(<[u8]>::to_vec).collect()
+    }
+}
+
+impl fmt::Debug for Sentence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.words().map(<[u8]>::escape_ascii).map(|w| w.to_string()))
+            .finish()
+    }
+}
+
+/// Iterator over the words of a [`Sentence`].
+#[derive(Clone, Debug)]
+pub struct Words<'a> {
+    sentence: Sentence<'a>,
+    front: usize,
+}
+
+impl<'a> Iterator for Words<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let word = self.sentence.word(self.front)?;
+        self.front += 1;
+        Some(word)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.sentence.len() - self.front;
+        (left, Some(left))
+    }
+}
+
+impl DoubleEndedIterator for Words<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let last = self
+            .sentence
+            .len()
+            .checked_sub(1)
+            .filter(|&last| last >= self.front)?;
+        let word = self.sentence.word(last);
+        self.sentence.tape = &self.sentence.tape[..last];
+        word
+    }
+}
+
+impl ExactSizeIterator for Words<'_> {}
+
+/// Iterator over the attributes of a [`Sentence`] as `(name, value)`.
+#[derive(Clone, Debug)]
+pub struct Attributes<'a> {
+    words: Words<'a>,
+}
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.words.find_map(split_attribute)
+    }
+}
+
+/// Splits `=name=value` at the second `=`; `=name` has an empty value; `None` for any other word.
+pub fn split_attribute(word: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = word.strip_prefix(b"=")?;
+    Some(match rest.iter().position(|&byte| byte == b'=') {
+        Some(at) => (&rest[..at], &rest[at + 1..]),
+        None => (rest, &[]),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Decoder, Limits, encode};
+
+    fn with<T>(words: &[&[u8]], test: impl FnOnce(Sentence<'_>) -> T) -> T {
+        let mut bytes = Vec::new();
+        encode::sentence(&mut bytes, words).expect("no empty words");
+        let mut decoder = Decoder::new(Limits::default());
+        decoder.scan(&bytes).expect("valid");
+        test(decoder.sentence(&bytes, 0))
+    }
+
+    #[test]
+    fn values_are_split_at_the_second_equals_sign_only() {
+        with(&[b"!re", b"=comment=a=b=c", b"=empty=", b"=once"], |s| {
+            assert_eq!(s.get(b"comment"), Some(&b"a=b=c"[..]));
+            assert_eq!(s.get(b"empty"), Some(&b""[..]));
+            assert_eq!(s.get(b"once"), Some(&b""[..]));
+            assert_eq!(s.get(b"comm"), None);
+            assert_eq!(s.attributes().count(), 3);
+        });
+    }
+
+    #[test]
+    fn a_duplicate_name_keeps_its_order_and_the_last_wins() {
+        with(&[b"!re", b"=a=1", b"=a=2"], |s| {
+            assert_eq!(s.get(b"a"), Some(&b"2"[..]));
+            assert_eq!(s.attributes().map(|(_, v)| v).collect::<Vec<_>>(), [b"1", b"2"]);
+        });
+    }
+
+    #[test]
+    fn the_tag_may_stand_anywhere() {
+        with(&[b"!re", b".tag=x", b"=a=1"], |s| {
+            assert_eq!(s.tag(), Some(&b"x"[..]))
+        });
+        with(&[b"!re", b"=a=1", b".tag=x"], |s| {
+            assert_eq!(s.tag(), Some(&b"x"[..]))
+        });
+        with(&[b"!re", b"=.tag=x"], |s| {
+            assert_eq!(s.tag(), None, "that is an attribute")
+        });
+    }
+
+    #[test]
+    fn fatal_gives_its_reason_in_both_forms() {
+        with(&[b"!fatal", b"session terminated on request"], |s| {
+            assert_eq!(s.fatal_reason(), b"session terminated on request");
+        });
+        with(&[b"!fatal", b"=message=too many"], |s| {
+            assert_eq!(s.fatal_reason(), b"too many")
+        });
+        with(&[b"!fatal"], |s| assert_eq!(s.fatal_reason(), b""));
+    }
+
+    #[test]
+    fn a_removed_item_is_dead_in_both_spellings() {
+        with(&[b"!re", b"=.id=*1", b"=.dead=true"], |s| assert!(s.is_dead()));
+        with(&[b"!re", b"=.id=*1", b"=.dead=yes"], |s| assert!(s.is_dead()));
+        with(&[b"!re", b"=.id=*1"], |s| assert!(!s.is_dead()));
+    }
+
+    #[test]
+    fn a_result_is_kept_without_its_tag() {
+        let mut out = Vec::new();
+        with(&[b"!re", b".tag=9", b"=a=\xFF"], |s| s.write_untagged(&mut out));
+        assert_eq!(out, b"\x03!re\x04=a=\xFF\x00");
+    }
+
+    #[test]
+    fn words_iterate_from_both_ends_once() {
+        with(&[b"a", b"b", b"c"], |s| {
+            let mut words = s.words();
+            assert_eq!(words.next_back(), Some(&b"c"[..]));
+            assert_eq!(words.next(), Some(&b"a"[..]));
+            assert_eq!(words.len(), 1);
+            assert_eq!(words.next(), Some(&b"b"[..]));
+            assert_eq!((words.next(), words.next_back()), (None, None));
+        });
+    }
+}
