@@ -1,0 +1,501 @@
+//! The connection itself.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use routeros_wire::{DecodeError, Decoder, EncodeError, Kind, Limits, Sentence, TrapCategory, encode};
+use thiserror::Error;
+
+use crate::exchange::{Exchange, ExchangeId, Outcome, State, UnknownCause};
+use crate::login::{Credentials, Login, LoginRefused, Progress};
+
+/// What a connection is told at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who logs in.
+    pub credentials: Credentials,
+    /// Bounds on what the device may make us hold.
+    pub limits: Limits,
+    /// How long the device may take from the first byte to the end of the login. Default 10 s.
+    pub login_timeout: Duration,
+    /// How long a cancelled command may take to end before the connection is given up. Default 5 s.
+    pub cancel_grace: Duration,
+    /// Replies nobody asked for that are tolerated. Default 64: late replies after a `!done` have been seen, a
+    /// flood of them is an attack or a lost synchronisation.
+    pub stray_replies: u32,
+}
+
+impl Config {
+    /// The defaults, for these credentials.
+    pub fn new(credentials: Credentials) -> Self {
+        Self {
+            credentials,
+            limits: Limits::default(),
+            login_timeout: Duration::from_secs(10),
+            cancel_grace: Duration::from_secs(5),
+            stray_replies: 64,
+        }
+    }
+}
+
+/// Why the connection is over.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum CloseCause {
+    /// The device said `!fatal`.
+    #[error("the device ended the connection: {}", reason.escape_ascii())]
+    Fatal {
+        /// Its words.
+        reason: Vec<u8>,
+    },
+    /// The login was refused.
+    #[error("login refused: {}", .0.message.escape_ascii())]
+    LoginRefused(LoginRefused),
+    /// The login took too long.
+    #[error("no answer to the login in {} ms", .0.as_millis())]
+    LoginTimeout(Duration),
+    /// The transport ended, as told by [`Connection::handle_close`].
+    #[error("the connection was lost")]
+    Lost,
+    /// Bytes that are not the protocol.
+    #[error("not the RouterOS API: {0}")]
+    Decode(#[from] DecodeError),
+    /// More unasked-for replies than [`Config::stray_replies`].
+    #[error("more than {0} replies that nobody asked for")]
+    StrayReplies(u32),
+    /// A cancelled command did not end within [`Config::cancel_grace`].
+    #[error("a cancelled command did not end in {} ms", .0.as_millis())]
+    CancelIgnored(Duration),
+    /// We have no use for it any more.
+    #[error("closed by us")]
+    Requested,
+    /// The credentials do not fit the wire format.
+    #[error("login cannot be encoded: {0}")]
+    Encode(#[from] EncodeError),
+}
+
+/// What happened, in the order it happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Commands go out from now on.
+    LoggedIn,
+    /// A sentence for an open exchange: rows, traps, `!empty`, unknown `!words`, and the final `!done`.
+    Reply {
+        /// The exchange it belongs to.
+        exchange: ExchangeId,
+        /// The sentence, borrowed from the read buffer.
+        sentence: Sentence<'a>,
+    },
+    /// An exchange is over; no event will name it again.
+    Finished {
+        /// The exchange.
+        exchange: ExchangeId,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// The connection is over. Comes once, after every exchange has finished.
+    Closed(CloseCause),
+}
+
+/// A request that cannot be opened.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum OpenError {
+    /// The connection is over.
+    #[error("the connection is closed")]
+    Closed,
+    /// A word that the format cannot carry.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+/// One connection to one device. See the crate's page for the calling order.
+#[derive(Debug)]
+pub struct Connection {
+    config: Config,
+    phase: Phase,
+    decoder: Decoder,
+    input: Vec<u8>,
+    /// The next complete sentence of `input` to look at.
+    next: usize,
+    output: Vec<u8>,
+    /// Position in the outgoing stream of `output[0]`: what lies before has left.
+    left: u64,
+    /// Requests opened before the login was through; sent when it is.
+    waiting: Vec<u8>,
+    last_id: u64,
+    exchanges: BTreeMap<ExchangeId, Exchange>,
+    outcomes: VecDeque<(ExchangeId, Outcome)>,
+    strays: u32,
+    /// The login went through at some time, so that exchanges may have left.
+    ready: bool,
+    /// The transport is over; acted on when all input has been told.
+    lost: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Login { login: Login, until: Instant },
+    Ready,
+    Closing(CloseCause),
+    Closed,
+}
+
+/// What a sentence means, decided while it is borrowed, acted on when it is not.
+enum Step {
+    Nothing,
+    LoggedIn,
+    Tell(ExchangeId),
+    Close(CloseCause),
+}
+
+impl Connection {
+    /// A connection whose transport has just been established; its login is in [`transmit`](Self::transmit).
+    pub fn new(config: Config, now: Instant) -> Self {
+        let mut output = Vec::new();
+        let phase = match Login::start(&config.credentials, &mut output) {
+            Ok(login) => Phase::Login {
+                login,
+                until: now + config.login_timeout,
+            },
+            Err(error) => Phase::Closing(error.into()),
+        };
+        Self {
+            decoder: Decoder::new(config.limits),
+            config,
+            phase,
+            input: Vec::new(),
+            next: 0,
+            output,
+            left: 0,
+            waiting: Vec::new(),
+            last_id: 0,
+            exchanges: BTreeMap::new(),
+            outcomes: VecDeque::new(),
+            strays: 0,
+            ready: false,
+            lost: false,
+        }
+    }
+
+    /// Opens an exchange for the words of a request. Its bytes join those of the requests opened before the next
+    /// [`transmit`](Self::transmit); before the login is through they wait.
+    ///
+    /// The words must not hold a tag of their own.
+    pub fn open<I>(&mut self, words: I, deadline: Option<Instant>) -> Result<ExchangeId, OpenError>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<[u8]>,
+    {
+        if matches!(self.phase, Phase::Closing(_) | Phase::Closed) {
+            return Err(OpenError::Closed);
+        }
+        let id = ExchangeId(self.last_id + 1);
+        let tag = [b".tag=".as_slice(), &id.tag()].concat();
+        let ready = matches!(self.phase, Phase::Ready);
+        let out = if ready {
+            &mut self.output
+        } else {
+            &mut self.waiting
+        };
+        let before = out.len() as u64;
+        let words = words.into_iter().map(Word::Theirs).chain([Word::Tag(&tag)]);
+        encode::sentence(out, words)?;
+        // While the login runs this counts from the start of `waiting`; `logged_in` adds what lies before.
+        let first_byte = if ready { self.left + before } else { before };
+        self.last_id = id.0;
+        let exchange = Exchange {
+            first_byte,
+            deadline,
+            state: State::Open,
+            trapped: false,
+            interrupted: false,
+        };
+        self.exchanges.insert(id, exchange);
+        Ok(id)
+    }
+
+    /// Asks the device to end an exchange. What it answers decides how the exchange ends; if it does not answer
+    /// in time the connection is given up. An exchange that has not left is withdrawn only in its outcome: its
+    /// bytes are already in line, so the device is asked all the same.
+    pub fn cancel(&mut self, exchange: ExchangeId, now: Instant) {
+        let give_up_at = now + self.config.cancel_grace;
+        match self.exchanges.get_mut(&exchange) {
+            Some(open) if open.state == State::Open => open.state = State::Cancelling { give_up_at },
+            _ => return,
+        }
+        self.send_cancel(exchange, give_up_at);
+    }
+
+    fn send_cancel(&mut self, exchange: ExchangeId, give_up_at: Instant) {
+        let target = [b"=tag=".as_slice(), &exchange.tag()].concat();
+        if let Ok(id) = self.open([b"/cancel".as_slice(), &target], None)
+            && let Some(cancel) = self.exchanges.get_mut(&id)
+        {
+            cancel.state = State::Cancel { give_up_at };
+        }
+    }
+
+    /// Bytes came from the device.
+    pub fn handle_input(&mut self, bytes: &[u8]) {
+        if matches!(self.phase, Phase::Closing(_) | Phase::Closed) {
+            return;
+        }
+        self.input.extend_from_slice(bytes);
+        // An error is acted on after the sentences before it: see `poll_event`.
+        let _ = self.decoder.scan(&self.input);
+    }
+
+    /// The transport is over: end of file, reset, or a failed write. What the device had said before still
+    /// counts and is told first.
+    pub fn handle_close(&mut self) {
+        self.lost = true;
+    }
+
+    /// We have no use for the connection any more.
+    pub fn close(&mut self) {
+        self.begin_close(CloseCause::Requested);
+    }
+
+    /// Time has passed. To be called at [`poll_timeout`](Self::poll_timeout) or any time after.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Phase::Login { until, .. } = self.phase
+            && until <= now
+        {
+            return self.begin_close(CloseCause::LoginTimeout(self.config.login_timeout));
+        }
+        let due = self
+            .exchanges
+            .iter()
+            .filter(|(_, exchange)| exchange.due().is_some_and(|due| due <= now));
+        for id in due.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.handle_due(id, now);
+        }
+    }
+
+    fn handle_due(&mut self, id: ExchangeId, now: Instant) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        match exchange.state {
+            State::Open => {
+                let give_up_at = now + self.config.cancel_grace;
+                exchange.state = State::Quarantined { give_up_at };
+                let left = self.ready && exchange.first_byte < self.left;
+                let outcome = if left {
+                    Outcome::Unknown(UnknownCause::Deadline)
+                } else {
+                    Outcome::NotSent
+                };
+                self.outcomes.push_back((id, outcome));
+                if left {
+                    self.send_cancel(id, give_up_at);
+                } else {
+                    // Its bytes are still in line and would be executed later: only ending the connection
+                    // takes them back.
+                    self.begin_close(CloseCause::CancelIgnored(Duration::ZERO));
+                }
+            }
+            State::Cancelling { .. } | State::Quarantined { .. } | State::Cancel { .. } => {
+                self.begin_close(CloseCause::CancelIgnored(self.config.cancel_grace));
+            }
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) will have something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let login = match self.phase {
+            Phase::Login { until, .. } => Some(until),
+            Phase::Ready | Phase::Closing(_) | Phase::Closed => None,
+        };
+        self.exchanges
+            .values()
+            .filter_map(Exchange::due)
+            .chain(login)
+            .min()
+    }
+
+    /// The bytes to write next.
+    pub fn transmit(&self) -> &[u8] {
+        &self.output
+    }
+
+    /// The transport took the first `count` bytes of [`transmit`](Self::transmit). An exchange has left with its
+    /// first byte.
+    pub fn transmitted(&mut self, count: usize) {
+        let count = count.min(self.output.len());
+        self.left += count as u64;
+        if count == self.output.len() {
+            // An idle connection owns no buffer.
+            self.output = Vec::new();
+        } else {
+            self.output.drain(..count);
+        }
+    }
+
+    /// Exchanges that still hold a tag: open, being cancelled, or set aside.
+    pub fn in_flight(&self) -> usize {
+        self.exchanges.len()
+    }
+
+    /// Whether the login is through and the connection is not closing.
+    pub fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Ready)
+    }
+
+    /// What happened next, or `None` when everything has been told. To be drained after every `handle_…` call.
+    pub fn poll_event(&mut self) -> Option<Event<'_>> {
+        loop {
+            if let Some((exchange, outcome)) = self.outcomes.pop_front() {
+                return Some(Event::Finished { exchange, outcome });
+            }
+            if let Phase::Closing(_) = self.phase {
+                return self.finish_close();
+            }
+            if matches!(self.phase, Phase::Closed) {
+                return None;
+            }
+            if self.next >= self.decoder.ready() {
+                if let Some(error) = self.decoder.error() {
+                    self.begin_close(CloseCause::Decode(error));
+                } else if self.lost {
+                    self.begin_close(CloseCause::Lost);
+                } else {
+                    self.release_input();
+                    return None;
+                }
+                continue;
+            }
+            let index = self.next;
+            self.next += 1;
+            match self.on_sentence(index) {
+                Step::Nothing => {}
+                Step::LoggedIn => return Some(Event::LoggedIn),
+                Step::Tell(exchange) => {
+                    let sentence = self.decoder.sentence(&self.input, index);
+                    return Some(Event::Reply { exchange, sentence });
+                }
+                Step::Close(cause) => self.begin_close(cause),
+            }
+        }
+    }
+
+    fn on_sentence(&mut self, index: usize) -> Step {
+        let sentence = self.decoder.sentence(&self.input, index);
+        if sentence.is_empty() {
+            return Step::Nothing;
+        }
+        let kind = sentence.kind();
+        if kind == Kind::Fatal {
+            return Step::Close(CloseCause::Fatal {
+                reason: sentence.fatal_reason().to_vec(),
+            });
+        }
+        if let Phase::Login { login, .. } = &mut self.phase {
+            return match login.on_reply(sentence, &self.config.credentials, &mut self.output) {
+                Ok(Progress::Pending) => Step::Nothing,
+                Ok(Progress::Accepted) => {
+                    self.logged_in();
+                    Step::LoggedIn
+                }
+                Ok(Progress::Refused(refused)) => Step::Close(CloseCause::LoginRefused(refused)),
+                Err(error) => Step::Close(error.into()),
+            };
+        }
+        let id = sentence.tag().and_then(ExchangeId::from_tag);
+        let Some((id, exchange)) = id.and_then(|id| Some((id, self.exchanges.get_mut(&id)?))) else {
+            self.strays += 1;
+            return match self.strays > self.config.stray_replies {
+                true => Step::Close(CloseCause::StrayReplies(self.config.stray_replies)),
+                false => Step::Nothing,
+            };
+        };
+        let awaited = exchange.is_awaited();
+        match kind {
+            Kind::Trap => {
+                exchange.trapped = true;
+                let category = sentence.get(b"category").and_then(TrapCategory::parse);
+                exchange.interrupted |= category == Some(TrapCategory::Interrupted);
+            }
+            Kind::Done => {
+                if awaited {
+                    self.outcomes.push_back((id, exchange.final_outcome()));
+                }
+                self.exchanges.remove(&id);
+            }
+            _ => {}
+        }
+        if awaited { Step::Tell(id) } else { Step::Nothing }
+    }
+
+    fn logged_in(&mut self) {
+        self.phase = Phase::Ready;
+        self.ready = true;
+        let before = self.left + self.output.len() as u64;
+        for exchange in self.exchanges.values_mut() {
+            exchange.first_byte += before;
+        }
+        self.output.append(&mut self.waiting);
+        self.waiting = Vec::new();
+    }
+
+    fn release_input(&mut self) {
+        let used = self.decoder.consume();
+        self.next = 0;
+        if used == self.input.len() {
+            // An idle connection owns no buffer.
+            self.input = Vec::new();
+            self.decoder.shrink();
+        } else {
+            self.input.drain(..used);
+        }
+    }
+
+    fn begin_close(&mut self, cause: CloseCause) {
+        if !matches!(self.phase, Phase::Closing(_) | Phase::Closed) {
+            self.phase = Phase::Closing(cause);
+        }
+    }
+
+    /// Ends what is open, then the connection.
+    fn finish_close(&mut self) -> Option<Event<'_>> {
+        for (id, exchange) in std::mem::take(&mut self.exchanges) {
+            if exchange.is_awaited() {
+                let left = self.ready && exchange.first_byte < self.left;
+                let outcome = if left {
+                    Outcome::Unknown(UnknownCause::ConnectionLost)
+                } else {
+                    Outcome::NotSent
+                };
+                self.outcomes.push_back((id, outcome));
+            }
+        }
+        if let Some((exchange, outcome)) = self.outcomes.pop_front() {
+            return Some(Event::Finished { exchange, outcome });
+        }
+        self.input = Vec::new();
+        self.output = Vec::new();
+        self.waiting = Vec::new();
+        match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::Closing(cause) => Some(Event::Closed(cause)),
+            _ => None,
+        }
+    }
+}
+
+/// A word of a request: the caller's, or the tag we add.
+enum Word<'a, W> {
+    Theirs(W),
+    Tag(&'a [u8]),
+}
+
+impl<W: AsRef<[u8]>> AsRef<[u8]> for Word<'_, W> {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Word::Theirs(word) => word.as_ref(),
+            Word::Tag(tag) => tag,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;
