@@ -1,1 +1,23 @@
+//! The words that muster's parts share. No I/O and no clock: everything here is a value or a function of values.
+//!
+//! * [`Device`], [`Labels`] and [`Selector`]: what there is, and which of it is meant.
+//! * [`Command`], [`Effect`] and [`Plan`]: what is to be done, and what that can do to a device.
+//! * [`ExecutionState`], [`JobState`] and [`ErrorClass`]: how it went.
 
+pub mod command;
+pub mod device;
+pub mod effect;
+pub mod label;
+pub mod name;
+pub mod outcome;
+pub mod plan;
+pub mod selector;
+
+pub use command::{Command, CommandError};
+pub use device::{Device, Transport};
+pub use effect::Effect;
+pub use label::Labels;
+pub use name::NameError;
+pub use outcome::{DeviceError, ErrorClass, ExecutionState, JobState};
+pub use plan::{Plan, PlanDigest, Step};
+pub use selector::{Selector, SelectorError};

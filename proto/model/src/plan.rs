@@ -1,0 +1,104 @@
+//! What is to be done on each device: an immutable list of steps with a content digest (A1).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::command::Command;
+use crate::effect::Effect;
+
+/// The most steps in one plan.
+pub const MAX_STEPS: usize = 1000;
+
+/// An immutable list of steps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The steps in the order they run; each runs only when the one before succeeded.
+    pub steps: Vec<Step>,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// A raw command.
+    Command(Command),
+}
+
+impl Step {
+    /// What it can do to a device.
+    pub fn effect(&self) -> Effect {
+        match self {
+            Self::Command(command) => command.effect(),
+        }
+    }
+}
+
+/// SHA-256 of a plan's canonical form.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlanDigest(pub [u8; 32]);
+
+impl Plan {
+    /// The strongest effect of any step; a plan without steps reads.
+    pub fn effect(&self) -> Effect {
+        self.steps.iter().map(Step::effect).max().unwrap_or(Effect::Read)
+    }
+
+    /// Its canonical form: compact JSON with the fields in the order of their declaration.
+    pub fn canonical(&self) -> String {
+        // Strings and lists only: nothing in a plan can fail to be JSON.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Its digest.
+    pub fn digest(&self) -> PlanDigest {
+        PlanDigest(Sha256::digest(self.canonical()).into())
+    }
+}
+
+impl fmt::Display for PlanDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for PlanDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PlanDigest({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(commands: &[&[&str]]) -> Plan {
+        let steps = commands
+            .iter()
+            .map(|words| Step::Command(Command::parse(*words).expect("valid")));
+        Plan {
+            steps: steps.collect(),
+        }
+    }
+
+    #[test]
+    fn the_digest_is_of_the_content() {
+        let a = plan(&[&["/ip/dns/set", "servers=1.1.1.1"]]);
+        assert_eq!(a.digest(), plan(&[&["/ip/dns/set", "=servers=1.1.1.1"]]).digest());
+        assert_ne!(a.digest(), plan(&[&["/ip/dns/set", "servers=9.9.9.9"]]).digest());
+        assert_eq!(
+            serde_json::from_str::<Plan>(&a.canonical()).expect("round trip"),
+            a
+        );
+    }
+
+    #[test]
+    fn a_plan_is_as_harmful_as_its_worst_step() {
+        assert_eq!(
+            plan(&[&["/a/print"], &["/system/reboot"], &["/a/set"]]).effect(),
+            Effect::Disrupt
+        );
+        assert_eq!(plan(&[]).effect(), Effect::Read);
+    }
+}

@@ -1,0 +1,207 @@
+//! Between messages and the model. What comes from outside is checked here, once, and every violation is told.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use muster_model::{Command, DeviceError, Effect, ErrorClass, ExecutionState, JobState, Plan, Step};
+
+use crate::v1;
+
+/// A field of a request that cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Dotted path, for example `spec.plan.steps[0].command.words`.
+    pub field: String,
+    /// What is wrong with the value and what would be right.
+    pub description: String,
+}
+
+impl Violation {
+    /// A violation of `field`.
+    pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            description: description.into(),
+        }
+    }
+}
+
+/// A checked plan. `path` is where the message stands in the request.
+pub fn plan(message: Option<&v1::Plan>, path: &str) -> Result<Plan, Vec<Violation>> {
+    let steps = message.map(|plan| plan.steps.as_slice()).unwrap_or_default();
+    if steps.is_empty() || steps.len() > muster_model::plan::MAX_STEPS {
+        let description = format!(
+            "a plan has 1 to {} steps, not {}",
+            muster_model::plan::MAX_STEPS,
+            steps.len()
+        );
+        return Err(vec![Violation::new(format!("{path}.steps"), description)]);
+    }
+    let (mut checked, mut violations) = (Vec::new(), Vec::new());
+    for (at, step) in steps.iter().enumerate() {
+        match &step.kind {
+            Some(v1::step::Kind::Command(message)) => match Command::parse(&message.words) {
+                Ok(command) => checked.push(Step::Command(command)),
+                Err(error) => {
+                    violations.push(Violation::new(
+                        format!("{path}.steps[{at}].command.words"),
+                        error.to_string(),
+                    ));
+                }
+            },
+            None => violations.push(Violation::new(
+                format!("{path}.steps[{at}]"),
+                "a step needs a kind: command",
+            )),
+        }
+    }
+    if violations.is_empty() {
+        Ok(Plan { steps: checked })
+    } else {
+        Err(violations)
+    }
+}
+
+/// A command as a message.
+pub fn command(command: &Command) -> v1::Command {
+    v1::Command {
+        words: command.words().to_vec(),
+    }
+}
+
+/// A duration as a message gives it; `None` when it is negative.
+pub fn duration(message: &prost_types::Duration) -> Option<Duration> {
+    (*message).try_into().ok()
+}
+
+/// Milliseconds since the Unix epoch as a message.
+pub fn time(unix_ms: i64) -> prost_types::Timestamp {
+    let since = Duration::from_millis(unix_ms.unsigned_abs());
+    SystemTime::from(if unix_ms < 0 {
+        UNIX_EPOCH - since
+    } else {
+        UNIX_EPOCH + since
+    })
+    .into()
+}
+
+impl From<&Plan> for v1::Plan {
+    fn from(plan: &Plan) -> Self {
+        let kind = |step: &Step| match step {
+            Step::Command(words) => v1::step::Kind::Command(command(words)),
+        };
+        Self {
+            steps: plan
+                .steps
+                .iter()
+                .map(|step| v1::Step {
+                    kind: Some(kind(step)),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl From<&DeviceError> for v1::DeviceError {
+    fn from(error: &DeviceError) -> Self {
+        Self {
+            class: v1::ErrorClass::from(error.class).into(),
+            message: error.message.clone(),
+            category: error.category.map(u32::from),
+        }
+    }
+}
+
+impl v1::DeviceError {
+    /// As the model has it; `None` when the class is not known here.
+    pub fn to_model(&self) -> Option<DeviceError> {
+        Some(DeviceError {
+            class: ErrorClass::from_number(self.class)?,
+            message: self.message.clone(),
+            category: self.category.and_then(|category| category.try_into().ok()),
+        })
+    }
+}
+
+impl From<ErrorClass> for v1::ErrorClass {
+    fn from(class: ErrorClass) -> Self {
+        Self::try_from(class.number()).unwrap_or_default()
+    }
+}
+
+impl From<ExecutionState> for v1::ExecutionState {
+    fn from(state: ExecutionState) -> Self {
+        Self::try_from(state.number()).unwrap_or_default()
+    }
+}
+
+impl From<JobState> for v1::JobState {
+    fn from(state: JobState) -> Self {
+        Self::try_from(state.number()).unwrap_or_default()
+    }
+}
+
+impl From<Effect> for v1::Effect {
+    fn from(effect: Effect) -> Self {
+        match effect {
+            Effect::Read => Self::Read,
+            Effect::Stage => Self::Stage,
+            Effect::Change => Self::Change,
+            Effect::Disrupt => Self::Disrupt,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_of_the_model_is_in_the_api() {
+        for &state in ExecutionState::ALL {
+            let name = format!("EXECUTION_STATE_{}", state.as_str().to_uppercase());
+            assert_eq!(v1::ExecutionState::from(state).as_str_name(), name);
+        }
+        for &state in JobState::ALL {
+            let name = format!("JOB_STATE_{}", state.as_str().to_uppercase());
+            assert_eq!(v1::JobState::from(state).as_str_name(), name);
+        }
+        for &class in ErrorClass::ALL {
+            let name = format!("ERROR_CLASS_{}", class.as_str().to_uppercase());
+            assert_eq!(v1::ErrorClass::from(class).as_str_name(), name);
+        }
+    }
+
+    #[test]
+    fn every_bad_step_is_named() {
+        let step = |words: &[&str]| v1::Step {
+            kind: Some(v1::step::Kind::Command(v1::Command {
+                words: words.iter().map(ToString::to_string).collect(),
+            })),
+        };
+        let message = v1::Plan {
+            steps: vec![step(&["print"]), step(&["/a/print"]), step(&[])],
+        };
+        let fields = plan(Some(&message), "spec.plan").expect_err("two are bad");
+        let fields = fields
+            .iter()
+            .map(|violation| violation.field.as_str())
+            .collect::<Vec<_>>();
+        assert_eq!(
+            fields,
+            [
+                "spec.plan.steps[0].command.words",
+                "spec.plan.steps[2].command.words"
+            ]
+        );
+        assert!(plan(None, "plan").is_err());
+    }
+
+    #[test]
+    fn a_password_is_not_printed() {
+        let request = v1::SetCredentialRequest {
+            password: "hunter2".into(),
+            ..Default::default()
+        };
+        assert!(!format!("{request:?}").contains("hunter2"));
+    }
+}
