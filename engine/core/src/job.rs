@@ -1,0 +1,86 @@
+//! The life of a job (fleet-semantics A2).
+
+use muster_model::{ExecutionState, JobState};
+
+/// How many executions are in each state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts(Vec<(ExecutionState, u64)>);
+
+impl Counts {
+    /// From pairs; pairs of the same state add up.
+    pub fn new(pairs: impl IntoIterator<Item = (ExecutionState, u64)>) -> Self {
+        let mut counts = Self::default();
+        for (state, count) in pairs {
+            match counts.0.iter_mut().find(|(s, _)| *s == state) {
+                Some((_, sum)) => *sum += count,
+                None => counts.0.push((state, count)),
+            }
+        }
+        counts.0.retain(|(_, count)| *count > 0);
+        counts.0.sort();
+        counts
+    }
+
+    /// The states that have any, in the order of a life.
+    pub fn iter(&self) -> impl Iterator<Item = (ExecutionState, u64)> {
+        self.0.iter().copied()
+    }
+
+    /// How many are in states that `wanted` names.
+    pub fn sum(&self, wanted: impl Fn(ExecutionState) -> bool) -> u64 {
+        self.iter()
+            .filter(|(state, _)| wanted(*state))
+            .map(|(_, count)| count)
+            .sum()
+    }
+}
+
+/// The state a job goes to, given its executions; the same state when nothing changes.
+pub fn settle(state: JobState, counts: &Counts) -> JobState {
+    let live = counts.sum(|state| !state.is_terminal());
+    match state {
+        JobState::Running if live == 0 => match counts.sum(|state| !state.is_good()) {
+            0 => JobState::Completed,
+            _ => JobState::CompletedWithFailures,
+        },
+        JobState::Aborting if live == 0 => JobState::Aborted,
+        state => state,
+    }
+}
+
+/// The state a job goes to when somebody ends it early; `None` when it is over already.
+pub fn abort(state: JobState) -> Option<JobState> {
+    (!state.is_terminal()).then_some(JobState::Aborting)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ExecutionState::{Expired, Leased, Succeeded, Unchanged};
+
+    #[test]
+    fn a_job_ends_with_its_last_execution() {
+        let counts = |pairs: &[(ExecutionState, u64)]| Counts::new(pairs.iter().copied());
+        let running = JobState::Running;
+        assert_eq!(settle(running, &counts(&[(Succeeded, 3), (Leased, 1)])), running);
+        assert_eq!(
+            settle(running, &counts(&[(Succeeded, 3), (Unchanged, 1)])),
+            JobState::Completed
+        );
+        assert_eq!(
+            settle(running, &counts(&[(Succeeded, 3), (Expired, 1)])),
+            JobState::CompletedWithFailures
+        );
+        assert_eq!(
+            settle(JobState::Aborting, &counts(&[(Expired, 1)])),
+            JobState::Aborted
+        );
+        assert_eq!(settle(JobState::Completed, &counts(&[])), JobState::Completed);
+    }
+
+    #[test]
+    fn a_finished_job_cannot_be_aborted() {
+        assert_eq!(abort(JobState::Completed), None);
+        assert_eq!(abort(JobState::Aborting), Some(JobState::Aborting));
+    }
+}
