@@ -1,1 +1,231 @@
+//! What the engine remembers: one SQLite file behind one set of operations.
+//!
+//! * One writer owns the only connection that writes. It drains a bounded queue into group commits: whoever waits
+//!   while a commit runs shares the next one, so no timer is needed and an idle store answers at once.
+//! * A pool of read-only connections stands beside it (WAL), so a long report never holds up a claim.
+//! * `synchronous=FULL`: when an operation has returned, it is on disk. A lease or an intent that was handed out is
+//!   known after any crash.
+//! * Every hot statement takes a batch, as JSON through `json_each`: one statement a batch, not one a row.
+//!
+//! Each writing operation is a struct that implements [`Write`]; [`Store::write`] runs it in a transaction.
+//! See `engine/store/DESIGN.md` for what was rejected.
 
+mod blob;
+mod claim;
+mod credential;
+mod device;
+mod event;
+mod intent;
+mod job;
+mod lease;
+mod report;
+mod result;
+mod select;
+mod sql;
+mod status;
+mod transition;
+mod writer;
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, SqlSafeStr, SqliteConnection, SqlitePool};
+use thiserror::Error;
+
+pub use claim::{Claim, Claimed, Lease, Zones};
+pub use credential::{CredentialRecord, RemoveCredential, RemoveCredentialRefused, SetCredential};
+pub use device::{
+    DeviceRecord, FactsRecord, ImportDevices, ImportRefused, Imported, LabelDevices, Labelled, RemoveDevices,
+    RemoveDevicesRefused, StoreFacts,
+};
+pub use event::EventRecord;
+pub use intent::{GrantIntents, IntentRequest, Verdict};
+pub use job::{AbortJob, Aborted, CreateJob, CreateRefused, JobRecord, Preview};
+pub use lease::{AdoptLeases, Adopted, ExpireJobs, LoseLeases, OpenSession};
+pub use report::{ApplyReports, Report, ReportAnswer};
+pub use result::{ResultPage, ResultRecord};
+pub use status::Status;
+pub use writer::Write;
+
+/// A handle on the store; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    readers: SqlitePool,
+    writer: writer::Handle,
+}
+
+/// A store that cannot do what it was asked. Refusals that are part of the domain are values, not errors.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// SQLite's word.
+    #[error("database: {0}")]
+    Sql(#[from] sqlx::Error),
+    /// The writer has stopped, after an error that it could not get over.
+    #[error("the database writer has stopped")]
+    WriterGone,
+    /// What was read back is not what is ever written.
+    #[error("database: {0}")]
+    Corrupt(String),
+}
+
+/// A store that cannot be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The file was written by a newer muster.
+    #[error(
+        "the database {path} was written by a newer muster (schema {found}, this one knows {known}); use that version, or restore a backup"
+    )]
+    Newer {
+        /// The file.
+        path: String,
+        /// Schema version found.
+        found: i64,
+        /// Newest schema version known.
+        known: i64,
+    },
+    /// SQLite's word.
+    #[error("the database {path} cannot be opened: {source}")]
+    Sql {
+        /// The file.
+        path: String,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// A migration failed.
+    #[error("the database {path} cannot be brought up to date: {source}")]
+    Migrate {
+        /// The file.
+        path: String,
+        /// Why.
+        source: sqlx::migrate::MigrateError,
+    },
+}
+
+/// Read-only connections beside the writer. Readers wait for pages, not for processors.
+const READERS: u32 = 4;
+
+impl Store {
+    /// Opens the database file, making it and bringing it up to date as needed.
+    pub async fn open(path: &Path) -> Result<Self, OpenError> {
+        let name = path.display().to_string();
+        let sql = |source| OpenError::Sql {
+            path: name.clone(),
+            source,
+        };
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .page_size(8192)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(5))
+            .pragma("cache_size", "-65536")
+            .pragma("temp_store", "memory")
+            .pragma("journal_size_limit", "67108864");
+        let mut writer = SqliteConnection::connect_with(&options).await.map_err(sql)?;
+        check_version(&mut writer, &name).await?;
+        let migrate = |source| OpenError::Migrate {
+            path: name.clone(),
+            source,
+        };
+        migrator()
+            .run_direct(None, &mut writer, false)
+            .await
+            .map_err(migrate)?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(options.create_if_missing(false).read_only(true))
+            .await
+            .map_err(sql)?;
+        Ok(Self {
+            readers,
+            writer: writer::spawn(writer),
+        })
+    }
+
+    /// Runs an operation in a transaction shared with whatever else is waiting. When this returns, it is on disk.
+    pub async fn write<W: Write>(&self, operation: W) -> Result<W::Out, StoreError> {
+        self.writer.write(operation).await
+    }
+
+    pub(crate) fn readers(&self) -> &SqlitePool {
+        &self.readers
+    }
+
+    /// Waits for the queue to be written and closes the file, so that nothing is left in the log.
+    pub async fn close(self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+fn migrations() -> Vec<Migration> {
+    const ALL: &[(i64, &str, &str)] = &[(
+        1,
+        "first light",
+        include_str!("../../../migrations/sqlite/0001_first_light.sql"),
+    )];
+    let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
+        Migration::new(
+            version,
+            name.into(),
+            MigrationType::Simple,
+            sql.into_sql_str(),
+            false,
+        )
+    };
+    ALL.iter().map(migration).collect()
+}
+
+fn migrator() -> Migrator {
+    Migrator::with_migrations(migrations())
+}
+
+async fn check_version(connection: &mut SqliteConnection, name: &str) -> Result<(), OpenError> {
+    let sql = |source| OpenError::Sql {
+        path: name.to_owned(),
+        source,
+    };
+    let tables: i64 = sqlx::query_scalar(sql::HAS_MIGRATIONS)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(sql)?;
+    if tables == 0 {
+        return Ok(());
+    }
+    let found: i64 = sqlx::query_scalar(sql::SCHEMA_VERSION)
+        .fetch_one(connection)
+        .await
+        .map_err(sql)?;
+    let known = migrations()
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or_default();
+    if found > known {
+        return Err(OpenError::Newer {
+            path: name.to_owned(),
+            found,
+            known,
+        });
+    }
+    Ok(())
+}
+
+/// Ids as a JSON array, the form `json_each` takes.
+pub(crate) fn json_ids(ids: impl IntoIterator<Item = u64>) -> String {
+    let mut json = String::from("[");
+    for (at, id) in ids.into_iter().enumerate() {
+        if at > 0 {
+            json.push(',');
+        }
+        json.push_str(&id.to_string());
+    }
+    json.push(']');
+    json
+}
+
+#[cfg(test)]
+mod tests;

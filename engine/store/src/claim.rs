@@ -1,0 +1,191 @@
+//! Handing executions to workers.
+
+use muster_model::ExecutionState;
+use sqlx::SqliteConnection;
+
+use crate::transition::{Moves, effect_number};
+use crate::{Store, StoreError, Write, json_ids, sql};
+
+/// Which zones a worker serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Zones {
+    /// These.
+    Named(Vec<String>),
+    /// Every zone that no worker has served by name.
+    Rest,
+}
+
+/// Takes up to `limit` ready executions for a session.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The session that will hold them.
+    pub session: u64,
+    /// Where it reaches.
+    pub zones: Zones,
+    /// How many it takes.
+    pub limit: usize,
+    /// Unix milliseconds.
+    pub now: i64,
+}
+
+/// What a claim took.
+#[derive(Clone, Debug, Default)]
+pub struct Claimed {
+    /// The executions, with what the worker needs to know.
+    pub leases: Vec<Lease>,
+    /// When the next execution that waits for its time will be ready, Unix milliseconds.
+    pub next_ready: Option<i64>,
+}
+
+/// An execution in a worker's hands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The execution.
+    pub execution: u64,
+    /// Its newest epoch.
+    pub epoch: u64,
+    /// The device's number.
+    pub device: u64,
+    /// The device's name.
+    pub device_name: String,
+    /// IP address or host name.
+    pub address: String,
+    /// TCP port.
+    pub port: u16,
+    /// `api`.
+    pub transport: String,
+    /// Name of the credential.
+    pub credential: String,
+    /// When the device last said what it is, Unix milliseconds.
+    pub facts_at: Option<i64>,
+    /// SHA-256 of the plan.
+    pub plan_digest: Vec<u8>,
+    /// Deadline of a command, milliseconds.
+    pub timeout_ms: u64,
+    /// When the job gives up on devices it cannot reach, Unix milliseconds.
+    pub expires_at: i64,
+}
+
+type Row = (
+    i64,
+    i64,
+    i64,
+    String,
+    u16,
+    String,
+    String,
+    Option<i64>,
+    Vec<u8>,
+    i64,
+    i64,
+    String,
+);
+
+fn lease(row: Row) -> Lease {
+    let (
+        id,
+        epoch,
+        device,
+        address,
+        port,
+        transport,
+        credential,
+        facts_at,
+        plan_digest,
+        timeout,
+        expires_at,
+        name,
+    ) = row;
+    Lease {
+        execution: id.unsigned_abs(),
+        epoch: epoch.unsigned_abs(),
+        device: device.unsigned_abs(),
+        device_name: name,
+        address,
+        port,
+        transport,
+        credential,
+        facts_at,
+        plan_digest,
+        timeout_ms: timeout.unsigned_abs(),
+        expires_at,
+    }
+}
+
+impl Write for Claim {
+    type Out = Claimed;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> Result<Claimed, StoreError> {
+        let jobs: Vec<(i64, i64)> = sqlx::query_as(sql::JOB_LIVE).fetch_all(&mut *tx).await?;
+        let mut taken = Vec::new();
+        let mut moves = Moves::default();
+        // Each job may take an equal share of what is left; what a job leaves goes to those after it, and the
+        // second round gives what is still left to whoever has more.
+        for round in 0..2 {
+            for (at, (job, effect)) in jobs.iter().enumerate() {
+                let left = self.limit.saturating_sub(taken.len());
+                let share = if round == 0 {
+                    left.div_ceil(jobs.len() - at)
+                } else {
+                    left
+                };
+                let ids = self.take(tx, *job, *effect, share).await?;
+                moves.count(*job, ExecutionState::Pending, -(ids.len() as i64));
+                moves.count(*job, ExecutionState::Leased, ids.len() as i64);
+                taken.extend(ids);
+            }
+            if jobs.len() < 2 {
+                break;
+            }
+        }
+        moves.write(tx, self.now).await?;
+        let rows: Vec<Row> = sqlx::query_as(sql::ASSIGNED)
+            .bind(json_ids(taken))
+            .fetch_all(&mut *tx)
+            .await?;
+        let next_ready = sqlx::query_scalar(sql::NEXT_READY)
+            .bind(self.now)
+            .fetch_one(tx)
+            .await?;
+        Ok(Claimed {
+            leases: rows.into_iter().map(lease).collect(),
+            next_ready,
+        })
+    }
+}
+
+impl Claim {
+    async fn take(
+        &self,
+        tx: &mut SqliteConnection,
+        job: i64,
+        effect: i64,
+        limit: usize,
+    ) -> Result<Vec<u64>, StoreError> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let (statement, zones) = match &self.zones {
+            Zones::Named(names) => (sql::CLAIM_NAMED, serde_json::json!(names).to_string()),
+            Zones::Rest => (sql::CLAIM_REST, "[]".to_owned()),
+        };
+        let locks = effect > effect_number(muster_model::Effect::Read);
+        let ids: Vec<i64> = sqlx::query_scalar(statement)
+            .bind(self.session as i64)
+            .bind(job)
+            .bind(self.now)
+            .bind(limit as i64)
+            .bind(zones)
+            .bind(i64::from(locks))
+            .fetch_all(tx)
+            .await?;
+        Ok(ids.into_iter().map(i64::unsigned_abs).collect())
+    }
+}
+
+impl Store {
+    /// Zones that a worker has served by name.
+    pub async fn zones(&self) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar(sql::ZONES).fetch_all(self.readers()).await?)
+    }
+}

@@ -1,0 +1,180 @@
+//! Sessions of workers and the leases they hold.
+
+use muster_engine_core::Event;
+use sqlx::SqliteConnection;
+
+use crate::transition::{Loaded, Moves};
+use crate::{Store, StoreError, Write, sql};
+
+/// Opens a session. Zones served by name are remembered, so that a worker for the rest leaves them alone.
+#[derive(Debug)]
+pub struct OpenSession {
+    /// For people.
+    pub worker: String,
+    /// Names the worker's process.
+    pub instance: String,
+    /// Set for a worker inside the engine's process.
+    pub engine_boot: String,
+    /// Zones it serves by name.
+    pub zones: Vec<String>,
+    /// Unix milliseconds.
+    pub now: i64,
+}
+
+impl Write for OpenSession {
+    /// The session's number, higher than any before.
+    type Out = u64;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> Result<u64, StoreError> {
+        let zones = serde_json::json!(self.zones).to_string();
+        sqlx::query(sql::ZONES_NOTE).bind(zones).execute(&mut *tx).await?;
+        let query = sqlx::query_scalar(sql::SESSION_OPEN)
+            .bind(&self.worker)
+            .bind(&self.instance);
+        let id: i64 = query.bind(&self.engine_boot).bind(self.now).fetch_one(tx).await?;
+        Ok(id.unsigned_abs())
+    }
+}
+
+/// Gives a worker's new session what the worker still holds from its sessions before; what it does not hold is
+/// taken from it.
+#[derive(Debug)]
+pub struct AdoptLeases {
+    /// The new session.
+    pub session: u64,
+    /// The worker's process.
+    pub instance: String,
+    /// Execution and epoch of what it holds.
+    pub held: Vec<(u64, u64)>,
+    /// Unix milliseconds.
+    pub now: i64,
+}
+
+/// What became of what a worker said it holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// Its own no longer.
+    pub revoked: Vec<(u64, u64)>,
+}
+
+impl Write for AdoptLeases {
+    type Out = Adopted;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> Result<Adopted, StoreError> {
+        let held = serde_json::json!(self.held).to_string();
+        let query = sqlx::query_as(sql::ADOPT)
+            .bind(self.session as i64)
+            .bind(held)
+            .bind(&self.instance);
+        let kept: Vec<(i64, i64)> = query.fetch_all(&mut *tx).await?;
+        let kept = kept
+            .into_iter()
+            .map(|(id, epoch)| (id.unsigned_abs(), epoch.unsigned_abs()))
+            .collect::<Vec<_>>();
+        let query = sqlx::query_scalar(sql::SESSIONS_OF)
+            .bind(&self.instance)
+            .bind(self.session as i64);
+        let before: Vec<i64> = query.fetch_all(&mut *tx).await?;
+        for session in before {
+            lose(tx, session, self.now).await?;
+        }
+        let revoked = self
+            .held
+            .iter()
+            .filter(|lease| !kept.contains(lease))
+            .copied()
+            .collect();
+        Ok(Adopted { revoked })
+    }
+}
+
+/// Takes every lease from sessions that are over.
+#[derive(Debug)]
+pub struct LoseLeases {
+    /// The sessions.
+    pub sessions: Vec<u64>,
+    /// Unix milliseconds.
+    pub now: i64,
+}
+
+impl Write for LoseLeases {
+    /// How many leases were taken.
+    type Out = u64;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> Result<u64, StoreError> {
+        let mut lost = 0;
+        for session in &self.sessions {
+            lost += lose(tx, *session as i64, self.now).await?;
+        }
+        Ok(lost)
+    }
+}
+
+/// Executions moved by one statement.
+const CHUNK: i64 = 5000;
+
+async fn lose(tx: &mut SqliteConnection, session: i64, now: i64) -> Result<u64, StoreError> {
+    let mut lost = 0;
+    loop {
+        let query = sqlx::query_as(sql::LOAD_SESSION).bind(session).bind(CHUNK);
+        let mut held: Vec<Loaded> = query.fetch_all(&mut *tx).await?;
+        if held.is_empty() {
+            return Ok(lost);
+        }
+        lost += held.len() as u64;
+        let mut moves = Moves::default();
+        for loaded in &mut held {
+            let event = Event::LeaseLost {
+                epoch: loaded.execution.epoch,
+            };
+            let moved = moves.decide(loaded, &event, now, None);
+            moved.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        }
+        moves.write(tx, now).await?;
+    }
+}
+
+/// Gives up on devices of jobs whose time is up.
+#[derive(Debug)]
+pub struct ExpireJobs {
+    /// Unix milliseconds.
+    pub now: i64,
+}
+
+impl Write for ExpireJobs {
+    /// How many executions were given up.
+    type Out = u64;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> Result<u64, StoreError> {
+        let due: Vec<i64> = sqlx::query_scalar(sql::JOB_DUE)
+            .bind(self.now)
+            .fetch_all(&mut *tx)
+            .await?;
+        let mut expired = 0;
+        for job in due {
+            let query = sqlx::query_as(sql::LOAD_PENDING).bind(job).bind(CHUNK);
+            let mut waiting: Vec<Loaded> = query.fetch_all(&mut *tx).await?;
+            expired += waiting.len() as u64;
+            let mut moves = Moves::default();
+            for loaded in &mut waiting {
+                let moved = moves.decide(loaded, &Event::JobExpired, self.now, None);
+                moved.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+            }
+            moves.write(tx, self.now).await?;
+        }
+        Ok(expired)
+    }
+}
+
+impl Store {
+    /// Sessions that hold leases, each with the boot id of the engine it lived in, if it lived in one.
+    pub async fn sessions_holding(&self) -> Result<Vec<(u64, String)>, StoreError> {
+        let rows: Vec<(i64, String)> = sqlx::query_as(sql::SESSIONS_HOLDING)
+            .fetch_all(self.readers())
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(id, boot)| (id.unsigned_abs(), boot))
+            .collect())
+    }
+}

@@ -1,0 +1,235 @@
+//! Every statement. One test prepares them all on a migrated database, so a typo cannot wait for its first use.
+//! Statements that take a batch read it from JSON by `json_each`.
+
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident = $text:expr;)*) => {
+        $($(#[$doc])* pub(crate) const $name: &str = $text;)*
+        #[cfg(test)]
+        pub(crate) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name),)*];
+    };
+}
+
+/// The columns a [`crate::transition::Loaded`] is read from, in its order.
+macro_rules! loaded {
+    ($from:literal) => {
+        concat!(
+            "SELECT e.id, e.job_id, e.state, e.epoch, e.attempts, e.touched, e.open_intent, e.error_class, ",
+            "e.error_message, e.error_category, j.effect, j.expires_at, j.state, e.started_at, e.locked ",
+            $from
+        )
+    };
+}
+
+/// The columns of a device record.
+macro_rules! device {
+    ($rest:literal) => {
+        concat!(
+            "SELECT d.id, d.name, d.address, d.port, d.transport, d.credential, d.zone, d.labels, d.created_at, ",
+            "d.version, d.board, d.architecture, d.identity, d.facts_at FROM device d ",
+            $rest
+        )
+    };
+}
+
+/// The columns of a job record.
+macro_rules! job {
+    ($rest:literal) => {
+        concat!(
+            "SELECT j.id, j.uuid, j.name, p.body, j.selector, j.timeout_ms, j.effect, j.state, j.total, ",
+            "j.created_at, j.expires_at, j.finished_at, j.claimed_by, j.plan_digest ",
+            "FROM job j JOIN plan p ON p.digest = j.plan_digest ",
+            $rest
+        )
+    };
+}
+
+/// For a selection's tail, which is made at run time from a selector: see `select`.
+pub(crate) const DEVICES: &str = device!("");
+
+statements! {
+    BEGIN = "BEGIN IMMEDIATE";
+    COMMIT = "COMMIT";
+    ROLLBACK = "ROLLBACK";
+    HAS_MIGRATIONS = "SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'";
+    SCHEMA_VERSION = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";
+
+    // Credentials
+    CREDENTIAL_SET = "
+        INSERT INTO credential (name, username, sealed, version, updated_at) VALUES (?1, ?2, ?3, 1, ?4)
+        ON CONFLICT (name) DO UPDATE SET username = excluded.username, sealed = excluded.sealed,
+            version = version + 1, updated_at = excluded.updated_at";
+    CREDENTIAL_USERS = "SELECT count(*) FROM device WHERE credential = ?1";
+    CREDENTIAL_REMOVE = "DELETE FROM credential WHERE name = ?1";
+    CREDENTIAL_LIST = "
+        SELECT c.name, c.username, c.sealed, c.version, c.updated_at,
+               (SELECT count(*) FROM device d WHERE d.credential = c.name)
+        FROM credential c ORDER BY c.name";
+    CREDENTIAL_GET = "
+        SELECT c.name, c.username, c.sealed, c.version, c.updated_at, 0 FROM credential c WHERE c.name = ?1";
+    CREDENTIAL_NAMES = "SELECT name FROM credential";
+
+    // Devices
+    DEVICE_EXISTING = device!("WHERE d.name IN (SELECT value FROM json_each(?1))");
+    DEVICE_GET = device!("WHERE d.name = ?1");
+    DEVICE_UPSERT = "
+        INSERT INTO device (name, address, port, transport, credential, zone, labels, created_at)
+        SELECT value ->> 'name', value ->> 'address', value ->> 'port', value ->> 'transport',
+               value ->> 'credential', value ->> 'zone', value -> 'labels', ?2
+        FROM json_each(?1) WHERE true
+        ON CONFLICT (name) DO UPDATE SET address = excluded.address, port = excluded.port,
+            transport = excluded.transport, credential = excluded.credential, zone = excluded.zone,
+            labels = excluded.labels";
+    LABELS_CLEAR = "
+        DELETE FROM device_label WHERE device_id IN (
+            SELECT id FROM device WHERE name IN (SELECT value FROM json_each(?1)))";
+    LABELS_FILL = "
+        INSERT INTO device_label (device_id, key, value)
+        SELECT d.id, l.key, l.value FROM device d, json_each(d.labels) l
+        WHERE d.name IN (SELECT value FROM json_each(?1))";
+    LABELS_SET = "
+        UPDATE device SET labels = n.labels
+        FROM (SELECT value ->> 'name' AS name, value -> 'labels' AS labels FROM json_each(?1)) AS n
+        WHERE device.name = n.name";
+    DEVICE_BUSY = "
+        SELECT e.device_name, j.uuid FROM execution e JOIN job j ON j.id = e.job_id
+        JOIN device d ON d.id = e.device_id
+        WHERE j.state < 20 AND e.state < 10 AND d.name IN (SELECT value FROM json_each(?1)) LIMIT 1";
+    DEVICE_REMOVE = "DELETE FROM device WHERE name IN (SELECT value FROM json_each(?1))";
+    DEVICE_FACTS = "
+        UPDATE device SET version = n.version, board = n.board, architecture = n.architecture,
+            identity = n.identity, facts_at = ?2
+        FROM (SELECT value ->> 'id' AS id, value ->> 'version' AS version, value ->> 'board' AS board,
+                     value ->> 'architecture' AS architecture, value ->> 'identity' AS identity
+              FROM json_each(?1)) AS n
+        WHERE device.id = n.id";
+
+    // Jobs
+    JOB_BY_REQUEST = "SELECT uuid, request_hash FROM job WHERE request_id = ?1";
+    PLAN_STORE = "INSERT INTO plan (digest, body) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+    JOB_CREATE = "
+        INSERT INTO job (uuid, request_id, request_hash, name, plan_digest, selector, timeout_ms, effect, state,
+                         total, created_at, expires_at, claimed_by)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12)";
+    JOB_UNDO = "DELETE FROM job WHERE id = ?1";
+    JOB_TOTAL = "UPDATE job SET total = ?2 WHERE id = ?1";
+    JOB_GET = job!("WHERE j.uuid = ?1");
+    JOB_PAGE = job!("WHERE j.id < ?1 ORDER BY j.id DESC LIMIT ?2");
+    JOB_LIVE = "SELECT id, effect FROM job WHERE state = 4 ORDER BY id";
+    JOB_STATE = "SELECT state, uuid FROM job WHERE id = ?1";
+    JOB_STATE_BY_UUID = "SELECT id, state FROM job WHERE uuid = ?1";
+    JOB_SETTLE = "UPDATE job SET state = ?2, finished_at = ?3 WHERE id = ?1";
+    JOB_DUE = "SELECT id FROM job WHERE state IN (4, 9) AND expires_at <= ?1 ORDER BY id";
+    COUNTS = "SELECT state, count FROM job_count WHERE job_id = ?1";
+    COUNTS_OF = "SELECT job_id, state, count FROM job_count WHERE job_id IN (SELECT value FROM json_each(?1))";
+    COUNTS_MOVE = "
+        INSERT INTO job_count (job_id, state, count)
+        SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?1) WHERE true
+        ON CONFLICT (job_id, state) DO UPDATE SET count = count + excluded.count";
+    PLAN_OF = "SELECT p.body FROM plan p WHERE p.digest = ?1";
+
+    // Executions
+    LOAD = loaded!("FROM json_each(?1) w JOIN execution e ON e.id = w.value JOIN job j ON j.id = e.job_id");
+    LOAD_SESSION = loaded!(
+        "FROM execution e JOIN job j ON j.id = e.job_id WHERE e.state IN (2, 3) AND e.session_id = ?1 LIMIT ?2");
+    LOAD_PENDING = loaded!(
+        "FROM execution e JOIN job j ON j.id = e.job_id WHERE e.state = 1 AND e.job_id = ?1 LIMIT ?2");
+    MOVE = "
+        UPDATE execution SET state = n.state, attempts = n.attempts, touched = n.touched, locked = n.locked,
+            open_intent = n.open_intent, ready_at = coalesce(n.ready_at, execution.ready_at),
+            session_id = CASE WHEN n.state IN (2, 3) THEN session_id END,
+            error_class = n.error_class, error_message = n.error_message, error_category = n.error_category,
+            started_at = n.started_at, finished_at = n.finished_at
+        FROM (SELECT value ->> 0 AS id, value ->> 1 AS state, value ->> 2 AS attempts, value ->> 3 AS touched,
+                     value ->> 4 AS locked, value ->> 5 AS open_intent, value ->> 6 AS ready_at,
+                     value ->> 7 AS error_class, value ->> 8 AS error_message, value ->> 9 AS error_category,
+                     value ->> 10 AS started_at, value ->> 11 AS finished_at
+              FROM json_each(?1)) AS n
+        WHERE execution.id = n.id";
+    ADOPT = "
+        UPDATE execution SET session_id = ?1 FROM json_each(?2) h
+        WHERE execution.id = h.value ->> 0 AND epoch = h.value ->> 1 AND execution.state IN (2, 3)
+          AND session_id IN (SELECT id FROM session WHERE instance = ?3)
+        RETURNING execution.id, epoch";
+    NEXT_READY = "
+        SELECT min(e.ready_at) FROM job j JOIN execution e ON e.job_id = j.id
+        WHERE j.state = 4 AND e.state = 1 AND e.ready_at > ?1";
+    LEASED_OF_JOB = "
+        SELECT id, epoch, session_id FROM execution
+        WHERE job_id = ?1 AND state IN (2, 3) AND session_id IS NOT NULL";
+    ASSIGNED = "
+        SELECT e.id, e.epoch, e.device_id, d.address, d.port, d.transport, d.credential, d.facts_at,
+               j.plan_digest, j.timeout_ms, j.expires_at, d.name
+        FROM json_each(?1) w JOIN execution e ON e.id = w.value
+        JOIN device d ON d.id = e.device_id JOIN job j ON j.id = e.job_id";
+
+    // Claims: the same statement for jobs that only look and jobs that hold their devices, by the zones they may
+    // take. ?1 session, ?2 job, ?3 now, ?4 limit, ?5 zones as JSON, ?6 whether devices are held.
+    CLAIM_NAMED = "
+        UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1, locked = ?6
+        WHERE id IN (
+            SELECT e.id FROM execution e
+            WHERE e.job_id = ?2 AND e.state = 1 AND e.ready_at <= ?3
+              AND e.zone IN (SELECT value FROM json_each(?5))
+              AND (?6 = 0 OR NOT EXISTS (
+                  SELECT 1 FROM execution l WHERE l.device_id = e.device_id AND l.locked = 1 AND l.id <> e.id))
+            ORDER BY e.ready_at LIMIT ?4)
+        RETURNING id";
+    CLAIM_REST = "
+        UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1, locked = ?6
+        WHERE id IN (
+            SELECT e.id FROM execution e
+            WHERE e.job_id = ?2 AND e.state = 1 AND e.ready_at <= ?3
+              AND e.zone NOT IN (SELECT name FROM zone) AND ?5 = '[]'
+              AND (?6 = 0 OR NOT EXISTS (
+                  SELECT 1 FROM execution l WHERE l.device_id = e.device_id AND l.locked = 1 AND l.id <> e.id))
+            ORDER BY e.ready_at LIMIT ?4)
+        RETURNING id";
+
+    // Sessions
+    SESSION_OPEN = "
+        INSERT INTO session (worker, instance, engine_boot, started_at) VALUES (?1, ?2, ?3, ?4) RETURNING id";
+    ZONES_NOTE = "INSERT INTO zone (name) SELECT value FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING";
+    SESSIONS_OF = "
+        SELECT DISTINCT e.session_id FROM execution e JOIN session s ON s.id = e.session_id
+        WHERE e.state IN (2, 3) AND s.instance = ?1 AND s.id <> ?2";
+    SESSIONS_HOLDING = "
+        SELECT DISTINCT s.id, s.engine_boot FROM execution e JOIN session s ON s.id = e.session_id
+        WHERE e.state IN (2, 3)";
+
+    // Results
+    BLOB_STORE = "INSERT INTO blob (digest, encoding, bytes) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+    BLOB_KNOWN = "SELECT count(*) FROM blob WHERE digest = ?1";
+    STEP_STORE = "
+        INSERT INTO step_result (execution_id, step, digest)
+        SELECT value ->> 0, value ->> 1, unhex(value ->> 2) FROM json_each(?1) WHERE true
+        ON CONFLICT (execution_id, step) DO UPDATE SET digest = excluded.digest";
+    RESULT_PAGE = "
+        SELECT e.id, e.device_name, e.state, e.attempts, e.error_class, e.error_message, e.error_category,
+               e.started_at, e.finished_at
+        FROM execution e
+        WHERE e.job_id = ?1 AND e.id > ?2 AND (?4 = '[]' OR e.state IN (SELECT value FROM json_each(?4)))
+        ORDER BY e.id LIMIT ?3";
+    RESULT_SOME = "
+        SELECT e.id, e.device_name, e.state, e.attempts, e.error_class, e.error_message, e.error_category,
+               e.started_at, e.finished_at
+        FROM json_each(?1) w JOIN execution e ON e.id = w.value ORDER BY w.key";
+    RESULT_STEPS = "
+        SELECT s.execution_id, s.digest FROM json_each(?1) w JOIN step_result s ON s.execution_id = w.value
+        ORDER BY s.execution_id, s.step";
+    BLOB_GET = "SELECT encoding, bytes FROM blob WHERE digest = ?1";
+
+    // Events
+    EVENT_STORE = "
+        INSERT INTO event (job_id, at, kind, ended)
+        SELECT value ->> 0, ?2, value ->> 1, value -> 2 FROM json_each(?1)";
+    EVENTS_AFTER = "SELECT seq, kind, ended FROM event WHERE job_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+    EVENT_LAST = "SELECT coalesce(max(seq), 0) FROM event";
+
+    // Status
+    DEVICE_COUNT = "SELECT count(*) FROM device";
+    JOB_LIVE_COUNT = "SELECT count(*) FROM job WHERE state < 20";
+    WAITING = "
+        SELECT e.zone, count(*) FROM job j JOIN execution e ON e.job_id = j.id
+        WHERE j.state = 4 AND e.state = 1 GROUP BY e.zone ORDER BY e.zone";
+    ZONES = "SELECT name FROM zone ORDER BY name";
+}

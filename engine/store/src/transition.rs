@@ -1,0 +1,236 @@
+//! Moving executions: read them, let the core decide, write them back, and let counters and events follow in the
+//! same transaction.
+
+use std::collections::BTreeMap;
+
+use muster_engine_core::job::{self, Counts};
+use muster_engine_core::retry::Backoff;
+use muster_engine_core::{Context, Event, Execution, Illegal, Transition};
+use muster_model::{DeviceError, Effect, ErrorClass, ExecutionState, JobState};
+use serde_json::{Value, json};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow, Row as _, SqliteConnection};
+
+use crate::{StoreError, sql};
+
+/// An execution with what decisions need of its job.
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded {
+    pub(crate) execution: Execution,
+    pub(crate) job: i64,
+    pub(crate) job_state: JobState,
+    pub(crate) expires_at: i64,
+    pub(crate) started_at: Option<i64>,
+    pub(crate) locked: bool,
+}
+
+impl Loaded {
+    pub(crate) fn context(&self, now: i64) -> Context {
+        Context {
+            now,
+            expires_at: self.expires_at,
+            aborting: self.job_state == JobState::Aborting,
+            backoff: Backoff::INTERACTIVE,
+        }
+    }
+}
+
+pub(crate) fn effect_number(effect: Effect) -> i64 {
+    match effect {
+        Effect::Read => 1,
+        Effect::Stage => 2,
+        Effect::Change => 3,
+        Effect::Disrupt => 4,
+    }
+}
+
+pub(crate) fn effect_from(number: i64) -> Option<Effect> {
+    [Effect::Read, Effect::Stage, Effect::Change, Effect::Disrupt]
+        .into_iter()
+        .find(|e| effect_number(*e) == number)
+}
+
+pub(crate) fn device_error(
+    class: Option<i32>,
+    message: Option<String>,
+    category: Option<u8>,
+) -> Option<DeviceError> {
+    let class = class.and_then(ErrorClass::from_number)?;
+    Some(DeviceError {
+        class,
+        message: message.unwrap_or_default(),
+        category,
+    })
+}
+
+fn bad(what: &str) -> sqlx::Error {
+    sqlx::Error::Decode(format!("unknown number in {what}").into())
+}
+
+impl FromRow<'_, SqliteRow> for Loaded {
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        let execution = Execution {
+            id: row.try_get::<i64, _>(0)?.unsigned_abs(),
+            state: ExecutionState::from_number(row.try_get(2)?).ok_or_else(|| bad("execution.state"))?,
+            epoch: row.try_get::<i64, _>(3)?.unsigned_abs(),
+            attempts: row.try_get(4)?,
+            touched: row.try_get(5)?,
+            open_intent: row.try_get(6)?,
+            effect: effect_from(row.try_get(10)?).ok_or_else(|| bad("job.effect"))?,
+            error: device_error(row.try_get(7)?, row.try_get(8)?, row.try_get(9)?),
+        };
+        Ok(Self {
+            execution,
+            job: row.try_get(1)?,
+            job_state: JobState::from_number(row.try_get(12)?).ok_or_else(|| bad("job.state"))?,
+            expires_at: row.try_get(11)?,
+            started_at: row.try_get(13)?,
+            locked: row.try_get(14)?,
+        })
+    }
+}
+
+pub(crate) async fn load(
+    tx: &mut SqliteConnection,
+    ids: impl IntoIterator<Item = u64>,
+) -> Result<Vec<Loaded>, StoreError> {
+    Ok(sqlx::query_as(sql::LOAD)
+        .bind(crate::json_ids(ids))
+        .fetch_all(tx)
+        .await?)
+}
+
+/// Moves of one transaction, written back together.
+#[derive(Default)]
+pub(crate) struct Moves {
+    rows: Vec<Value>,
+    counts: BTreeMap<(i64, ExecutionState), i64>,
+    ended: BTreeMap<i64, Vec<u64>>,
+}
+
+impl Moves {
+    /// Lets the core decide what the event makes of the execution, and notes it. `started_at` is when the attempt
+    /// that ends here began.
+    pub(crate) fn decide(
+        &mut self,
+        loaded: &mut Loaded,
+        event: &Event,
+        now: i64,
+        started_at: Option<i64>,
+    ) -> Result<(), Illegal> {
+        let Transition { to, ready_at } = loaded.execution.next(event, &loaded.context(now))?;
+        let ended = to.state.is_terminal();
+        // A device stays held while an execution that touched it is not over (A9, A10).
+        let locked = !ended && loaded.locked && (to.touched || to.state != ExecutionState::Pending);
+        let started_at = started_at.or(loaded.started_at);
+        let error = to.error.as_ref();
+        self.rows.push(json!([
+            to.id,
+            to.state.number(),
+            to.attempts,
+            i64::from(to.touched),
+            i64::from(locked),
+            to.open_intent,
+            ready_at,
+            error.map(|error| error.class.number()),
+            error.map(|error| &error.message),
+            error.and_then(|error| error.category),
+            started_at,
+            ended.then_some(now),
+        ]));
+        self.count(loaded.job, loaded.execution.state, -1);
+        self.count(loaded.job, to.state, 1);
+        if ended {
+            self.ended.entry(loaded.job).or_default().push(to.id);
+        }
+        loaded.execution = to;
+        loaded.started_at = started_at;
+        loaded.locked = locked;
+        Ok(())
+    }
+
+    /// Notes that executions of a job went from one state to another, where the statement itself moved them.
+    pub(crate) fn count(&mut self, job: i64, state: ExecutionState, by: i64) {
+        *self.counts.entry((job, state)).or_default() += by;
+    }
+
+    /// Writes everything: the executions, the counters, the events, and the jobs that this brings to their end.
+    pub(crate) async fn write(self, tx: &mut SqliteConnection, now: i64) -> Result<(), StoreError> {
+        if !self.rows.is_empty() {
+            sqlx::query(sql::MOVE)
+                .bind(Value::Array(self.rows).to_string())
+                .execute(&mut *tx)
+                .await?;
+        }
+        let counts = self.counts.iter().filter(|(_, by)| **by != 0);
+        let counts = counts
+            .map(|((job, state), by)| json!([job, state.number(), by]))
+            .collect::<Vec<_>>();
+        if !counts.is_empty() {
+            sqlx::query(sql::COUNTS_MOVE)
+                .bind(Value::Array(counts).to_string())
+                .execute(&mut *tx)
+                .await?;
+        }
+        if self.ended.is_empty() {
+            return Ok(());
+        }
+        let events = self
+            .ended
+            .iter()
+            .map(|(job, ids)| json!([job, "ended", ids]))
+            .collect::<Vec<_>>();
+        sqlx::query(sql::EVENT_STORE)
+            .bind(Value::Array(events).to_string())
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
+        for job in self.ended.into_keys() {
+            settle(tx, job, now).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Brings a job to its end if its executions are.
+pub(crate) async fn settle(tx: &mut SqliteConnection, job: i64, now: i64) -> Result<(), StoreError> {
+    let (state, _): (i32, String) = sqlx::query_as(sql::JOB_STATE)
+        .bind(job)
+        .fetch_one(&mut *tx)
+        .await?;
+    let state = JobState::from_number(state).ok_or_else(|| bad("job.state"))?;
+    let counts: Vec<(i32, i64)> = sqlx::query_as(sql::COUNTS).bind(job).fetch_all(&mut *tx).await?;
+    let settled = job::settle(state, &counts_of(counts));
+    if settled == state {
+        return Ok(());
+    }
+    let finished_at = settled.is_terminal().then_some(now);
+    let query = sqlx::query(sql::JOB_SETTLE)
+        .bind(job)
+        .bind(settled.number())
+        .bind(finished_at);
+    query.execute(&mut *tx).await?;
+    note(tx, job, "state", now).await
+}
+
+/// Writes an event that names no executions.
+pub(crate) async fn note(
+    tx: &mut SqliteConnection,
+    job: i64,
+    kind: &str,
+    now: i64,
+) -> Result<(), StoreError> {
+    let event = json!([[job, kind, []]]).to_string();
+    sqlx::query(sql::EVENT_STORE)
+        .bind(event)
+        .bind(now)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+pub(crate) fn counts_of(rows: impl IntoIterator<Item = (i32, i64)>) -> Counts {
+    Counts::new(rows.into_iter().filter_map(|(state, count)| {
+        Some((ExecutionState::from_number(state)?, count.max(0).unsigned_abs()))
+    }))
+}

@@ -1,0 +1,155 @@
+//! The one writer: a queue drained into group commits.
+
+use std::fmt;
+
+use futures_util::future::BoxFuture;
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{StoreError, sql};
+
+/// A writing operation: what it is given, and what it does in a transaction.
+pub trait Write: Send + Sync + 'static {
+    /// What it tells.
+    type Out: Send + 'static;
+
+    /// Does it. May run again from the start after a rollback, so it changes nothing but the database.
+    fn apply(&self, tx: &mut SqliteConnection) -> impl Future<Output = Result<Self::Out, StoreError>> + Send;
+}
+
+/// Operations that may wait; beyond it, callers wait to be let in.
+const QUEUE: usize = 1024;
+/// Operations in one commit. Each is a batch by itself, so this bounds the time one waiter can be held up.
+const GROUP: usize = 256;
+
+#[derive(Clone)]
+pub(crate) struct Handle(mpsc::Sender<Message>);
+
+enum Message {
+    Operation(Box<dyn Operation>),
+    Close(oneshot::Sender<()>),
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer")
+            .field("free", &self.0.capacity())
+            .finish()
+    }
+}
+
+impl Handle {
+    pub(crate) async fn write<W: Write>(&self, operation: W) -> Result<W::Out, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let pending = Pending {
+            operation,
+            out: None,
+            reply,
+        };
+        let message = Message::Operation(Box::new(pending));
+        self.0.send(message).await.map_err(|_| StoreError::WriterGone)?;
+        answer.await.unwrap_or(Err(StoreError::WriterGone))
+    }
+
+    pub(crate) async fn close(self) {
+        let (reply, answer) = oneshot::channel();
+        if self.0.send(Message::Close(reply)).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
+}
+
+pub(crate) fn spawn(connection: SqliteConnection) -> Handle {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    tokio::spawn(run(connection, receiver));
+    Handle(sender)
+}
+
+async fn run(mut connection: SqliteConnection, mut queue: mpsc::Receiver<Message>) {
+    let mut messages = Vec::with_capacity(GROUP);
+    let mut closing = Vec::new();
+    while closing.is_empty() && queue.recv_many(&mut messages, GROUP).await > 0 {
+        let mut group = Vec::with_capacity(messages.len());
+        for message in messages.drain(..) {
+            match message {
+                Message::Operation(operation) => group.push(operation),
+                Message::Close(reply) => closing.push(reply),
+            }
+        }
+        commit_group(&mut connection, group).await;
+    }
+    if let Err(error) = connection.close().await {
+        tracing::warn!(%error, "closing the database");
+    }
+    // Whoever closed the store may now remove its file.
+    drop(closing);
+}
+
+/// All in one transaction; if that fails, each in its own, so that one bad operation fails alone.
+async fn commit_group(connection: &mut SqliteConnection, mut group: Vec<Box<dyn Operation>>) {
+    if group.len() > 1 {
+        match transaction(connection, &mut group).await {
+            Ok(()) => return group.into_iter().for_each(|operation| operation.finish(Ok(()))),
+            Err(error) => {
+                tracing::warn!(%error, operations = group.len(), "group commit failed; retrying one by one")
+            }
+        }
+    }
+    for operation in group {
+        let mut alone = [operation];
+        let result = transaction(connection, &mut alone).await;
+        let [operation] = alone;
+        operation.finish(result);
+    }
+}
+
+async fn transaction(
+    connection: &mut SqliteConnection,
+    operations: &mut [Box<dyn Operation>],
+) -> Result<(), StoreError> {
+    sqlx::query(sql::BEGIN).execute(&mut *connection).await?;
+    let result = run_all(connection, operations).await;
+    let ended = match &result {
+        Ok(()) => sqlx::query(sql::COMMIT).execute(&mut *connection).await,
+        Err(_) => sqlx::query(sql::ROLLBACK).execute(&mut *connection).await,
+    };
+    if let (Ok(()), Err(error)) = (&result, ended) {
+        // A commit that failed (disk full, I/O error) may leave the transaction open.
+        let _ = sqlx::query(sql::ROLLBACK).execute(connection).await;
+        return Err(error.into());
+    }
+    result
+}
+
+async fn run_all(tx: &mut SqliteConnection, operations: &mut [Box<dyn Operation>]) -> Result<(), StoreError> {
+    for operation in operations {
+        operation.run(tx).await?;
+    }
+    Ok(())
+}
+
+trait Operation: Send {
+    fn run<'a>(&'a mut self, tx: &'a mut SqliteConnection) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn finish(self: Box<Self>, result: Result<(), StoreError>);
+}
+
+struct Pending<W: Write> {
+    operation: W,
+    out: Option<W::Out>,
+    reply: oneshot::Sender<Result<W::Out, StoreError>>,
+}
+
+impl<W: Write> Operation for Pending<W> {
+    fn run<'a>(&'a mut self, tx: &'a mut SqliteConnection) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.out = Some(self.operation.apply(tx).await?);
+            Ok(())
+        })
+    }
+
+    fn finish(self: Box<Self>, result: Result<(), StoreError>) {
+        let Self { out, reply, .. } = *self;
+        // Nobody may be waiting any more; what was committed stays.
+        let _ = reply.send(result.and_then(|()| out.ok_or(StoreError::WriterGone)));
+    }
+}
