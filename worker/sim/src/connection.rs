@@ -1,0 +1,150 @@
+//! The socket of one connection: a loop around a [`Conversation`].
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::conversation::{Conversation, End};
+use crate::counters::add;
+use crate::fault::Fault;
+use crate::rng::Rng;
+use crate::world::World;
+
+/// Bytes read at a time, into a buffer on the stack, so that an idle connection owns none.
+const READ_BYTES: usize = 8 << 10;
+
+/// The largest fragment, in bytes, of an answer that is written in fragments.
+const FRAGMENT_BYTES: u64 = 48;
+
+/// What a connection has in common with the others of its fleet.
+#[derive(Clone, Debug)]
+pub(crate) struct Shell {
+    pub(crate) world: Arc<World>,
+    pub(crate) fragment: bool,
+    pub(crate) started: Instant,
+}
+
+/// Serves one connection until it ends.
+pub(crate) async fn serve(shell: Shell, stream: TcpStream, device: usize, peer: Ipv4Addr) {
+    let conversation = Conversation::open(&shell.world, device, peer);
+    let mut connection = Connection {
+        rng: conversation.fragment_rng(),
+        conversation,
+        out: Vec::new(),
+        device,
+        stream,
+        shell,
+    };
+    let end = match connection.shell.world.fault(device) {
+        Some(Fault::Drop) => Ok(End::Reset),
+        _ => connection.run().await,
+    };
+    // An error is the client's leaving in one of many ways, and needs no answer.
+    if let Ok(End::Reset) = end {
+        reset(&connection.stream);
+    }
+}
+
+/// Makes the closing of a socket an RST.
+pub(crate) fn reset(stream: &TcpStream) {
+    if let Err(error) = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
+        tracing::debug!(%error, "failed to arm a reset");
+    }
+}
+
+struct Connection {
+    shell: Shell,
+    device: usize,
+    stream: TcpStream,
+    conversation: Conversation,
+    out: Vec<u8>,
+    /// For the sizes of pieces.
+    rng: Rng,
+}
+
+impl Connection {
+    async fn run(&mut self) -> io::Result<End> {
+        loop {
+            self.flush().await?;
+            if let Some(end) = self.conversation.end() {
+                return Ok(end);
+            }
+            let due = self.conversation.poll_timeout();
+            tokio::select! {
+                ready = self.stream.readable() => {
+                    ready?;
+                    if !self.read()? {
+                        return Ok(End::Close);
+                    }
+                }
+                () = self.conversation.pushed() => self.conversation.handle_push(&mut self.out),
+                () = until(self.shell.started, due) => {
+                    self.conversation.handle_timeout(self.shell.started.elapsed(), &mut self.out);
+                }
+                ready = self.stream.writable(), if self.conversation.is_streaming() => {
+                    ready?;
+                    self.conversation.stream(&mut self.out);
+                }
+            }
+        }
+    }
+
+    /// Handles what has arrived. Returns false when the client has closed.
+    fn read(&mut self) -> io::Result<bool> {
+        let mut bytes = [0; READ_BYTES];
+        match self.stream.try_read(&mut bytes) {
+            Ok(0) => return Ok(false),
+            Ok(count) => {
+                let now = self.shell.started.elapsed();
+                self.conversation
+                    .handle_input(&bytes[..count], now, &mut self.out);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(true)
+    }
+
+    /// Writes what there is: at once, or in the pieces that the fault or the fleet asks for.
+    async fn flush(&mut self) -> io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let out = std::mem::take(&mut self.out);
+        // Counted first: whoever has read an answer finds it in the counters.
+        add(&self.shell.world.counters.bytes_out, out.len() as u64);
+        if self.shell.world.fault(self.device) == Some(Fault::ByteByByte) {
+            self.write_pieces(&out, |_| 1).await?;
+        } else if self.shell.fragment {
+            self.write_pieces(&out, |rng| rng.between(1, FRAGMENT_BYTES) as usize)
+                .await?;
+        } else {
+            self.stream.write_all(&out).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_pieces(&mut self, mut rest: &[u8], size: impl Fn(&mut Rng) -> usize) -> io::Result<()> {
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(size(&mut self.rng).min(rest.len()));
+            self.stream.write_all(piece).await?;
+            rest = after;
+            // The client gets a chance to see a piece by itself.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+}
+
+/// Waits until a time since `started`; for ever without one.
+async fn until(started: Instant, due: Option<Duration>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(started + due).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,393 @@
+//! One simulated device as pure state: a command and the time go in, replies come out.
+//!
+//! ```text
+//! request ─→ execute ─→ replies, into the buffer of the connection that asked
+//!               │
+//!               ├─────→ events: rows for those who listen, on this and other connections
+//!               └─────→ whether it was a trap, whether everybody is disconnected
+//! ```
+//!
+//! A device knows neither sockets nor faults. Time is a duration since the fleet was started; the device's own
+//! calendar starts at [`FLEET_EPOCH_S`].
+
+use std::borrow::Cow;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use routeros_wire::Sentence;
+
+use crate::generate::{FLEET_EPOCH_S, Profile};
+use crate::listen::{Event, Listener};
+use crate::menu::{Menu, MenuId, Verb};
+use crate::reply::Replies;
+use crate::rng::Rng;
+use crate::route::{Act, NoRoute, Route};
+use crate::selection::{Follow, Selection};
+use crate::table::{Row, Table};
+use crate::trap::Trap;
+use crate::version::{Version, duration};
+
+/// The user whom a fleet's configuration lets in everywhere.
+#[derive(Clone, Debug)]
+pub(crate) struct Account {
+    pub(crate) name: Vec<u8>,
+    pub(crate) password: Vec<u8>,
+}
+
+/// What a user may do: the groups that every device has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// Everything.
+    Full,
+    /// Look.
+    Read,
+    /// Everything but users, which takes the policy `policy`.
+    Write,
+}
+
+/// Who gives a command.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    /// The connection, by a number that no other connection of the fleet has.
+    pub(crate) session: u64,
+    pub(crate) group: Group,
+}
+
+/// What a command led to, beside its replies.
+#[derive(Debug, Default)]
+pub(crate) struct Executed {
+    /// The message of the trap, if the command was refused.
+    pub(crate) trap: Option<Vec<u8>>,
+    pub(crate) events: Vec<Event>,
+    /// Whether the device restarts: every connection ends.
+    pub(crate) reboots: bool,
+}
+
+/// A device.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) profile: Profile,
+    account: Arc<Account>,
+    /// The tables that are no longer what the profile generates.
+    changed: Vec<(MenuId, Table)>,
+    pub(crate) listeners: Vec<Listener>,
+    active: Vec<Active>,
+    last_active: u32,
+    /// When it was last restarted; never since the fleet was started, if none.
+    booted: Option<Duration>,
+}
+
+/// A row of `/user/active`.
+#[derive(Debug)]
+struct Active {
+    id: u32,
+    session: u64,
+    since: Duration,
+    user: Vec<u8>,
+    group: Group,
+    peer: Ipv4Addr,
+}
+
+impl Device {
+    pub(crate) fn new(profile: Profile, account: Arc<Account>) -> Self {
+        Self {
+            profile,
+            account,
+            changed: Vec::new(),
+            listeners: Vec::new(),
+            active: Vec::new(),
+            last_active: 0,
+            booted: None,
+        }
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.profile.version
+    }
+
+    /// The name that `/system/identity` shows now.
+    pub(crate) fn identity(&self) -> Vec<u8> {
+        match self
+            .changed(MenuId::SystemIdentity)
+            .and_then(|table| table.rows().first())
+        {
+            Some(row) => row.get(b"name").unwrap_or_default().to_vec(),
+            None => self.profile.identity().into_bytes(),
+        }
+    }
+
+    /// Where a path leads on this device: what is no RouterBOARD has no `/system/routerboard`.
+    pub(crate) fn route<'p>(&self, path: &'p [u8]) -> Result<Route, NoRoute<'p>> {
+        match Route::of(path)? {
+            Route::Menu(menu, _)
+                if menu.id == MenuId::SystemRouterboard && !self.profile.board().is_routerboard() =>
+            {
+                Err(NoRoute::Directory(b"routerboard"))
+            }
+            route => Ok(route),
+        }
+    }
+
+    /// Carries out one command and writes its replies, the last `!done` included, to `out`. A `listen` gets no
+    /// reply: its rows are [`Event`]s until it is cancelled.
+    pub(crate) fn execute(
+        &mut self,
+        route: Route,
+        request: Sentence<'_>,
+        caller: Caller,
+        now: Duration,
+        out: &mut Vec<u8>,
+    ) -> Executed {
+        let mut replies = Replies::new(out, request.tag());
+        let result = match caller.group.allows(route) {
+            false => Err(Trap::not_enough_permissions()),
+            true => self.run(route, request, caller, now, &mut replies),
+        };
+        result.unwrap_or_else(|trap| {
+            replies.trap(&trap);
+            replies.done();
+            Executed {
+                trap: Some(trap.message.into_owned()),
+                ..Executed::default()
+            }
+        })
+    }
+
+    fn run(
+        &mut self,
+        route: Route,
+        request: Sentence<'_>,
+        caller: Caller,
+        now: Duration,
+        replies: &mut Replies<'_>,
+    ) -> Result<Executed, Trap> {
+        let changed = match route {
+            Route::Act(Act::Reboot) => {
+                self.reboot(now);
+                replies.done();
+                return Ok(Executed {
+                    reboots: true,
+                    ..Executed::default()
+                });
+            }
+            // The cache is not simulated; the others belong to the connection.
+            Route::Act(_) => {
+                replies.done();
+                return Ok(Executed::default());
+            }
+            Route::Menu(menu, Verb::GetAll | Verb::Print) => {
+                self.print(menu, request, caller, now, replies)?;
+                return Ok(Executed::default());
+            }
+            Route::Menu(menu, Verb::Listen) => {
+                self.listen(menu, Selection::of(request)?, request.tag(), caller);
+                return Ok(Executed::default());
+            }
+            Route::Menu(menu, verb) => (menu, self.change(menu, verb, request)?),
+        };
+        let (menu, changes) = changed;
+        match changes.returned() {
+            Some(id) => replies.returned(id.as_bytes()),
+            None => replies.done(),
+        }
+        Ok(Executed {
+            events: self.events(menu, &changes, now),
+            ..Executed::default()
+        })
+    }
+
+    fn print(
+        &mut self,
+        menu: &'static Menu,
+        request: Sentence<'_>,
+        caller: Caller,
+        now: Duration,
+        replies: &mut Replies<'_>,
+    ) -> Result<(), Trap> {
+        let selection = Selection::of(request)?;
+        if selection.follow != Follow::Only {
+            let table = self.table(menu.id, now);
+            let shown = table.rows().iter().filter(|row| selection.shows(menu, row));
+            if selection.count_only {
+                replies.returned(shown.count().to_string().as_bytes());
+                return Ok(());
+            }
+            let count = shown.map(|row| selection.write(replies, menu, row)).count();
+            if count == 0 && selection.follow == Follow::No && self.version().says_empty() {
+                replies.empty();
+            }
+        }
+        match selection.follow {
+            Follow::No => replies.done(),
+            Follow::Only | Follow::Yes => self.listen(menu, selection, request.tag(), caller),
+        }
+        Ok(())
+    }
+
+    /// The items of a menu now.
+    pub(crate) fn table(&self, menu: MenuId, now: Duration) -> Cow<'_, Table> {
+        match menu {
+            MenuId::UserActive => Cow::Owned(self.active_users()),
+            MenuId::SystemResource => Cow::Owned(self.resource(now)),
+            _ => match self.changed(menu) {
+                Some(table) => Cow::Borrowed(table),
+                None => Cow::Owned(self.generated(menu)),
+            },
+        }
+    }
+
+    /// The items of a menu, to be changed and kept.
+    pub(crate) fn table_mut(&mut self, menu: MenuId) -> &mut Table {
+        let at = match self.changed.iter().position(|(known, _)| *known == menu) {
+            Some(at) => at,
+            None => {
+                let table = self.generated(menu);
+                self.changed.push((menu, table));
+                self.changed.len() - 1
+            }
+        };
+        &mut self.changed[at].1
+    }
+
+    fn changed(&self, menu: MenuId) -> Option<&Table> {
+        let found = self.changed.iter().find(|(known, _)| *known == menu);
+        found.map(|(_, table)| table)
+    }
+
+    fn generated(&self, menu: MenuId) -> Table {
+        let mut table = self.profile.table(menu);
+        if menu == MenuId::User
+            && let Some(row) = table.row_mut(1)
+        {
+            row.set("name", self.account.name.clone());
+            row.set("password", self.account.password.clone());
+            while let Some(namesake) = table.holder("name", &self.account.name, Some(1)) {
+                table.remove(namesake);
+            }
+        }
+        table
+    }
+
+    fn resource(&self, now: Duration) -> Table {
+        let mut table = self.profile.table(MenuId::SystemResource);
+        let uptime = match self.booted {
+            Some(at) => now.saturating_sub(at),
+            None => self.profile.uptime_before() + now,
+        };
+        // The load changes every few seconds, as it does on a device.
+        let load = Rng::keyed(self.profile.seed, &[self.profile.index as u64, now.as_secs() / 5]).below(30);
+        if let Some(row) = table.row_mut(0) {
+            row.set("uptime", duration(uptime.as_secs()).into_bytes());
+            row.set("cpu-load", load.to_string().into_bytes());
+        }
+        table
+    }
+
+    fn active_users(&self) -> Table {
+        let mut table = Table::default();
+        for active in &self.active {
+            let when = FLEET_EPOCH_S + active.since.as_secs() as i64;
+            table.push(
+                Row::numbered(active.id)
+                    .with("when", self.version().date(when))
+                    .with("name", active.user.clone())
+                    .with("address", active.peer.to_string())
+                    .with("via", "api")
+                    .with("group", active.group.name())
+                    .with("radius", self.version().boolean(false)),
+            );
+        }
+        table
+    }
+
+    /// The password and the group of a user who may log in.
+    pub(crate) fn credentials(&self, name: &[u8]) -> Option<(Vec<u8>, Group)> {
+        if name == self.account.name && self.changed(MenuId::User).is_none() {
+            return Some((self.account.password.clone(), Group::Full));
+        }
+        let users = self.table(MenuId::User, Duration::ZERO);
+        let row = users.row(users.find(name, Some("name"))?)?;
+        if row.get(b"disabled") == Some(self.version().boolean(true).as_bytes()) {
+            return None;
+        }
+        let group = Group::named(row.get(b"group").unwrap_or_default());
+        Some((row.get(b"password").unwrap_or_default().to_vec(), group))
+    }
+
+    /// Notes that a session has logged in, again perhaps. Returns what listeners hear of it.
+    pub(crate) fn attach(
+        &mut self,
+        caller: Caller,
+        user: &[u8],
+        peer: Ipv4Addr,
+        now: Duration,
+    ) -> Vec<Event> {
+        let mut events = self.leave(caller.session);
+        self.last_active += 1;
+        self.active.push(Active {
+            id: self.last_active,
+            session: caller.session,
+            since: now,
+            user: user.to_vec(),
+            group: caller.group,
+            peer,
+        });
+        events.extend(self.alive(MenuId::UserActive.menu(), self.last_active, now));
+        events
+    }
+
+    /// Notes that a session has ended. Returns what listeners hear of it.
+    pub(crate) fn detach(&mut self, session: u64) -> Vec<Event> {
+        self.listeners.retain(|listener| listener.session != session);
+        self.leave(session)
+    }
+
+    fn leave(&mut self, session: u64) -> Vec<Event> {
+        let Some(at) = self.active.iter().position(|active| active.session == session) else {
+            return Vec::new();
+        };
+        let gone = self.active.swap_remove(at).id;
+        self.dead(MenuId::UserActive.menu(), gone)
+    }
+
+    fn reboot(&mut self, now: Duration) {
+        self.booted = Some(now);
+        self.listeners.clear();
+        self.active.clear();
+        if self.changed(MenuId::SystemPackage).is_some() {
+            self.apply_scheduled();
+        }
+    }
+}
+
+impl Group {
+    fn named(name: &[u8]) -> Self {
+        match name {
+            b"full" => Self::Full,
+            b"write" => Self::Write,
+            _ => Self::Read,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+
+    fn allows(self, route: Route) -> bool {
+        match (self, route) {
+            (Self::Full, _) => true,
+            (_, route) if !route.is_mutating() => true,
+            (Self::Write, Route::Menu(menu, _)) => menu.id != MenuId::User,
+            (Self::Write, Route::Act(_)) => true,
+            (Self::Read, _) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

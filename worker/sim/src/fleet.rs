@@ -1,0 +1,151 @@
+//! A running fleet.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::config::{FleetConfig, SimError};
+use crate::connection::Shell;
+use crate::counters::Counters;
+use crate::fault::Fault;
+use crate::journal::JournalEntry;
+use crate::world::World;
+use crate::{control, listener};
+
+/// A fleet that answers on its addresses until it is stopped or dropped.
+#[derive(Debug)]
+pub struct Fleet {
+    world: Arc<World>,
+    port: u16,
+    control: Option<SocketAddr>,
+    tasks: Vec<JoinHandle<()>>,
+    /// Ends the tasks, also when the fleet is dropped.
+    stop: DropGuard,
+}
+
+impl Fleet {
+    /// Starts a fleet on the current tokio runtime. Raises the process's soft limit of file descriptors to the
+    /// hard one, since each connection takes one.
+    pub async fn start(config: FleetConfig) -> Result<Self, SimError> {
+        let world = World::new(&config)?;
+        if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+            tracing::warn!(%error, "failed to raise the limit of file descriptors");
+        }
+        let stop = CancellationToken::new();
+        let mut tasks = Vec::new();
+
+        let devices = bound(
+            (Ipv4Addr::UNSPECIFIED, config.port).into(),
+            listener::listen(config.port),
+        )?;
+        let (devices, address) = devices;
+        let shell = Shell {
+            world: Arc::clone(&world),
+            fragment: config.fragment,
+            started: Instant::now(),
+        };
+        tasks.push(tokio::spawn(listener::accept(shell, devices, stop.clone())));
+
+        let mut control = None;
+        if let Some(address) = config.control {
+            let (listener, address) = bound(address, TcpListener::bind(address).await)?;
+            control = Some(address);
+            tasks.push(tokio::spawn(serve_control(
+                Arc::clone(&world),
+                listener,
+                stop.clone(),
+            )));
+        }
+        Ok(Self {
+            world,
+            port: address.port(),
+            control,
+            tasks,
+            stop: stop.drop_guard(),
+        })
+    }
+
+    /// The API port of every device.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where the control API listens.
+    pub fn control(&self) -> Option<SocketAddr> {
+        self.control
+    }
+
+    /// The address of a device.
+    pub fn address(&self, index: usize) -> Ipv4Addr {
+        self.world.address(index)
+    }
+
+    /// The name that a device has now, `sim-00001` for index 0 until it is changed.
+    pub fn identity(&self, index: usize) -> String {
+        self.world.identity(index)
+    }
+
+    /// Number of devices.
+    #[expect(clippy::len_without_is_empty, reason = "a fleet has at least one device")]
+    pub fn len(&self) -> usize {
+        self.world.len()
+    }
+
+    /// What a device does wrong now.
+    pub fn fault(&self, index: usize) -> Option<Fault> {
+        self.world.fault(index)
+    }
+
+    /// Sets what a device does wrong from the next connection and the next command on.
+    pub fn set_fault(&self, index: usize, fault: Option<Fault>) {
+        self.world.set_fault(index, fault);
+    }
+
+    /// Every mutating command that a device executed, in order.
+    pub fn journal(&self) -> Vec<JournalEntry> {
+        self.world.journal()
+    }
+
+    /// The counters now.
+    pub fn counters(&self) -> Counters {
+        self.world.counters()
+    }
+
+    /// The devices themselves, which outlive the fleet as long as somebody holds them.
+    pub fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+
+    /// Ends every connection and frees the ports.
+    pub async fn stop(self) {
+        drop(self.stop);
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task of the fleet has failed");
+            }
+        }
+    }
+}
+
+fn bound(
+    address: SocketAddr,
+    listener: std::io::Result<TcpListener>,
+) -> Result<(TcpListener, SocketAddr), SimError> {
+    let with_address = listener.and_then(|listener| {
+        let local = listener.local_addr()?;
+        Ok((listener, local))
+    });
+    with_address.map_err(|source| SimError::Listen { address, source })
+}
+
+async fn serve_control(world: Arc<World>, listener: TcpListener, stop: CancellationToken) {
+    // Dropping the server ends its connections too; nobody waits for a keep-alive.
+    let server = axum::serve(listener, control::router(world)).into_future();
+    if let Some(Err(error)) = stop.run_until_cancelled(server).await {
+        tracing::error!(%error, "the control API has failed");
+    }
+}
