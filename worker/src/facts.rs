@@ -1,0 +1,58 @@
+//! What a device says about itself, asked over a session that is open anyway.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use muster_proto::v1;
+use muster_worker_core::StepEnd;
+use routeros_wire::{Kind, Limits, decode_all};
+
+use crate::run::next_run;
+use crate::session::Handle;
+
+/// Facts are worth little; a device that is slow to give them is left alone.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+const RESOURCE: [&str; 2] = [
+    "/system/resource/print",
+    "=.proplist=version,board-name,architecture-name",
+];
+const IDENTITY: [&str; 2] = ["/system/identity/print", "=.proplist=name"];
+
+/// Asks the device what it is. `None` when it does not say.
+pub(crate) async fn learn(session: &Handle, device: u64) -> Option<v1::DeviceFactsReport> {
+    let (resource, identity) = tokio::join!(ask(session, RESOURCE), ask(session, IDENTITY));
+    let (resource, identity) = (resource?, identity.unwrap_or_default());
+    Some(v1::DeviceFactsReport {
+        device,
+        version: value(&resource, b"version"),
+        board: value(&resource, b"board-name"),
+        architecture: value(&resource, b"architecture-name"),
+        identity: value(&identity, b"name"),
+    })
+}
+
+/// Whether the device still answers on this session.
+pub(crate) async fn is_alive(session: &Handle) -> bool {
+    ask(session, IDENTITY).await.is_some()
+}
+
+async fn ask(session: &Handle, words: [&str; 2]) -> Option<Bytes> {
+    let words = words.map(|word| word.as_bytes().to_vec()).to_vec();
+    let reply = session.run(words, TIMEOUT, next_run()).await.ok()?;
+    // A trap is an answer too: the device is there, it only may not tell.
+    matches!(reply.end, StepEnd::Completed | StepEnd::Trapped(_)).then_some(reply.sentences)
+}
+
+fn value(sentences: &[u8], name: &[u8]) -> String {
+    let mut found = String::new();
+    // Our own bytes, written sentence by sentence: they decode.
+    let _ = decode_all(sentences, Limits::default(), |sentence| {
+        if sentence.kind() == Kind::Re
+            && let Some(value) = sentence.get(name)
+        {
+            found = String::from_utf8_lossy(value).into_owned();
+        }
+    });
+    found
+}

@@ -1,0 +1,264 @@
+//! What a worker holds: executions in its hands, and reports the engine does not have on disk yet.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use muster_proto::v1;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// An execution under one epoch.
+pub(crate) type LeaseId = (u64, u64);
+
+/// What a worker holds, shared by its tasks; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    state: Arc<Mutex<State>>,
+    outbox: mpsc::UnboundedSender<Out>,
+}
+
+/// What goes to the engine.
+#[derive(Debug)]
+pub(crate) enum Out {
+    Intent(v1::Intent),
+    Report(Told),
+    Facts(v1::DeviceFactsReport),
+}
+
+/// A report, and when its attempt ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) report: v1::Report,
+    pub(crate) ended: Instant,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: HashMap<LeaseId, CancellationToken>,
+    /// Reports sent, by the number of their message, until they are acknowledged.
+    unacknowledged: BTreeMap<u64, Vec<Told>>,
+    /// Reports that wait to be sent.
+    unsent: HashSet<LeaseId>,
+    intents: HashMap<(u64, u64, u32), oneshot::Sender<v1::IntentVerdict>>,
+    last_seq: u64,
+}
+
+impl Held {
+    pub(crate) fn new(outbox: mpsc::UnboundedSender<Out>) -> Self {
+        Self {
+            state: Arc::default(),
+            outbox,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes up an execution; `None` when it is held already.
+    pub(crate) fn begin(&self, lease: LeaseId) -> Option<CancellationToken> {
+        let mut state = self.lock();
+        if state.running.contains_key(&lease) {
+            return None;
+        }
+        let token = CancellationToken::new();
+        state.running.insert(lease, token.clone());
+        Some(token)
+    }
+
+    /// Asks for an execution's end.
+    pub(crate) fn cancel(&self, lease: LeaseId) {
+        if let Some(token) = self.lock().running.get(&lease) {
+            token.cancel();
+        }
+    }
+
+    /// How an execution ended: from now on its report is held instead.
+    pub(crate) fn end(&self, told: Told) {
+        let lease = (told.report.execution, told.report.epoch);
+        let mut state = self.lock();
+        state.running.remove(&lease);
+        state.unsent.insert(lease);
+        drop(state);
+        // The receiver lives as long as the worker.
+        let _ = self.outbox.send(Out::Report(told));
+    }
+
+    pub(crate) fn tell_facts(&self, facts: v1::DeviceFactsReport) {
+        let _ = self.outbox.send(Out::Facts(facts));
+    }
+
+    /// Asks for an intent.
+    pub(crate) fn ask(&self, intent: v1::Intent) -> oneshot::Receiver<v1::IntentVerdict> {
+        let (sender, receiver) = oneshot::channel();
+        self.lock()
+            .intents
+            .insert((intent.execution, intent.epoch, intent.step), sender);
+        let _ = self.outbox.send(Out::Intent(intent));
+        receiver
+    }
+
+    /// The engine answered.
+    pub(crate) fn answer(&self, answer: &v1::IntentAnswer) {
+        let Some(intent) = &answer.intent else { return };
+        if let Some(sender) = self
+            .lock()
+            .intents
+            .remove(&(intent.execution, intent.epoch, intent.step))
+        {
+            let _ = sender.send(answer.verdict());
+        }
+    }
+
+    /// Intents that wait for an answer, to be asked again on a new session.
+    pub(crate) fn open_intents(&self) -> Vec<v1::Intent> {
+        let mut state = self.lock();
+        state.intents.retain(|_, sender| !sender.is_closed());
+        let intents = state.intents.keys();
+        intents
+            .map(|&(execution, epoch, step)| v1::Intent {
+                execution,
+                epoch,
+                step,
+            })
+            .collect()
+    }
+
+    /// Puts reports into a message, which is kept until it is acknowledged.
+    pub(crate) fn send(&self, reports: Vec<Told>) -> v1::Reports {
+        let mut state = self.lock();
+        state.last_seq += 1;
+        let seq = state.last_seq;
+        for told in &reports {
+            state.unsent.remove(&(told.report.execution, told.report.epoch));
+        }
+        let message = message(seq, &reports);
+        state.unacknowledged.insert(seq, reports);
+        message
+    }
+
+    /// The engine has a message on disk. Returns how many reports were in it.
+    pub(crate) fn acknowledged(&self, seq: u64) -> usize {
+        self.lock()
+            .unacknowledged
+            .remove(&seq)
+            .map_or(0, |reports| reports.len())
+    }
+
+    /// Messages to be sent again on a new session.
+    pub(crate) fn unacknowledged(&self) -> Vec<v1::Reports> {
+        self.lock()
+            .unacknowledged
+            .iter()
+            .map(|(seq, reports)| message(*seq, reports))
+            .collect()
+    }
+
+    /// Everything held, for the first message of a session.
+    pub(crate) fn leases(&self) -> Vec<LeaseId> {
+        let state = self.lock();
+        let reported = state
+            .unacknowledged
+            .values()
+            .flatten()
+            .map(|told| (told.report.execution, told.report.epoch));
+        state
+            .running
+            .keys()
+            .copied()
+            .chain(state.unsent.iter().copied())
+            .chain(reported)
+            .collect()
+    }
+
+    /// How many executions it holds.
+    pub(crate) fn count(&self) -> usize {
+        self.leases().len()
+    }
+}
+
+fn message(seq: u64, reports: &[Told]) -> v1::Reports {
+    let with_age = |told: &Told| {
+        let age_ms = told.ended.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
+        v1::Report {
+            age_ms,
+            ..told.report.clone()
+        }
+    };
+    v1::Reports {
+        seq,
+        reports: reports.iter().map(with_age).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held() -> (Held, mpsc::UnboundedReceiver<Out>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Held::new(sender), receiver)
+    }
+
+    fn told(execution: u64) -> Told {
+        Told {
+            report: v1::Report {
+                execution,
+                epoch: 1,
+                ..Default::default()
+            },
+            ended: Instant::now(),
+        }
+    }
+
+    #[test]
+    fn an_execution_is_held_until_its_report_is_acknowledged() {
+        let (held, mut outbox) = held();
+        assert!(held.begin((7, 1)).is_some());
+        assert!(
+            held.begin((7, 1)).is_none(),
+            "an assignment told twice is run once"
+        );
+        held.end(told(7));
+        assert_eq!(held.leases(), [(7, 1)]);
+        let Ok(Out::Report(report)) = outbox.try_recv() else {
+            panic!("a report goes out")
+        };
+        let seq = held.send(vec![report]).seq;
+        assert_eq!(held.leases(), [(7, 1)]);
+        assert_eq!(held.unacknowledged().len(), 1);
+        assert_eq!(held.acknowledged(seq), 1);
+        assert_eq!(held.acknowledged(seq), 0);
+        assert!(held.leases().is_empty());
+    }
+
+    #[test]
+    fn an_intent_is_asked_again_until_it_is_answered() {
+        let (held, _outbox) = held();
+        let intent = v1::Intent {
+            execution: 7,
+            epoch: 1,
+            step: 0,
+        };
+        let mut answer = held.ask(intent);
+        assert_eq!(held.open_intents(), [intent]);
+        let verdict = v1::IntentVerdict::Granted.into();
+        held.answer(&v1::IntentAnswer {
+            intent: Some(intent),
+            verdict,
+        });
+        assert_eq!(answer.try_recv(), Ok(v1::IntentVerdict::Granted));
+        assert!(held.open_intents().is_empty());
+    }
+
+    #[test]
+    fn cancelling_reaches_what_runs() {
+        let (held, _outbox) = held();
+        let token = held.begin((7, 1)).expect("new");
+        held.cancel((7, 2));
+        assert!(!token.is_cancelled());
+        held.cancel((7, 1));
+        assert!(token.is_cancelled());
+    }
+}

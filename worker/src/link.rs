@@ -1,0 +1,355 @@
+//! The worker's side of the session with its engine.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use muster_model::Plan;
+use muster_proto::v1::session_request::Message as Up;
+use muster_proto::v1::session_response::Message as Down;
+use muster_proto::v1::worker_service_client::WorkerServiceClient;
+use muster_proto::{plan, v1};
+use routeros_conn::Credentials;
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Endpoint;
+use tonic::{Request, Status, Streaming};
+
+use crate::WorkerConfig;
+use crate::devices::Devices;
+use crate::held::{Held, Out, Told};
+use crate::run::{self, Job};
+use crate::session::Target;
+
+/// Messages in one batch, and their size: a message stays well under gRPC's limits.
+const BATCH: usize = 250;
+const BATCH_BYTES: usize = 1 << 20;
+/// The largest message either side takes. One answer may have 16 MiB.
+pub(crate) const MESSAGE_BYTES: usize = 64 << 20;
+/// Messages under way to the engine; beyond it the worker waits for the network.
+const UPSTREAM: usize = 64;
+
+/// Between tries to reach the engine: from the first, doubling to the second.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+#[derive(Debug, Error)]
+enum LinkError {
+    #[error("{0}")]
+    Address(String),
+    #[error("cannot reach the engine: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    #[error("the engine ended the session: {}", .0.message())]
+    Status(#[from] Status),
+    #[error("the engine ended the session")]
+    Ended,
+    #[error("the engine said nothing for {0:?}")]
+    Silent(Duration),
+}
+
+/// Serves the engine until told to stop, over as many sessions as it takes.
+pub(crate) async fn run(config: WorkerConfig, stop: CancellationToken, tasks: TaskTracker) {
+    let (outbox, mut inbox) = mpsc::unbounded_channel();
+    let held = Held::new(outbox);
+    let devices = Devices::new(config.device, config.sessions, tasks.clone());
+    // Names this process's run of the worker, so that a restarted one is not taken for it.
+    let instance = uuid::Uuid::new_v4().to_string();
+    let mut delay = RECONNECT.0;
+    loop {
+        let mut link = Link {
+            config: &config,
+            instance: &instance,
+            held: held.clone(),
+            devices: devices.clone(),
+            stop: stop.clone(),
+            plans: HashMap::new(),
+            credentials: HashMap::new(),
+            welcomed: false,
+        };
+        let ended = tokio::select! {
+            ended = link.serve(&mut inbox) => ended,
+            () = stop.cancelled() => break,
+        };
+        if link.welcomed {
+            delay = RECONNECT.0;
+        }
+        if let Err(error) = ended {
+            tracing::warn!(%error, engine = config.engine, retry_in = ?delay, "no session with the engine");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = stop.cancelled() => break,
+        }
+        delay = (delay * 2).min(RECONNECT.1);
+    }
+    devices.close();
+}
+
+struct Link<'a> {
+    config: &'a WorkerConfig,
+    instance: &'a str,
+    held: Held,
+    devices: Devices,
+    stop: CancellationToken,
+    plans: HashMap<Vec<u8>, Arc<Plan>>,
+    credentials: HashMap<String, Arc<Credentials>>,
+    welcomed: bool,
+}
+
+impl Link<'_> {
+    async fn serve(&mut self, inbox: &mut mpsc::UnboundedReceiver<Out>) -> Result<(), LinkError> {
+        let (upstream, mut downstream) = self.open().await?;
+        let Some(Down::Welcome(welcome)) = next(&mut downstream, Duration::from_secs(10)).await? else {
+            return Err(LinkError::Ended);
+        };
+        self.welcomed = true;
+        tracing::info!(
+            session = welcome.session,
+            engine = self.config.engine,
+            "session with the engine"
+        );
+        for lease in &welcome.revoked {
+            self.held.cancel((lease.execution, lease.epoch));
+        }
+        self.resume(&upstream).await?;
+        let lease = Duration::from_millis(welcome.lease_ms.into());
+        let mut heartbeat = tokio::time::interval(Duration::from_millis(welcome.heartbeat_ms.max(10).into()));
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut heard = Instant::now();
+        loop {
+            tokio::select! {
+                message = downstream.message() => {
+                    heard = Instant::now();
+                    match message?.and_then(|message| message.message) {
+                        Some(message) => self.on_message(message, &upstream).await?,
+                        None => return Err(LinkError::Ended),
+                    }
+                }
+                _ = inbox.recv_many(&mut batch, BATCH) => self.send_batch(&mut batch, &upstream).await?,
+                _ = heartbeat.tick() => {
+                    if heard.elapsed() > lease {
+                        return Err(LinkError::Silent(lease));
+                    }
+                    let held = u32::try_from(self.held.count()).unwrap_or(u32::MAX);
+                    send(&upstream, Up::Heartbeat(v1::Heartbeat { held })).await?;
+                }
+            }
+        }
+    }
+
+    async fn open(
+        &self,
+    ) -> Result<(mpsc::Sender<v1::SessionRequest>, Streaming<v1::SessionResponse>), LinkError> {
+        let address = |error: tonic::transport::Error| {
+            LinkError::Address(format!(
+                "{:?} is no URL of an engine: {error}",
+                self.config.engine
+            ))
+        };
+        let endpoint = Endpoint::from_shared(self.config.engine.clone())
+            .map_err(address)?
+            .connect_timeout(Duration::from_secs(5))
+            .http2_keep_alive_interval(Duration::from_secs(10))
+            .keep_alive_timeout(Duration::from_secs(5))
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(4 << 20)
+            .tcp_nodelay(true);
+        let channel = endpoint.connect().await?;
+        let mut client = WorkerServiceClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES)
+            .max_encoding_message_size(MESSAGE_BYTES);
+        let (upstream, receiver) = mpsc::channel(UPSTREAM);
+        let hello = v1::Hello {
+            name: self.config.name.clone(),
+            instance: self.instance.to_owned(),
+            zones: self.config.zones.clone(),
+            slots: self.config.slots,
+            held: self
+                .held
+                .leases()
+                .into_iter()
+                .map(|(execution, epoch)| v1::HeldLease { execution, epoch })
+                .collect(),
+            engine_boot: self.config.engine_boot.clone(),
+        };
+        send(&upstream, Up::Hello(hello)).await?;
+        let mut request = Request::new(ReceiverStream::new(receiver));
+        let bearer = format!("Bearer {}", self.config.token).parse();
+        let bearer =
+            bearer.map_err(|_| LinkError::Address("the worker token has characters no token has".into()))?;
+        request.metadata_mut().insert("authorization", bearer);
+        Ok((upstream, client.session(request).await?.into_inner()))
+    }
+
+    /// Tells again what the engine may not have heard, and how much more is wanted.
+    async fn resume(&self, upstream: &mpsc::Sender<v1::SessionRequest>) -> Result<(), LinkError> {
+        for reports in self.held.unacknowledged() {
+            send(upstream, Up::Reports(reports)).await?;
+        }
+        let intents = self.held.open_intents();
+        if !intents.is_empty() {
+            send(upstream, Up::Intents(v1::Intents { intents })).await?;
+        }
+        let held = u32::try_from(self.held.count()).unwrap_or(u32::MAX);
+        demand(upstream, self.config.slots.saturating_sub(held)).await
+    }
+
+    async fn on_message(
+        &mut self,
+        message: Down,
+        upstream: &mpsc::Sender<v1::SessionRequest>,
+    ) -> Result<(), LinkError> {
+        match message {
+            Down::Welcome(_) => {}
+            Down::Assignments(assignments) => self.on_assignments(assignments),
+            Down::IntentAnswers(answers) => {
+                answers.answers.iter().for_each(|answer| self.held.answer(answer))
+            }
+            Down::ReportsAck(ack) => {
+                let freed = self.held.acknowledged(ack.seq);
+                demand(upstream, u32::try_from(freed).unwrap_or(u32::MAX)).await?;
+            }
+            Down::Cancel(cancel) => {
+                cancel
+                    .leases
+                    .iter()
+                    .for_each(|lease| self.held.cancel((lease.execution, lease.epoch)));
+            }
+        }
+        Ok(())
+    }
+
+    fn on_assignments(&mut self, assignments: v1::Assignments) {
+        for assigned in assignments.plans {
+            match plan(assigned.plan.as_ref(), "plan") {
+                Ok(plan) => {
+                    self.plans.insert(assigned.digest, Arc::new(plan));
+                }
+                // Its executions are refused below: this worker is older than the engine.
+                Err(violations) => {
+                    tracing::error!(?violations, "a plan that this worker does not understand")
+                }
+            }
+        }
+        for credential in assignments.credentials {
+            let credentials = Credentials::new(credential.username, credential.password);
+            self.credentials.insert(credential.name, Arc::new(credentials));
+        }
+        for assignment in assignments.assignments {
+            self.begin(assignment);
+        }
+    }
+
+    fn begin(&self, assignment: v1::Assignment) {
+        let lease = (assignment.execution, assignment.epoch);
+        let Some(cancel) = self.held.begin(lease) else {
+            return;
+        };
+        let plan = self.plans.get(&assignment.plan_digest).cloned();
+        let credentials = self.credentials.get(&assignment.credential).cloned();
+        let port = u16::try_from(assignment.port).ok();
+        let (Some(plan), Some(credentials), Some(port)) = (plan, credentials, port) else {
+            let message = "the worker does not know the plan, the credential or the transport it was sent";
+            let error = v1::DeviceError {
+                class: v1::ErrorClass::Worker.into(),
+                message: message.into(),
+                category: None,
+            };
+            let report = v1::Report {
+                execution: lease.0,
+                epoch: lease.1,
+                outcome: v1::ReportOutcome::Failed.into(),
+                error: Some(error),
+                ..Default::default()
+            };
+            return self.held.end(Told {
+                report,
+                ended: Instant::now(),
+            });
+        };
+        let target = Target {
+            address: assignment.address.clone(),
+            port,
+            credentials,
+        };
+        let job = Job {
+            assignment,
+            plan,
+            target,
+            cancel,
+        };
+        let (devices, held, stop) = (self.devices.clone(), self.held.clone(), self.stop.clone());
+        // A worker that stops drops what runs: the engine takes it back with the session.
+        tokio::spawn(async move { stop.run_until_cancelled(run::run(job, devices, held)).await });
+    }
+
+    async fn send_batch(
+        &self,
+        batch: &mut Vec<Out>,
+        upstream: &mpsc::Sender<v1::SessionRequest>,
+    ) -> Result<(), LinkError> {
+        // All messages are made, and so all reports noted as sent, before the first await can fail.
+        for message in self.messages(batch) {
+            send(upstream, message).await?;
+        }
+        Ok(())
+    }
+
+    fn messages(&self, batch: &mut Vec<Out>) -> Vec<Up> {
+        let (mut messages, mut bytes) = (Vec::new(), 0);
+        let (mut intents, mut devices, mut reports) = (Vec::new(), Vec::new(), Vec::new());
+        for out in batch.drain(..) {
+            match out {
+                Out::Intent(intent) => intents.push(intent),
+                Out::Facts(facts) => devices.push(facts),
+                Out::Report(told) => {
+                    bytes += told.report.replies.iter().map(|reply| reply.len()).sum::<usize>();
+                    reports.push(told);
+                    if bytes > BATCH_BYTES {
+                        bytes = 0;
+                        messages.push(Up::Reports(self.held.send(std::mem::take(&mut reports))));
+                    }
+                }
+            }
+        }
+        if !reports.is_empty() {
+            messages.push(Up::Reports(self.held.send(reports)));
+        }
+        if !intents.is_empty() {
+            messages.push(Up::Intents(v1::Intents { intents }));
+        }
+        if !devices.is_empty() {
+            messages.push(Up::Facts(v1::Facts { devices }));
+        }
+        messages
+    }
+}
+
+async fn send(upstream: &mpsc::Sender<v1::SessionRequest>, message: Up) -> Result<(), LinkError> {
+    upstream
+        .send(v1::SessionRequest {
+            message: Some(message),
+        })
+        .await
+        .map_err(|_| LinkError::Ended)
+}
+
+async fn demand(upstream: &mpsc::Sender<v1::SessionRequest>, executions: u32) -> Result<(), LinkError> {
+    match executions {
+        0 => Ok(()),
+        executions => send(upstream, Up::Demand(v1::Demand { executions })).await,
+    }
+}
+
+async fn next(
+    downstream: &mut Streaming<v1::SessionResponse>,
+    within: Duration,
+) -> Result<Option<Down>, LinkError> {
+    match tokio::time::timeout(within, downstream.message()).await {
+        Ok(message) => Ok(message?.and_then(|message| message.message)),
+        Err(_) => Err(LinkError::Silent(within)),
+    }
+}
