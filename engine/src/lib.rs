@@ -1,1 +1,186 @@
+//! The engine: gRPC services over a store, dispatch to workers, and the reconcilers that keep jobs moving.
+//!
+//! What is decided is decided in [`muster_engine_core`]; what is remembered is in [`muster_store`]. The engine may
+//! be killed at any instant: everything a client or a worker was told is on disk before it is told.
 
+mod answer;
+mod auth;
+mod clock;
+mod data;
+mod dispatch;
+mod error;
+mod page;
+mod reconcile;
+mod seal;
+mod services;
+mod sessions;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_store::Store;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub use data::{DataDirectory, DataError};
+
+use clock::EngineClock;
+use seal::Seal;
+use sessions::Sessions;
+
+/// What an engine is told at its start.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Where it keeps everything: database, key, worker token.
+    pub data: PathBuf,
+    /// Where it serves gRPC. Port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// A worker that is silent for this long has lost its leases. Default 15 s.
+    pub lease: Duration,
+}
+
+impl EngineConfig {
+    /// The defaults for a data directory.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 7600)),
+            lease: Duration::from_secs(15),
+        }
+    }
+}
+
+/// An engine that cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The data directory.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] muster_store::OpenError),
+    /// The database, after it was opened.
+    #[error(transparent)]
+    Query(#[from] muster_store::StoreError),
+    /// The address.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// What the parts of an engine share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) seal: Seal,
+    pub(crate) clock: EngineClock,
+    pub(crate) sessions: Sessions,
+    pub(crate) lease: Duration,
+    /// Names this run of the engine.
+    pub(crate) boot: String,
+    pub(crate) worker_token: String,
+    /// Something may be ready to be handed out.
+    pub(crate) work: Notify,
+    /// Counts commits that may have moved a job; watchers wait on it.
+    pub(crate) news: watch::Sender<u64>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Shared {
+    /// Tells dispatch and watchers that something was committed.
+    pub(crate) fn committed(&self) {
+        self.news.send_modify(|count| *count += 1);
+        self.work.notify_one();
+    }
+}
+
+/// A running engine.
+#[derive(Debug)]
+pub struct Engine {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    tasks: Vec<JoinHandle<()>>,
+    // Held for as long as the engine runs, so that a second one refuses to start.
+    data: DataDirectory,
+}
+
+/// How long open calls may take to end when the engine stops.
+const STOP_WITHIN: Duration = Duration::from_secs(3);
+
+impl Engine {
+    /// Opens the data directory and serves.
+    pub async fn start(config: EngineConfig) -> Result<Self, StartError> {
+        let data = DataDirectory::open(&config.data)?;
+        let store = Store::open(&data.database()).await?;
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|source| StartError::Listen {
+                address: config.listen,
+                source,
+            })?;
+        let address = listener.local_addr().map_err(|source| StartError::Listen {
+            address: config.listen,
+            source,
+        })?;
+        let shared = Arc::new(Shared {
+            seal: Seal::new(data.key()),
+            worker_token: data.worker_token().to_owned(),
+            store,
+            clock: EngineClock::start(),
+            sessions: Sessions::default(),
+            lease: config.lease,
+            boot: uuid::Uuid::new_v4().to_string(),
+            work: Notify::new(),
+            news: watch::channel(0).0,
+            stop: CancellationToken::new(),
+        });
+        reconcile::recover(&shared).await?;
+        let tasks = vec![
+            tokio::spawn(dispatch::run(shared.clone())),
+            tokio::spawn(reconcile::run(shared.clone())),
+            tokio::spawn(services::serve(shared.clone(), listener)),
+        ];
+        tracing::info!(%address, data = %config.data.display(), "engine started");
+        Ok(Self {
+            address,
+            shared,
+            tasks,
+            data,
+        })
+    }
+
+    /// Where it serves.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The token its workers need.
+    pub fn worker_token(&self) -> &str {
+        self.data.worker_token()
+    }
+
+    /// Names this run of the engine; for a worker in the same process.
+    pub fn boot(&self) -> &str {
+        &self.shared.boot
+    }
+
+    /// Ends open calls, writes what waits to be written and closes the database.
+    pub async fn stop(self) {
+        self.shared.stop.cancel();
+        for mut task in self.tasks {
+            if tokio::time::timeout(STOP_WITHIN, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+        self.shared.store.clone().close().await;
+    }
+}

@@ -1,0 +1,153 @@
+//! From what is stored to what the API shows.
+
+use muster_proto::{time, v1};
+use muster_store::{DeviceRecord, JobRecord, ResultRecord};
+use routeros_wire::{Kind, Limits, Sentence, decode_all};
+
+pub(crate) fn device(record: DeviceRecord) -> v1::Device {
+    let DeviceRecord {
+        device,
+        created_at,
+        facts,
+        ..
+    } = record;
+    v1::Device {
+        name: device.name,
+        address: device.address,
+        port: device.port.into(),
+        transport: device.transport.to_string(),
+        credential: device.credential,
+        zone: device.zone,
+        labels: device
+            .labels
+            .iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect(),
+        facts: facts.map(|facts| v1::DeviceFacts {
+            version: facts.version,
+            board: facts.board,
+            architecture: facts.architecture,
+            identity: facts.identity,
+            observed_at: Some(time(facts.observed_at)),
+        }),
+        created_at: Some(time(created_at)),
+    }
+}
+
+pub(crate) fn job(record: &JobRecord) -> v1::Job {
+    let timeout = std::time::Duration::from_millis(record.timeout_ms);
+    v1::Job {
+        id: record.uuid.clone(),
+        spec: Some(v1::JobSpec {
+            name: record.name.clone(),
+            plan: Some((&record.plan).into()),
+            selector: record.selector.clone(),
+            all: record.selector.is_empty(),
+            timeout: timeout.try_into().ok(),
+        }),
+        state: v1::JobState::from(record.state).into(),
+        effect: v1::Effect::from(record.effect).into(),
+        total: record.total,
+        counts: record
+            .counts
+            .iter()
+            .map(|&(state, count)| state_count(state, count))
+            .collect(),
+        created_at: Some(time(record.created_at)),
+        expires_at: Some(time(record.expires_at)),
+        finished_at: record.finished_at.map(time),
+        plan_digest: record
+            .plan_digest
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
+        claimed_by: record.claimed_by.clone(),
+    }
+}
+
+fn state_count(state: muster_model::ExecutionState, count: u64) -> v1::StateCount {
+    v1::StateCount {
+        state: v1::ExecutionState::from(state).into(),
+        count,
+    }
+}
+
+pub(crate) fn result(job: &str, record: ResultRecord) -> v1::ExecutionResult {
+    v1::ExecutionResult {
+        execution: record.execution.to_string(),
+        job: job.to_owned(),
+        device: record.device,
+        state: v1::ExecutionState::from(record.state).into(),
+        attempts: record.attempts,
+        error: record.error.as_ref().map(Into::into),
+        steps: record.replies.iter().map(|replies| step(replies)).collect(),
+        started_at: record.started_at.map(time),
+        finished_at: record.finished_at.map(time),
+    }
+}
+
+fn step(replies: &[u8]) -> v1::StepResult {
+    let mut step = v1::StepResult::default();
+    // Stored answers were written by a worker, sentence by sentence, within tighter limits than these.
+    let limits = Limits {
+        word_bytes: u32::MAX,
+        sentence_words: usize::MAX,
+        sentence_bytes: usize::MAX,
+    };
+    let read = decode_all(replies, limits, |sentence| match sentence.kind() {
+        Kind::Re => step.rows.push(row(sentence)),
+        Kind::Done => step.done = Some(row(sentence)),
+        Kind::Trap => step.traps.push(row(sentence)),
+        Kind::Empty | Kind::Fatal | Kind::Unknown | Kind::NotAReply => {}
+    });
+    if let Err(error) = read {
+        tracing::error!(%error, "a stored answer does not decode");
+    }
+    step
+}
+
+fn row(sentence: Sentence<'_>) -> v1::Row {
+    v1::Row {
+        attributes: sentence
+            .attributes()
+            .map(|(name, value)| attribute(name, value))
+            .collect(),
+    }
+}
+
+fn attribute(name: &[u8], value: &[u8]) -> v1::Attribute {
+    let mut attribute = v1::Attribute::default();
+    match std::str::from_utf8(name) {
+        Ok(name) => attribute.name = name.to_owned(),
+        Err(_) => attribute.raw_name = name.to_vec(),
+    }
+    match std::str::from_utf8(value) {
+        Ok(value) => attribute.value = value.to_owned(),
+        Err(_) => attribute.raw_value = value.to_vec(),
+    }
+    attribute
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_not_utf_8_survive() {
+        let mut bytes = Vec::new();
+        let words = [&b"!re"[..], b"=name=ether1", b"=comment=caf\xE9", b"=empty="];
+        routeros_wire::encode::sentence(&mut bytes, words).expect("no empty words");
+        routeros_wire::encode::sentence(&mut bytes, ["!done", "=ret=*1"]).expect("no empty words");
+        let step = step(&bytes);
+        let attributes = &step.rows[0].attributes;
+        assert_eq!(
+            (attributes[0].name.as_str(), attributes[0].value.as_str()),
+            ("name", "ether1")
+        );
+        assert_eq!(
+            (attributes[1].value.as_str(), attributes[1].raw_value.as_slice()),
+            ("", &b"caf\xE9"[..])
+        );
+        assert_eq!(step.done.expect("done").attributes[0].value, "*1");
+    }
+}

@@ -1,0 +1,294 @@
+use muster_model::device::{self, DEFAULT};
+use muster_model::{Device, Labels, Transport, name};
+use muster_proto::v1::device_service_server::DeviceService;
+use muster_proto::{Violation, v1};
+use muster_store::{ImportDevices, Imported, LabelDevices, RemoveDevices, RemoveDevicesRefused};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Service, selector};
+use crate::{answer, error, page};
+
+/// Devices in one import.
+const MOST: usize = 1_000_000;
+/// Violations told at once; a file of another kind would have one for each line.
+const MOST_VIOLATIONS: usize = 1000;
+
+#[tonic::async_trait]
+impl DeviceService for Service {
+    async fn import_devices(
+        &self,
+        request: Request<Streaming<v1::ImportDevicesRequest>>,
+    ) -> Result<Response<v1::ImportDevicesResponse>, Status> {
+        let mut stream = request.into_inner();
+        let (mut devices, mut violations) = (Vec::new(), Vec::new());
+        let (mut index, mut options) = (0, None);
+        while let Some(message) = stream.message().await? {
+            options.get_or_insert((message.update, message.validate_only));
+            for given in message.devices {
+                match check(&given, index) {
+                    Ok(device) => devices.push((index, device)),
+                    Err(bad) => violations.extend(bad),
+                }
+                index += 1;
+            }
+            if index > MOST {
+                return Err(error::invalid_field(
+                    "devices",
+                    format!("more than {MOST} in one import"),
+                ));
+            }
+        }
+        let (update, validate_only) = options.unwrap_or_default();
+        // With a bad device nothing will be stored; what the store has to say about the others is told all the same.
+        let validate = validate_only || !violations.is_empty();
+        let (places, devices): (Vec<_>, Vec<_>) = devices.into_iter().unzip();
+        let import = ImportDevices {
+            devices,
+            update,
+            validate_only: validate,
+            now: self.0.clock.now(),
+        };
+        let imported = match self.0.store.write(import).await.map_err(error::store)? {
+            Ok(imported) => imported,
+            Err(refused) => {
+                let told = refused.into_iter().map(|bad| {
+                    let place = places.get(bad.index).copied().unwrap_or_default();
+                    (
+                        place,
+                        Violation::new(format!("devices[{place}].{}", bad.field), bad.reason),
+                    )
+                });
+                violations.extend(told);
+                Imported::default()
+            }
+        };
+        if !violations.is_empty() {
+            violations.sort_by_key(|(place, _)| *place);
+            violations.truncate(MOST_VIOLATIONS);
+            return Err(error::invalid(
+                violations.into_iter().map(|(_, violation)| violation).collect(),
+            ));
+        }
+        let Imported {
+            created,
+            updated,
+            unchanged,
+        } = imported;
+        Ok(Response::new(v1::ImportDevicesResponse {
+            created,
+            updated,
+            unchanged,
+        }))
+    }
+
+    async fn list_devices(
+        &self,
+        request: Request<v1::ListDevicesRequest>,
+    ) -> Result<Response<v1::ListDevicesResponse>, Status> {
+        let request = request.into_inner();
+        let wanted = selector(&request.selector, "selector")?;
+        let size = page::size(request.page_size, 1000, 5000)?;
+        let query = format!("devices/{wanted}");
+        let after = page::cursor(&query, &request.page_token)?.unwrap_or_default();
+        let mut records = self
+            .0
+            .store
+            .devices(&wanted, &after, size + 1)
+            .await
+            .map_err(error::store)?;
+        let total = self.0.store.count_devices(&wanted).await.map_err(error::store)?;
+        let more = records.len() > size as usize;
+        records.truncate(size as usize);
+        let next = records
+            .last()
+            .filter(|_| more)
+            .map(|last| page::token(&query, &last.device.name));
+        Ok(Response::new(v1::ListDevicesResponse {
+            devices: records.into_iter().map(answer::device).collect(),
+            next_page_token: next.unwrap_or_default(),
+            total,
+        }))
+    }
+
+    async fn get_device(
+        &self,
+        request: Request<v1::GetDeviceRequest>,
+    ) -> Result<Response<v1::GetDeviceResponse>, Status> {
+        let name = request.into_inner().name;
+        let record = self.0.store.device(&name).await.map_err(error::store)?;
+        let record = record.ok_or_else(|| error::not_found("device", &name))?;
+        Ok(Response::new(v1::GetDeviceResponse {
+            device: Some(answer::device(record)),
+        }))
+    }
+
+    async fn label_devices(
+        &self,
+        request: Request<v1::LabelDevicesRequest>,
+    ) -> Result<Response<v1::LabelDevicesResponse>, Status> {
+        let request = request.into_inner();
+        if request.selector.trim().is_empty() {
+            return Err(error::invalid_field(
+                "selector",
+                "it is empty; name=* means every device",
+            ));
+        }
+        let wanted = selector(&request.selector, "selector")?;
+        let set = labels(&request.set, "set");
+        let set = set.map_err(error::invalid)?;
+        let label = LabelDevices {
+            selector: wanted,
+            set,
+            remove: request.remove,
+        };
+        let done = self.0.store.write(label).await.map_err(error::store)?;
+        match (done.refused, done.selected) {
+            (Some(reason), _) => Err(error::invalid_field("set", reason)),
+            (None, 0) => Err(error::invalid_field(
+                "selector",
+                format!("{:?} means no device", request.selector),
+            )),
+            (None, selected) => Ok(Response::new(v1::LabelDevicesResponse {
+                changed: done.changed,
+                selected,
+            })),
+        }
+    }
+
+    async fn remove_devices(
+        &self,
+        request: Request<v1::RemoveDevicesRequest>,
+    ) -> Result<Response<v1::RemoveDevicesResponse>, Status> {
+        let names = request.into_inner().names;
+        match self
+            .0
+            .store
+            .write(RemoveDevices { names })
+            .await
+            .map_err(error::store)?
+        {
+            Ok(removed) => Ok(Response::new(v1::RemoveDevicesResponse { removed })),
+            Err(RemoveDevicesRefused::NotFound(names)) => Err(error::not_found("device", &names.join(", "))),
+            Err(refused @ RemoveDevicesRefused::Busy { .. }) => {
+                Err(error::precondition("DEVICE_BUSY", "device", refused.to_string()))
+            }
+        }
+    }
+}
+
+/// Checks one device by itself; all that is wrong with it is told.
+fn check(given: &v1::Device, index: usize) -> Result<Device, Vec<(usize, Violation)>> {
+    let mut violations = Vec::new();
+    let mut bad = |field: &str, text: String| {
+        violations.push((index, Violation::new(format!("devices[{index}].{field}"), text)));
+    };
+    let or_default = |text: &str| {
+        if text.is_empty() {
+            DEFAULT.to_owned()
+        } else {
+            text.to_owned()
+        }
+    };
+    let (credential, zone) = (or_default(&given.credential), or_default(&given.zone));
+    for (field, value) in [
+        ("name", &given.name),
+        ("credential", &credential),
+        ("zone", &zone),
+    ] {
+        if let Err(error) = name::check(value) {
+            bad(field, format!("{value:?} {error}"));
+        }
+    }
+    if let Err(error) = device::check_address(&given.address) {
+        bad("address", error);
+    }
+    let transport = match given.transport.as_str() {
+        "" => Ok(Transport::default()),
+        text => text.parse::<Transport>(),
+    };
+    let transport = transport.unwrap_or_else(|error| {
+        bad("transport", error);
+        Transport::default()
+    });
+    let port = match given.port {
+        0 => Some(transport.default_port()),
+        port => u16::try_from(port).ok(),
+    };
+    if port.is_none() {
+        bad("port", format!("{} is no port; 1 to 65535 are", given.port));
+    }
+    let labels = labels(&given.labels, &format!("devices[{index}].labels")).unwrap_or_else(|errors| {
+        violations.extend(errors.into_iter().map(|violation| (index, violation)));
+        Labels::default()
+    });
+    if !violations.is_empty() {
+        return Err(violations);
+    }
+    let (name, address) = (given.name.clone(), given.address.clone());
+    Ok(Device {
+        name,
+        address,
+        port: port.unwrap_or_default(),
+        transport,
+        credential,
+        zone,
+        labels,
+    })
+}
+
+fn labels<'a>(
+    given: impl IntoIterator<Item = (&'a String, &'a String)>,
+    field: &str,
+) -> Result<Labels, Vec<Violation>> {
+    let (mut labels, mut violations) = (Labels::default(), Vec::new());
+    for (key, value) in given {
+        if let Err(error) = labels.set(key, value) {
+            violations.push(Violation::new(field, error.to_string()));
+        }
+    }
+    if violations.is_empty() {
+        Ok(labels)
+    } else {
+        Err(violations)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_gets_its_defaults() {
+        let given = v1::Device {
+            name: "r1".into(),
+            address: "10.0.0.1".into(),
+            ..Default::default()
+        };
+        let device = check(&given, 0).expect("valid");
+        assert_eq!(
+            (device.port, device.zone.as_str(), device.credential.as_str()),
+            (8728, "default", "default")
+        );
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told() {
+        let given = v1::Device {
+            name: "a b".into(),
+            address: "nowhere:1".into(),
+            port: 70_000,
+            transport: "ssh".into(),
+            zone: "-".into(),
+            labels: [("zone".to_owned(), "x".to_owned())].into(),
+            ..Default::default()
+        };
+        let violations = check(&given, 3).expect_err("all wrong");
+        let mut fields = violations
+            .iter()
+            .map(|(_, violation)| violation.field.as_str())
+            .collect::<Vec<_>>();
+        fields.sort_unstable();
+        let expected = ["address", "labels", "name", "port", "transport", "zone"];
+        assert_eq!(fields, expected.map(|field| format!("devices[3].{field}")));
+    }
+}

@@ -1,0 +1,161 @@
+//! Watching a job: its events from any point, then what comes, without a gap (K2).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_proto::v1;
+use muster_store::{EventRecord, JobRecord};
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::job::PAGE_BYTES;
+use crate::{Shared, answer, error};
+
+/// Events read at once.
+const EVENTS: u32 = 64;
+/// Executions looked up at once.
+const RESULTS: usize = 500;
+/// Messages that wait for a slow reader. A watcher that falls behind reads its events later: they are on disk.
+const AHEAD: usize = 8;
+/// Between two looks: news within it is told together.
+const PACE: Duration = Duration::from_millis(50);
+
+pub(crate) fn stream(
+    shared: Arc<Shared>,
+    job: JobRecord,
+    from_seq: u64,
+    results: bool,
+) -> impl Stream<Item = Result<v1::WatchJobResponse, Status>> + Send {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let stop = shared.stop.clone();
+    tokio::spawn(async move {
+        let mut watcher = Watcher {
+            shared,
+            job,
+            seq: from_seq,
+            results,
+            sender,
+        };
+        let watching = async {
+            if let Err(Gone::Failed(status)) = watcher.watch().await {
+                let _ = watcher.sender.send(Err(status)).await;
+            }
+        };
+        stop.run_until_cancelled(watching).await;
+    });
+    ReceiverStream::new(receiver)
+}
+
+struct Watcher {
+    shared: Arc<Shared>,
+    job: JobRecord,
+    /// Everything up to here has been sent.
+    seq: u64,
+    results: bool,
+    sender: mpsc::Sender<Result<v1::WatchJobResponse, Status>>,
+}
+
+enum Gone {
+    Reader,
+    Failed(Status),
+}
+
+impl From<Status> for Gone {
+    fn from(status: Status) -> Self {
+        Self::Failed(status)
+    }
+}
+
+impl Watcher {
+    async fn watch(&mut self) -> Result<(), Gone> {
+        let mut news = self.shared.news.subscribe();
+        let mut first = true;
+        loop {
+            news.mark_unchanged();
+            let events = self
+                .shared
+                .store
+                .events(self.job.id, self.seq, EVENTS)
+                .await
+                .map_err(error::store)?;
+            // Read after the events, so that counts are never older than they are.
+            self.job = self.read_job().await?;
+            let full = events.len() == EVENTS as usize;
+            if first || !events.is_empty() {
+                self.tell(events).await?;
+                first = false;
+            }
+            if full {
+                continue;
+            }
+            if self.job.state.is_terminal() && self.caught_up().await? {
+                return Ok(());
+            }
+            tokio::select! {
+                changed = news.changed() => if changed.is_err() { return Ok(()) },
+                () = self.sender.closed() => return Err(Gone::Reader),
+            }
+            tokio::time::sleep(PACE).await;
+        }
+    }
+
+    async fn read_job(&self) -> Result<JobRecord, Gone> {
+        let job = self
+            .shared
+            .store
+            .job(&self.job.uuid)
+            .await
+            .map_err(error::store)?;
+        Ok(job.ok_or_else(|| error::not_found("job", &self.job.uuid))?)
+    }
+
+    /// The job may have ended between reading its events and reading its state.
+    async fn caught_up(&self) -> Result<bool, Gone> {
+        let rest = self
+            .shared
+            .store
+            .events(self.job.id, self.seq, 1)
+            .await
+            .map_err(error::store)?;
+        Ok(rest.is_empty())
+    }
+
+    async fn tell(&mut self, events: Vec<EventRecord>) -> Result<(), Gone> {
+        let before = self.seq;
+        let after = events.last().map_or(before, |event| event.seq);
+        if self.results {
+            let ended = events
+                .into_iter()
+                .flat_map(|event| event.ended)
+                .collect::<Vec<_>>();
+            for some in ended.chunks(RESULTS) {
+                let records = self.shared.store.results_of(some).await.map_err(error::store)?;
+                let (mut results, mut bytes) = (Vec::new(), 0);
+                for record in records {
+                    bytes += record.replies.iter().map(|reply| reply.len()).sum::<usize>();
+                    results.push(answer::result(&self.job.uuid, record));
+                    if bytes > PAGE_BYTES {
+                        bytes = 0;
+                        self.send(before, std::mem::take(&mut results)).await?;
+                    }
+                }
+                if !results.is_empty() {
+                    self.send(before, results).await?;
+                }
+            }
+        }
+        self.seq = after;
+        self.send(after, Vec::new()).await
+    }
+
+    async fn send(&self, seq: u64, results: Vec<v1::ExecutionResult>) -> Result<(), Gone> {
+        let message = v1::WatchJobResponse {
+            seq,
+            job: Some(answer::job(&self.job)),
+            results,
+        };
+        self.sender.send(Ok(message)).await.map_err(|_| Gone::Reader)
+    }
+}

@@ -1,0 +1,360 @@
+//! The engine's side of a worker's session.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_engine_core::Outcome;
+use muster_proto::v1::session_request::Message as Up;
+use muster_proto::v1::session_response::Message as Down;
+use muster_proto::v1::worker_service_server::WorkerService;
+use muster_proto::{Violation, v1};
+use muster_store::{
+    AdoptLeases, ApplyReports, FactsRecord, GrantIntents, IntentRequest, OpenSession, Report, ReportAnswer,
+    StoreFacts, Verdict, Zones,
+};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Service;
+use crate::sessions::Session;
+use crate::{Shared, auth, error, reconcile};
+
+/// Messages that wait for a slow worker.
+const AHEAD: usize = 64;
+/// Messages of one session that are being written at once: enough to share commits, few enough to push back.
+const IN_WORK: usize = 16;
+/// The first message has to come within this.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+
+#[tonic::async_trait]
+impl WorkerService for Service {
+    type SessionStream = ReceiverStream<Result<v1::SessionResponse, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        auth::worker(&request, &self.0.worker_token)?;
+        let mut upstream = request.into_inner();
+        let (outbox, receiver) = mpsc::channel(AHEAD);
+        let shared = self.0.clone();
+        tokio::spawn(async move {
+            let stop = shared.stop.clone();
+            let served = stop
+                .run_until_cancelled(serve(&shared, &mut upstream, outbox.clone()))
+                .await;
+            if let Some(Err(status)) = served {
+                let _ = outbox.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+async fn serve(
+    shared: &Arc<Shared>,
+    upstream: &mut Streaming<v1::SessionRequest>,
+    outbox: mpsc::Sender<Result<v1::SessionResponse, Status>>,
+) -> Result<(), Status> {
+    let hello = match tokio::time::timeout(HELLO_WITHIN, upstream.message()).await {
+        Ok(Ok(Some(v1::SessionRequest {
+            message: Some(Up::Hello(hello)),
+        }))) => hello,
+        _ => return Err(error::invalid_field("hello", "a session begins with hello")),
+    };
+    let id = begin(shared, &hello, &outbox).await?;
+    tracing::info!(session = id, worker = hello.name, zones = ?hello.zones, slots = hello.slots, "worker connected");
+    let work = Arc::new(Semaphore::new(IN_WORK));
+    let term = loop {
+        let message = match tokio::time::timeout(shared.lease, upstream.message()).await {
+            Ok(Ok(Some(message))) => message.message,
+            // It may come back: it keeps its leases for a term.
+            Ok(Ok(None) | Err(_)) => break shared.lease,
+            // It was silent for a whole term already.
+            Err(_) => break Duration::ZERO,
+        };
+        let Ok(permit) = work.clone().acquire_owned().await else {
+            break shared.lease;
+        };
+        let (shared, outbox) = (shared.clone(), outbox.clone());
+        // Messages are independent of each other: they are written side by side and share commits.
+        tokio::spawn(async move {
+            if let Err(status) = on_message(&shared, id, message, &outbox).await {
+                // The worker tells again what was not acknowledged, on its next session.
+                let _ = outbox.send(Err(status)).await;
+            }
+            drop(permit);
+        });
+    };
+    tracing::info!(session = id, worker = hello.name, "worker disconnected");
+    reconcile::end_session(shared, id, term);
+    Ok(())
+}
+
+async fn begin(
+    shared: &Arc<Shared>,
+    hello: &v1::Hello,
+    outbox: &mpsc::Sender<Result<v1::SessionResponse, Status>>,
+) -> Result<u64, Status> {
+    check(hello)?;
+    let now = shared.clock.now();
+    let open = OpenSession {
+        worker: hello.name.clone(),
+        instance: hello.instance.clone(),
+        engine_boot: hello.engine_boot.clone(),
+        zones: hello.zones.clone(),
+        now,
+    };
+    let id = shared.store.write(open).await.map_err(error::store)?;
+    // Whatever is left of the worker's sessions before has no say any more.
+    for other in shared.sessions.others_of(&hello.instance, id) {
+        shared.sessions.close(other);
+    }
+    let held = hello
+        .held
+        .iter()
+        .map(|lease| (lease.execution, lease.epoch))
+        .collect();
+    let adopt = AdoptLeases {
+        session: id,
+        instance: hello.instance.clone(),
+        held,
+        now,
+    };
+    let adopted = shared.store.write(adopt).await.map_err(error::store)?;
+    let zones = if hello.zones.is_empty() {
+        Zones::Rest
+    } else {
+        Zones::Named(hello.zones.clone())
+    };
+    let session = Session {
+        worker: hello.name.clone(),
+        instance: hello.instance.clone(),
+        zones,
+        slots: hello.slots,
+        held: u32::try_from(hello.held.len()).unwrap_or(u32::MAX),
+        credit: 0,
+        draining: false,
+        outbox: outbox.clone(),
+        plans: Default::default(),
+        credentials: Default::default(),
+    };
+    let welcome = v1::Welcome {
+        session: id,
+        heartbeat_ms: millis(shared.lease / 3),
+        lease_ms: millis(shared.lease),
+        revoked: adopted
+            .revoked
+            .into_iter()
+            .map(|(execution, epoch)| v1::HeldLease { execution, epoch })
+            .collect(),
+    };
+    send(outbox, Down::Welcome(welcome)).await?;
+    shared.sessions.open(id, session);
+    shared.committed();
+    Ok(id)
+}
+
+fn check(hello: &v1::Hello) -> Result<(), Status> {
+    let mut violations = Vec::new();
+    if hello.instance.is_empty() {
+        violations.push(Violation::new(
+            "hello.instance",
+            "it is empty; a UUID made at the worker's start will do",
+        ));
+    }
+    for zone in &hello.zones {
+        if let Err(error) = muster_model::name::check(zone) {
+            violations.push(Violation::new("hello.zones", format!("{zone:?} {error}")));
+        }
+    }
+    if violations.is_empty() {
+        Ok(())
+    } else {
+        Err(error::invalid(violations))
+    }
+}
+
+async fn on_message(
+    shared: &Shared,
+    id: u64,
+    message: Option<Up>,
+    outbox: &mpsc::Sender<Result<v1::SessionResponse, Status>>,
+) -> Result<(), Status> {
+    match message {
+        Some(Up::Demand(demand)) => {
+            shared
+                .sessions
+                .with(id, |session| session.credit += demand.executions as usize);
+            shared.work.notify_one();
+        }
+        Some(Up::Reports(reports)) => {
+            let seq = reports.seq;
+            apply(shared, reports).await?;
+            send(outbox, Down::ReportsAck(v1::ReportsAck { seq })).await?;
+        }
+        Some(Up::Intents(intents)) => {
+            let answers = grant(shared, intents).await?;
+            send(outbox, Down::IntentAnswers(v1::IntentAnswers { answers })).await?;
+        }
+        Some(Up::Heartbeat(heartbeat)) => {
+            shared.sessions.with(id, |session| session.held = heartbeat.held);
+        }
+        Some(Up::Facts(facts)) => learn(shared, facts).await?,
+        Some(Up::Draining(_)) => {
+            shared.sessions.with(id, |session| session.draining = true);
+        }
+        Some(Up::Hello(_)) | None => {}
+    }
+    Ok(())
+}
+
+async fn apply(shared: &Shared, reports: v1::Reports) -> Result<(), Status> {
+    let now = shared.clock.now();
+    let reports = reports
+        .reports
+        .into_iter()
+        .filter_map(|report| from_worker(report, now))
+        .collect();
+    let answers = shared
+        .store
+        .write(ApplyReports { reports, now })
+        .await
+        .map_err(error::store)?;
+    for answer in answers {
+        if let ReportAnswer::Ignored(reason) = answer {
+            tracing::debug!(reason, "a report moved nothing");
+        }
+    }
+    shared.committed();
+    Ok(())
+}
+
+fn from_worker(report: v1::Report, now: i64) -> Option<Report> {
+    let outcome = match report.outcome() {
+        v1::ReportOutcome::Succeeded => Outcome::Succeeded,
+        v1::ReportOutcome::Failed => Outcome::Failed,
+        v1::ReportOutcome::Unreached => Outcome::Unreached,
+        v1::ReportOutcome::Interrupted => Outcome::Interrupted,
+        v1::ReportOutcome::Unknown => Outcome::Unknown,
+        v1::ReportOutcome::Cancelled => Outcome::Cancelled,
+        v1::ReportOutcome::HandedBack => Outcome::HandedBack,
+        v1::ReportOutcome::Unspecified => {
+            tracing::error!(
+                execution = report.execution,
+                outcome = report.outcome,
+                "a report of an unknown kind"
+            );
+            return None;
+        }
+    };
+    let ago = report.elapsed_ms.saturating_add(report.age_ms);
+    Some(Report {
+        execution: report.execution,
+        epoch: report.epoch,
+        outcome,
+        error: report.error.as_ref().and_then(v1::DeviceError::to_model),
+        replies: report.replies,
+        started_at: now.saturating_sub_unsigned(ago),
+    })
+}
+
+async fn grant(shared: &Shared, intents: v1::Intents) -> Result<Vec<v1::IntentAnswer>, Status> {
+    let request = |intent: &v1::Intent| IntentRequest {
+        execution: intent.execution,
+        epoch: intent.epoch,
+        step: intent.step,
+    };
+    let requests = intents.intents.iter().map(request).collect();
+    let verdicts = shared
+        .store
+        .write(GrantIntents {
+            intents: requests,
+            now: shared.clock.now(),
+        })
+        .await;
+    let answer = |(intent, verdict): (v1::Intent, Verdict)| {
+        let verdict = match verdict {
+            Verdict::Granted => v1::IntentVerdict::Granted,
+            Verdict::Revoked => v1::IntentVerdict::Revoked,
+        };
+        v1::IntentAnswer {
+            intent: Some(intent),
+            verdict: verdict.into(),
+        }
+    };
+    shared.committed();
+    Ok(intents
+        .intents
+        .into_iter()
+        .zip(verdicts.map_err(error::store)?)
+        .map(answer)
+        .collect())
+}
+
+async fn learn(shared: &Shared, facts: v1::Facts) -> Result<(), Status> {
+    let record = |device: v1::DeviceFactsReport| {
+        let v1::DeviceFactsReport {
+            device,
+            version,
+            board,
+            architecture,
+            identity,
+        } = device;
+        (
+            device,
+            FactsRecord {
+                version,
+                board,
+                architecture,
+                identity,
+                observed_at: 0,
+            },
+        )
+    };
+    let facts = facts.devices.into_iter().map(record).collect();
+    shared
+        .store
+        .write(StoreFacts {
+            facts,
+            now: shared.clock.now(),
+        })
+        .await
+        .map_err(error::store)
+}
+
+/// Asks workers to end these executions: execution, epoch, session.
+pub(crate) async fn cancel(shared: &Shared, held: Vec<(u64, u64, u64)>) {
+    let mut by_session = BTreeMap::<u64, Vec<v1::HeldLease>>::new();
+    for (execution, epoch, session) in held {
+        by_session
+            .entry(session)
+            .or_default()
+            .push(v1::HeldLease { execution, epoch });
+    }
+    for (session, leases) in by_session {
+        if let Some(outbox) = shared.sessions.with(session, |session| session.outbox.clone()) {
+            // A worker that is gone has nothing to cancel.
+            let _ = send(&outbox, Down::Cancel(v1::Cancel { leases })).await;
+        }
+    }
+}
+
+async fn send(
+    outbox: &mpsc::Sender<Result<v1::SessionResponse, Status>>,
+    message: Down,
+) -> Result<(), Status> {
+    let message = v1::SessionResponse {
+        message: Some(message),
+    };
+    outbox
+        .send(Ok(message))
+        .await
+        .map_err(|_| Status::cancelled("the worker is gone"))
+}
+
+fn millis(duration: Duration) -> u32 {
+    duration.as_millis().try_into().unwrap_or(u32::MAX)
+}

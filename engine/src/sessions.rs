@@ -1,0 +1,97 @@
+//! The workers that are connected.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use muster_proto::v1;
+use muster_store::Zones;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+/// Sessions by their number.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions(Mutex<BTreeMap<u64, Session>>);
+
+/// A connected worker.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) worker: String,
+    pub(crate) instance: String,
+    pub(crate) zones: Zones,
+    pub(crate) slots: u32,
+    pub(crate) held: u32,
+    /// How many more executions it takes.
+    pub(crate) credit: usize,
+    pub(crate) draining: bool,
+    pub(crate) outbox: mpsc::Sender<Result<v1::SessionResponse, Status>>,
+    /// Plans it has been sent.
+    pub(crate) plans: HashSet<Vec<u8>>,
+    /// Credentials it has been sent, with the version of each.
+    pub(crate) credentials: HashMap<String, i64>,
+}
+
+/// A session that can take work.
+#[derive(Clone, Debug)]
+pub(crate) struct Open {
+    pub(crate) id: u64,
+    pub(crate) zones: Zones,
+    pub(crate) credit: usize,
+}
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Session>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn open(&self, id: u64, session: Session) {
+        self.lock().insert(id, session);
+    }
+
+    pub(crate) fn close(&self, id: u64) -> Option<Session> {
+        self.lock().remove(&id)
+    }
+
+    /// Does something with a session that is still open.
+    pub(crate) fn with<T>(&self, id: u64, act: impl FnOnce(&mut Session) -> T) -> Option<T> {
+        self.lock().get_mut(&id).map(act)
+    }
+
+    /// Sessions of a worker's process other than this one.
+    pub(crate) fn others_of(&self, instance: &str, id: u64) -> Vec<u64> {
+        let sessions = self.lock();
+        let others = sessions
+            .iter()
+            .filter(|(other, session)| **other != id && session.instance == instance);
+        others.map(|(other, _)| *other).collect()
+    }
+
+    /// Sessions that can take work, the one that can take most first.
+    pub(crate) fn with_credit(&self) -> Vec<Open> {
+        let sessions = self.lock();
+        let open = sessions
+            .iter()
+            .filter(|(_, session)| session.credit > 0 && !session.draining);
+        let mut open = open
+            .map(|(id, session)| Open {
+                id: *id,
+                zones: session.zones.clone(),
+                credit: session.credit,
+            })
+            .collect::<Vec<_>>();
+        open.sort_by_key(|session| std::cmp::Reverse(session.credit));
+        open
+    }
+
+    pub(crate) fn status(&self) -> Vec<v1::WorkerStatus> {
+        let status = |session: &Session| v1::WorkerStatus {
+            name: session.worker.clone(),
+            zones: match &session.zones {
+                Zones::Named(zones) => zones.clone(),
+                Zones::Rest => Vec::new(),
+            },
+            slots: session.slots,
+            held: session.held,
+        };
+        self.lock().values().map(status).collect()
+    }
+}
