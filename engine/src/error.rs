@@ -17,16 +17,24 @@ fn info<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> ErrorDet
     ErrorDetails::with_error_info(reason, DOMAIN, metadata)
 }
 
-/// Fields that cannot be taken, all of them.
-pub(crate) fn invalid(violations: Vec<Violation>) -> Status {
-    let message = match violations.as_slice() {
-        [one] => format!("{}: {}", one.field, one.description),
-        all => format!(
-            "{} fields are not valid; the first: {}: {}",
-            all.len(),
-            all[0].field,
-            all[0].description
+/// Details travel in an HTTP header, which clients bound to a few KiB: so much of the violations is told.
+const TOLD: usize = 4096;
+
+/// Fields that cannot be taken, as many as fit.
+pub(crate) fn invalid(mut violations: Vec<Violation>) -> Status {
+    let all = violations.len();
+    let mut told = 0;
+    violations.retain(|violation| {
+        told += violation.field.len() + violation.description.len();
+        told <= TOLD
+    });
+    let message = match violations.first() {
+        Some(one) if all == 1 => format!("{}: {}", one.field, one.description),
+        Some(first) => format!(
+            "{all} fields are not valid; the first: {}: {}",
+            first.field, first.description
         ),
+        None => format!("{all} fields are not valid"),
     };
     let mut details = info("INVALID_FIELD", []);
     let fields = violations

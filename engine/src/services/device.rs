@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use muster_model::device::{self, DEFAULT};
 use muster_model::{Device, Labels, Transport, name};
 use muster_proto::v1::device_service_server::DeviceService;
@@ -10,8 +12,6 @@ use crate::{answer, error, page};
 
 /// Devices in one import.
 const MOST: usize = 1_000_000;
-/// Violations told at once; a file of another kind would have one for each line.
-const MOST_VIOLATIONS: usize = 1000;
 
 #[tonic::async_trait]
 impl DeviceService for Service {
@@ -20,53 +20,42 @@ impl DeviceService for Service {
         request: Request<Streaming<v1::ImportDevicesRequest>>,
     ) -> Result<Response<v1::ImportDevicesResponse>, Status> {
         let mut stream = request.into_inner();
-        let (mut devices, mut violations) = (Vec::new(), Vec::new());
-        let (mut index, mut options) = (0, None);
+        let (mut given, mut options) = (Vec::new(), None);
         while let Some(message) = stream.message().await? {
-            options.get_or_insert((message.update, message.validate_only));
-            for given in message.devices {
-                match check(&given, index) {
-                    Ok(device) => devices.push((index, device)),
-                    Err(bad) => violations.extend(bad),
-                }
-                index += 1;
-            }
-            if index > MOST {
+            options.get_or_insert((message.update, message.validate_only, message.skip_bad));
+            given.extend(message.devices);
+            if given.len() > MOST {
                 return Err(error::invalid_field(
                     "devices",
                     format!("more than {MOST} in one import"),
                 ));
             }
         }
-        let (update, validate_only) = options.unwrap_or_default();
-        // With a bad device nothing will be stored; what the store has to say about the others is told all the same.
-        let validate = validate_only || !violations.is_empty();
-        let (places, devices): (Vec<_>, Vec<_>) = devices.into_iter().unzip();
-        let import = ImportDevices {
-            devices,
-            update,
-            validate_only: validate,
-            now: self.0.clock.now(),
-        };
-        let imported = match self.0.store.write(import).await.map_err(error::store)? {
-            Ok(imported) => imported,
-            Err(refused) => {
-                let told = refused.into_iter().map(|bad| {
-                    let place = places.get(bad.index).copied().unwrap_or_default();
-                    (
-                        place,
-                        Violation::new(format!("devices[{place}].{}", bad.field), bad.reason),
-                    )
-                });
-                violations.extend(told);
-                Imported::default()
+        let (update, validate_only, skip_bad) = options.unwrap_or_default();
+        let (mut devices, mut bad) = (Vec::new(), Vec::new());
+        for (index, given) in given.iter().enumerate() {
+            match check(given, index) {
+                Ok(device) => devices.push((index, device)),
+                Err(found) => bad.extend(found),
             }
-        };
-        if !violations.is_empty() {
-            violations.sort_by_key(|(place, _)| *place);
-            violations.truncate(MOST_VIOLATIONS);
-            return Err(error::invalid(
-                violations.into_iter().map(|(_, violation)| violation).collect(),
+        }
+        // Whatever is stored is checked by the store first, so that all that is wrong is known before anything is.
+        bad.extend(self.import(&devices, update, true).await?.1);
+        bad.sort_by_key(|bad| bad.index);
+        if !bad.is_empty() && !validate_only && !skip_bad {
+            let violations = bad
+                .into_iter()
+                .map(|bad| Violation::new(format!("devices[{}].{}", bad.index, bad.field), bad.description));
+            return Err(error::invalid(violations.collect()));
+        }
+        let skipped = bad.iter().map(|bad| bad.index).collect::<BTreeSet<_>>();
+        devices.retain(|(index, _)| !skipped.contains(&(*index as u64)));
+        let (imported, late) = self.import(&devices, update, validate_only).await?;
+        if !late.is_empty() {
+            return Err(error::precondition(
+                "INVENTORY_CHANGED",
+                "devices",
+                "the inventory changed meanwhile; try again",
             ));
         }
         let Imported {
@@ -78,6 +67,7 @@ impl DeviceService for Service {
             created,
             updated,
             unchanged,
+            bad,
         }))
     }
 
@@ -176,11 +166,45 @@ impl DeviceService for Service {
     }
 }
 
+impl Service {
+    /// Lets the store import the devices or say what is wrong with them, by their places in the stream.
+    async fn import(
+        &self,
+        devices: &[(usize, Device)],
+        update: bool,
+        validate_only: bool,
+    ) -> Result<(Imported, Vec<v1::BadDevice>), Status> {
+        let import = ImportDevices {
+            devices: devices.iter().map(|(_, device)| device.clone()).collect(),
+            update,
+            validate_only,
+            now: self.0.clock.now(),
+        };
+        let refused = match self.0.store.write(import).await.map_err(error::store)? {
+            Ok(imported) => return Ok((imported, Vec::new())),
+            Err(refused) => refused,
+        };
+        let bad = refused.into_iter().map(|refused| {
+            let index = devices.get(refused.index).map_or(0, |(index, _)| *index as u64);
+            v1::BadDevice {
+                index,
+                field: refused.field.to_owned(),
+                description: refused.reason,
+            }
+        });
+        Ok((Imported::default(), bad.collect()))
+    }
+}
+
 /// Checks one device by itself; all that is wrong with it is told.
-fn check(given: &v1::Device, index: usize) -> Result<Device, Vec<(usize, Violation)>> {
+fn check(given: &v1::Device, index: usize) -> Result<Device, Vec<v1::BadDevice>> {
     let mut violations = Vec::new();
-    let mut bad = |field: &str, text: String| {
-        violations.push((index, Violation::new(format!("devices[{index}].{field}"), text)));
+    let mut bad = |field: &str, description: String| {
+        violations.push(v1::BadDevice {
+            index: index as u64,
+            field: field.to_owned(),
+            description,
+        });
     };
     let or_default = |text: &str| {
         if text.is_empty() {
@@ -217,8 +241,10 @@ fn check(given: &v1::Device, index: usize) -> Result<Device, Vec<(usize, Violati
     if port.is_none() {
         bad("port", format!("{} is no port; 1 to 65535 are", given.port));
     }
-    let labels = labels(&given.labels, &format!("devices[{index}].labels")).unwrap_or_else(|errors| {
-        violations.extend(errors.into_iter().map(|violation| (index, violation)));
+    let labels = labels(&given.labels, "labels").unwrap_or_else(|errors| {
+        errors
+            .into_iter()
+            .for_each(|error| bad("labels", error.description));
         Labels::default()
     });
     if !violations.is_empty() {
@@ -282,13 +308,11 @@ mod tests {
             labels: [("zone".to_owned(), "x".to_owned())].into(),
             ..Default::default()
         };
-        let violations = check(&given, 3).expect_err("all wrong");
-        let mut fields = violations
-            .iter()
-            .map(|(_, violation)| violation.field.as_str())
-            .collect::<Vec<_>>();
+        let bad = check(&given, 3).expect_err("all wrong");
+        let mut fields = bad.iter().map(|bad| bad.field.as_str()).collect::<Vec<_>>();
         fields.sort_unstable();
+        assert!(bad.iter().all(|bad| bad.index == 3));
         let expected = ["address", "labels", "name", "port", "transport", "zone"];
-        assert_eq!(fields, expected.map(|field| format!("devices[3].{field}")));
+        assert_eq!(fields, expected);
     }
 }

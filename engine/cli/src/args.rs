@@ -1,0 +1,348 @@
+//! The command line.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::duration;
+
+/// Runs commands, changes and audits on fleets of RouterOS routers
+#[derive(Debug, Parser)]
+#[command(name = "muster", version, max_term_width = 110, after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// The engine to talk to
+    #[arg(
+        long,
+        global = true,
+        env = "MUSTER_ENGINE",
+        default_value = "http://127.0.0.1:7600",
+        value_name = "URL"
+    )]
+    pub engine: String,
+    /// Print JSON, one object a line
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done, all is well          5  some devices not reached, nothing else wrong
+  1  usage or no connection     6  refused: right, but not now
+  3  some devices failed        7  detached, or the job still runs
+  4  halted by a rule           8  not signed in, or not allowed";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show in half a minute what muster does, on a simulated fleet
+    Demo(Demo),
+    /// Run the engine, with a worker in the same process
+    Serve(Serve),
+    /// Run a worker for an engine elsewhere
+    Worker(Worker),
+    /// Run a simulated fleet of routers on loopback addresses
+    Sim(Sim),
+    /// Run one command on many devices
+    Run(Run),
+    /// Look at jobs, watch them, end them
+    #[command(subcommand)]
+    Job(Job),
+    /// The inventory
+    #[command(subcommand)]
+    Device(Device),
+    /// User names and passwords for devices
+    #[command(subcommand)]
+    Credential(Credential),
+    /// The engine itself
+    #[command(subcommand)]
+    Admin(Admin),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Demo {
+    /// Simulated routers
+    #[arg(long, default_value_t = 1000, value_parser = at_least_one)]
+    pub devices: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Serve {
+    /// Where everything is kept: database, key, worker token [default: ./muster-data]
+    #[arg(long, env = "MUSTER_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where to serve gRPC [default: 127.0.0.1:7600]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Run no worker in this process
+    #[arg(long)]
+    pub no_worker: bool,
+    /// A configuration file, TOML; flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Worker {
+    /// A zone to serve; may be given more than once [default: every zone without a worker of its own]
+    #[arg(long = "zone", value_name = "ZONE")]
+    pub zones: Vec<String>,
+    /// The file with the engine's worker token
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "muster-data/worker.token",
+        env = "MUSTER_WORKER_TOKEN_FILE"
+    )]
+    pub token_file: PathBuf,
+    /// A name for people [default: the host's]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Executions held at once
+    #[arg(long, default_value_t = muster_worker::DEFAULT_SLOTS)]
+    pub slots: u32,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Sim {
+    /// Simulated routers
+    #[arg(long, default_value_t = 10, value_parser = at_least_one)]
+    pub devices: usize,
+    /// The first router's address; the others follow
+    #[arg(long, default_value_t = Ipv4Addr::new(127, 20, 0, 1))]
+    pub base: Ipv4Addr,
+    /// The API port of all of them; 0 for any that is free
+    #[arg(long, default_value_t = 8728)]
+    pub port: u16,
+    /// Serve the journal of executed commands and the counters over HTTP here
+    #[arg(long, value_name = "ADDR")]
+    pub control: Option<SocketAddr>,
+    /// What everything random comes from
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// RouterOS versions, dealt in turn
+    #[arg(long, value_name = "V[,V…]", value_delimiter = ',')]
+    pub version: Vec<String>,
+    /// User that may log in
+    #[arg(long, default_value = "admin")]
+    pub user: String,
+    /// That user's password
+    #[arg(long, default_value = "")]
+    pub password: String,
+    /// Routers that misbehave, for example hang=3,reset=2; see the simulator's README
+    #[arg(long, value_name = "KIND=COUNT[,…]", default_value = "")]
+    pub fault: String,
+    /// Write answers in pieces of random size
+    #[arg(long)]
+    pub fragment: bool,
+    /// End when standard input does; for whoever runs it as a child
+    #[arg(long, hide = true)]
+    pub until_stdin_closes: bool,
+}
+
+/// Which devices.
+#[derive(Debug, Clone, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Selection {
+    /// Devices by label or field: site=ams,role!=core,name=edge-*
+    #[arg(long, value_name = "SELECTOR")]
+    pub select: Option<String>,
+    /// Every device of the inventory
+    #[arg(long)]
+    pub all: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Deadline of the command, and how long devices that cannot be reached are waited for
+    #[arg(long, default_value = "30s", value_parser = duration::parse)]
+    pub timeout: Duration,
+    /// Do not ask before a command that changes something
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+    /// Print the job's id and return at once, with exit code 7
+    #[arg(long)]
+    pub detach: bool,
+    /// The command: /path/verb and its words, as the protocol writes them or as name=value
+    #[arg(last = true, required = true, value_name = "COMMAND [WORD…]")]
+    pub words: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Job {
+    /// List jobs, the newest first
+    List {
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Show one job
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Follow a job to its end
+    Watch {
+        /// Its id
+        id: String,
+    },
+    /// Print the results of a job
+    Results {
+        /// Its id
+        id: String,
+        /// Only devices that are not well
+        #[arg(long, conflicts_with = "state")]
+        failed: bool,
+        /// Only executions in these states
+        #[arg(long, value_delimiter = ',', value_name = "STATE[,…]")]
+        state: Vec<String>,
+    },
+    /// End a job early
+    Abort {
+        /// Its id
+        id: String,
+        /// Why, for the record
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Device {
+    /// Add devices from a CSV file (name,address,port,transport,credential,zone,labels) or JSON lines
+    Import {
+        /// The file; - for standard input
+        file: PathBuf,
+        /// Import the good lines and leave out the bad ones
+        #[arg(long)]
+        skip_bad: bool,
+        /// Overwrite devices that are in the inventory already
+        #[arg(long)]
+        update: bool,
+        /// Check everything, import nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// List devices
+    List {
+        /// Only these: site=ams,version=7.1*
+        #[arg(long, value_name = "SELECTOR")]
+        select: Option<String>,
+    },
+    /// Show one device
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Set labels with key=value, remove them with key-
+    Label {
+        /// Devices by selector, instead of by name
+        #[arg(long, value_name = "SELECTOR")]
+        select: Option<String>,
+        /// Names of devices, key=value, key-
+        #[arg(required = true, value_name = "NAME|KEY=VALUE|KEY-")]
+        words: Vec<String>,
+    },
+    /// Remove devices from the inventory
+    Remove {
+        /// Their names
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Connect, log in and ask who is there
+    Test {
+        /// Devices by name
+        names: Vec<String>,
+        /// Devices by selector
+        #[arg(long, value_name = "SELECTOR", conflicts_with = "names")]
+        select: Option<String>,
+        /// Every device
+        #[arg(long, conflicts_with_all = ["names", "select"])]
+        all: bool,
+        /// How long to try
+        #[arg(long, default_value = "10s", value_parser = duration::parse)]
+        timeout: Duration,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Credential {
+    /// Make a credential or overwrite it
+    Set {
+        /// Its name; devices without one use "default"
+        name: String,
+        /// User name on the devices
+        #[arg(long)]
+        username: String,
+        /// Read the password from standard input, up to the first line break
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// List credentials, without passwords
+    List,
+    /// Remove a credential that no device uses
+    Remove {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Admin {
+    /// Workers, live jobs, and what no worker can take
+    Status,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1 is needed".into()),
+        Ok(count) => Ok(count),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+/// The address by which a process on this machine reaches a listener.
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        ip if !ip.is_unspecified() => address,
+        IpAddr::V4(_) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+        IpAddr::V6(_) => SocketAddr::new(std::net::Ipv6Addr::LOCALHOST.into(), address.port()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn run_takes_words_after_the_dashes() {
+        let args = Args::try_parse_from([
+            "muster",
+            "run",
+            "--all",
+            "--",
+            "/ip/dns/set",
+            "servers=1.1.1.1",
+            "--x",
+        ]);
+        let Command::Run(run) = args.expect("valid").command else {
+            panic!("run")
+        };
+        assert_eq!(run.words, ["/ip/dns/set", "servers=1.1.1.1", "--x"]);
+        assert!(
+            Args::try_parse_from(["muster", "run", "--", "/a/print"]).is_err(),
+            "no selection"
+        );
+        assert!(Args::try_parse_from(["muster", "run", "--all", "--select", "a", "--", "/a/print"]).is_err());
+    }
+}

@@ -1,0 +1,350 @@
+//! `muster device`.
+
+use std::path::Path;
+
+use muster_proto::v1;
+use serde_json::{Value, json};
+
+use super::connect::Engine;
+use super::import::{self, Bad, Parsed};
+use super::result::{table, timestamp};
+use super::run;
+use crate::args::{Device, Selection};
+use crate::exit::{Done, Exit, Failure};
+use crate::terminal::{devices, number, safe};
+
+/// Devices in one message of an import.
+const CHUNK: usize = 1000;
+/// Devices in one page of a list.
+const PAGE: i32 = 5000;
+
+pub(crate) async fn run(command: Device, engine: &str, json: bool) -> Done {
+    match command {
+        Device::Import {
+            file,
+            skip_bad,
+            update,
+            dry_run,
+        } => {
+            let parsed = import::read(&file)?;
+            let engine = Engine::connect(engine).await?;
+            import(
+                &engine,
+                &file,
+                parsed,
+                Options {
+                    skip_bad,
+                    update,
+                    dry_run,
+                    json,
+                },
+            )
+            .await
+        }
+        Device::List { select } => {
+            list(&Engine::connect(engine).await?, select.unwrap_or_default(), json).await
+        }
+        Device::Show { name } => show(&Engine::connect(engine).await?, name, json).await,
+        Device::Label { select, words } => label(&Engine::connect(engine).await?, select, words, json).await,
+        Device::Remove { names } => {
+            let engine = Engine::connect(engine).await?;
+            let removed = engine
+                .devices()
+                .remove_devices(v1::RemoveDevicesRequest { names })
+                .await?;
+            let removed = removed.into_inner().removed;
+            match json {
+                true => anstream::println!("{}", json!({ "removed": removed })),
+                false => anstream::eprintln!("{} removed", devices(removed)),
+            }
+            Ok(Exit::Ok)
+        }
+        Device::Test {
+            names,
+            select,
+            all,
+            timeout,
+        } => {
+            let select = match (names.is_empty(), select, all) {
+                (false, _, _) => Some(format!(
+                    "name in ({})",
+                    names.iter().map(|n| exact(n)).collect::<Vec<_>>().join(",")
+                )),
+                (true, select @ Some(_), _) => select,
+                (true, None, true) => None,
+                (true, None, false) => {
+                    return Err(Failure::usage("which devices? give names, --select or --all"));
+                }
+            };
+            let selection = Selection {
+                all: select.is_none(),
+                select,
+            };
+            run::test(&Engine::connect(engine).await?, selection, timeout, json).await
+        }
+    }
+}
+
+/// A name as a selector takes it. Names have no characters that mean something there.
+fn exact(name: &str) -> String {
+    format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+struct Options {
+    skip_bad: bool,
+    update: bool,
+    dry_run: bool,
+    json: bool,
+}
+
+async fn import(engine: &Engine, file: &Path, parsed: Parsed, options: Options) -> Done {
+    let Parsed { rows, mut bad } = parsed;
+    let checked = send(engine, &rows, &options, true).await?;
+    for found in &checked.bad {
+        let row = usize::try_from(found.index)
+            .ok()
+            .and_then(|index| rows.get(index));
+        bad.push(Bad {
+            line: row.map_or(0, |row| row.line),
+            column: row.and_then(|row| row.columns.get(found.field.as_str()).copied()),
+            field: found.field.clone(),
+            message: found.description.clone(),
+        });
+    }
+    bad.sort_by_key(|bad| (bad.line, bad.column));
+    if !bad.is_empty() && !options.skip_bad {
+        let count = number(bad.len() as u64);
+        let message = format!("{}: {count} problem(s); nothing was imported", file.display());
+        let details = bad.iter().map(Bad::to_json).collect::<Vec<_>>();
+        let failure =
+            Failure::new(Exit::Usage, "BAD_INVENTORY", message).with("details", Value::Array(details));
+        return Err(failure.hint("correct the lines, or leave them out with --skip-bad"));
+    }
+    for bad in &bad {
+        match options.json {
+            true => anstream::eprintln!("{}", json!({ "skipped": bad.to_json() })),
+            false => anstream::eprintln!("skipped: line {}: {}{}", bad.line, field(bad), bad.message),
+        }
+    }
+    let done = if options.dry_run {
+        checked
+    } else {
+        send(engine, &rows, &options, false).await?
+    };
+    let v1::ImportDevicesResponse {
+        created,
+        updated,
+        unchanged,
+        ..
+    } = done;
+    let mut skipped = bad.iter().map(|bad| bad.line).collect::<Vec<_>>();
+    skipped.dedup();
+    if options.json {
+        let line = json!({
+            "created": created, "updated": updated, "unchanged": unchanged,
+            "skipped": skipped.len(), "dry_run": options.dry_run,
+        });
+        anstream::println!("{line}");
+    } else {
+        let would = if options.dry_run {
+            "would import"
+        } else {
+            "imported"
+        };
+        let mut told = format!("{would} {}", devices(created));
+        for (count, what) in [
+            (updated, "updated"),
+            (unchanged, "unchanged"),
+            (skipped.len() as u64, "skipped"),
+        ] {
+            if count > 0 {
+                told.push_str(&format!(", {} {what}", number(count)));
+            }
+        }
+        anstream::eprintln!("{told}");
+    }
+    Ok(Exit::Ok)
+}
+
+fn field(bad: &Bad) -> String {
+    match bad.column {
+        Some(column) => format!("column {column} ({}): ", bad.field),
+        None if bad.field.is_empty() => String::new(),
+        None => format!("{}: ", bad.field),
+    }
+}
+
+async fn send(
+    engine: &Engine,
+    rows: &[import::Row],
+    options: &Options,
+    validate_only: bool,
+) -> Result<v1::ImportDevicesResponse, Failure> {
+    let message = |devices: &[import::Row]| v1::ImportDevicesRequest {
+        devices: devices.iter().map(|row| row.device.clone()).collect(),
+        update: options.update,
+        validate_only,
+        skip_bad: options.skip_bad,
+    };
+    // At least one message: it carries the options.
+    let mut messages = rows.chunks(CHUNK).map(message).collect::<Vec<_>>();
+    if messages.is_empty() {
+        messages.push(message(&[]));
+    }
+    Ok(engine
+        .devices()
+        .import_devices(tokio_stream::iter(messages))
+        .await?
+        .into_inner())
+}
+
+async fn list(engine: &Engine, selector: String, json: bool) -> Done {
+    let mut table = table([
+        "NAME",
+        "ADDRESS",
+        "ZONE",
+        "CREDENTIAL",
+        "VERSION",
+        "BOARD",
+        "LABELS",
+    ]);
+    let (mut page_token, mut total) = (String::new(), 0);
+    loop {
+        let request = v1::ListDevicesRequest {
+            selector: selector.clone(),
+            page_size: PAGE,
+            page_token,
+        };
+        let page = engine.devices().list_devices(request).await?.into_inner();
+        total = page.total.max(total);
+        for device in &page.devices {
+            if json {
+                anstream::println!("{}", device_json(device));
+            } else {
+                let facts = device.facts.clone().unwrap_or_default();
+                table.add_row([
+                    device.name.clone(),
+                    format!("{}:{}", device.address, device.port),
+                    device.zone.clone(),
+                    device.credential.clone(),
+                    safe(&facts.version).into_owned(),
+                    safe(&facts.board).into_owned(),
+                    labels(device),
+                ]);
+            }
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    if !json {
+        anstream::println!("{table}");
+        anstream::eprintln!("{}", devices(total));
+    }
+    Ok(Exit::Ok)
+}
+
+async fn show(engine: &Engine, name: String, json: bool) -> Done {
+    let answer = engine
+        .devices()
+        .get_device(v1::GetDeviceRequest { name })
+        .await?
+        .into_inner();
+    let device = answer.device.unwrap_or_default();
+    if json {
+        anstream::println!("{}", device_json(&device));
+        return Ok(Exit::Ok);
+    }
+    let facts = device.facts.clone().unwrap_or_default();
+    let observed = timestamp(facts.observed_at.as_ref()).unwrap_or_else(|| "never connected".into());
+    for (key, value) in [
+        ("name", device.name.clone()),
+        (
+            "address",
+            format!("{}:{} ({})", device.address, device.port, device.transport),
+        ),
+        ("credential", device.credential.clone()),
+        ("zone", device.zone.clone()),
+        ("labels", labels(&device)),
+        ("identity", safe(&facts.identity).into_owned()),
+        ("version", safe(&facts.version).into_owned()),
+        ("board", safe(&facts.board).into_owned()),
+        ("architecture", safe(&facts.architecture).into_owned()),
+        ("observed", observed),
+        (
+            "imported",
+            timestamp(device.created_at.as_ref()).unwrap_or_default(),
+        ),
+    ] {
+        anstream::println!("{key:<13} {value}");
+    }
+    Ok(Exit::Ok)
+}
+
+async fn label(engine: &Engine, select: Option<String>, words: Vec<String>, json: bool) -> Done {
+    let (mut names, mut request) = (Vec::new(), v1::LabelDevicesRequest::default());
+    for word in words {
+        if let Some((key, value)) = word.split_once('=') {
+            request.set.insert(key.to_owned(), value.to_owned());
+        } else if let Some(key) = word.strip_suffix('-') {
+            request.remove.push(key.to_owned());
+        } else {
+            names.push(exact(&word));
+        }
+    }
+    if request.set.is_empty() && request.remove.is_empty() {
+        return Err(Failure::usage(
+            "no label is set or removed; write key=value or key-",
+        ));
+    }
+    request.selector = match (names.as_slice(), select) {
+        ([], Some(select)) => select,
+        ([_, ..], None) => format!("name in ({})", names.join(",")),
+        ([], None) => return Err(Failure::usage("which devices? give names or --select")),
+        ([_, ..], Some(_)) => return Err(Failure::usage("names and --select exclude each other")),
+    };
+    let done = engine.devices().label_devices(request).await?.into_inner();
+    match json {
+        true => anstream::println!(
+            "{}",
+            json!({ "selected": done.selected, "changed": done.changed })
+        ),
+        false => anstream::eprintln!(
+            "{} labelled, {} changed",
+            devices(done.selected),
+            number(done.changed)
+        ),
+    }
+    Ok(Exit::Ok)
+}
+
+fn labels(device: &v1::Device) -> String {
+    let mut labels = device
+        .labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect::<Vec<_>>();
+    labels.sort();
+    labels.join(" ")
+}
+
+fn device_json(device: &v1::Device) -> Value {
+    let mut labels = device.labels.iter().collect::<Vec<_>>();
+    labels.sort();
+    let labels = labels
+        .into_iter()
+        .map(|(key, value)| (key.clone(), json!(value)))
+        .collect::<serde_json::Map<_, _>>();
+    let facts = device.facts.as_ref().map(|facts| {
+        json!({
+            "version": facts.version, "board": facts.board, "architecture": facts.architecture,
+            "identity": facts.identity, "observed_at": timestamp(facts.observed_at.as_ref()),
+        })
+    });
+    json!({
+        "name": device.name, "address": device.address, "port": device.port, "transport": device.transport,
+        "credential": device.credential, "zone": device.zone, "labels": labels, "facts": facts,
+        "created_at": timestamp(device.created_at.as_ref()),
+    })
+}

@@ -1,0 +1,202 @@
+//! `muster job`.
+
+use std::io::Write as _;
+
+use muster_proto::v1;
+
+use super::connect::Engine;
+use super::result::{
+    FAILED, counts_text, exit_of, job_json, job_state_name, parse_state, table, timestamp, to_json, to_text,
+};
+use super::run::watch;
+use crate::args::Job;
+use crate::exit::{Done, Exit, Failure};
+use crate::terminal::{number, safe};
+
+/// Jobs in one page.
+const PAGE: usize = 500;
+
+pub(crate) async fn run(command: Job, engine: &str, json: bool) -> Done {
+    let engine = Engine::connect(engine).await?;
+    match command {
+        Job::List { limit } => list(&engine, limit, json).await,
+        Job::Show { id } => {
+            let job = get(&engine, id).await?;
+            if json {
+                anstream::println!("{}", job_json(&job))
+            } else {
+                show(&job)
+            }
+            Ok(Exit::Ok)
+        }
+        Job::Watch { id } => watch(&engine, &id, json).await,
+        Job::Results { id, failed, state } => {
+            let states = if failed { FAILED.to_vec() } else { states(&state)? };
+            results(&engine, id, &states, json).await
+        }
+        Job::Abort { id, reason } => {
+            let claimed_by = std::env::var("USER").unwrap_or_default();
+            let request = v1::AbortJobRequest {
+                id,
+                reason,
+                claimed_by,
+            };
+            let job = engine
+                .jobs()
+                .abort_job(request)
+                .await?
+                .into_inner()
+                .job
+                .unwrap_or_default();
+            match json {
+                true => anstream::println!("{}", job_json(&job)),
+                false => anstream::eprintln!(
+                    "job {} is {}: {}",
+                    job.id,
+                    job_state_name(job.state()),
+                    counts_text(&job)
+                ),
+            }
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+async fn get(engine: &Engine, id: String) -> Result<v1::Job, Failure> {
+    Ok(engine
+        .jobs()
+        .get_job(v1::GetJobRequest { id })
+        .await?
+        .into_inner()
+        .job
+        .unwrap_or_default())
+}
+
+fn states(names: &[String]) -> Result<Vec<v1::ExecutionState>, Failure> {
+    names
+        .iter()
+        .map(|name| parse_state(name).map_err(|error| Failure::usage(format!("--state: {error}"))))
+        .collect()
+}
+
+async fn list(engine: &Engine, limit: usize, json: bool) -> Done {
+    let mut table = table(["JOB", "STATE", "DEVICES", "CREATED", "NAME"]);
+    let (mut page_token, mut left) = (String::new(), limit);
+    while left > 0 {
+        let page_size = i32::try_from(left.min(PAGE)).unwrap_or(i32::MAX);
+        let page = engine
+            .jobs()
+            .list_jobs(v1::ListJobsRequest {
+                page_size,
+                page_token,
+            })
+            .await?
+            .into_inner();
+        left = left.saturating_sub(page.jobs.len());
+        for job in &page.jobs {
+            if json {
+                anstream::println!("{}", job_json(job));
+            } else {
+                table.add_row([
+                    job.id.clone(),
+                    job_state_name(job.state()),
+                    number(job.total),
+                    timestamp(job.created_at.as_ref()).unwrap_or_default(),
+                    safe(&job.spec.clone().unwrap_or_default().name).into_owned(),
+                ]);
+            }
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    if !json {
+        anstream::println!("{table}");
+    }
+    Ok(Exit::Ok)
+}
+
+fn show(job: &v1::Job) {
+    let spec = job.spec.clone().unwrap_or_default();
+    let commands = spec
+        .plan
+        .iter()
+        .flat_map(|plan| &plan.steps)
+        .map(|step| match &step.kind {
+            Some(v1::step::Kind::Command(command)) => safe(&command.words.join(" ")).into_owned(),
+            None => String::new(),
+        });
+    for (key, value) in [
+        ("job", job.id.clone()),
+        ("state", job_state_name(job.state())),
+        ("command", commands.collect::<Vec<_>>().join("; ")),
+        (
+            "devices",
+            format!(
+                "{} ({})",
+                number(job.total),
+                if spec.all { "all" } else { &spec.selector }
+            ),
+        ),
+        ("counts", counts_text(job)),
+        (
+            "created",
+            format!(
+                "{} by {}",
+                timestamp(job.created_at.as_ref()).unwrap_or_default(),
+                who(job)
+            ),
+        ),
+        ("expires", timestamp(job.expires_at.as_ref()).unwrap_or_default()),
+        (
+            "finished",
+            timestamp(job.finished_at.as_ref()).unwrap_or_else(|| "not yet".into()),
+        ),
+        ("plan", job.plan_digest.clone()),
+    ] {
+        anstream::println!("{key:<9} {value}");
+    }
+}
+
+fn who(job: &v1::Job) -> &str {
+    if job.claimed_by.is_empty() {
+        "somebody"
+    } else {
+        &job.claimed_by
+    }
+}
+
+async fn results(engine: &Engine, id: String, states: &[v1::ExecutionState], json: bool) -> Done {
+    let mut page_token = String::new();
+    let mut stdout = std::io::BufWriter::new(anstream::stdout());
+    loop {
+        let states = states.iter().map(|state| (*state).into()).collect();
+        let request = v1::ListResultsRequest {
+            id: id.clone(),
+            page_size: 0,
+            page_token,
+            states,
+        };
+        let page = engine.jobs().list_results(request).await?.into_inner();
+        for result in &page.results {
+            let line = if json {
+                to_json(result).to_string()
+            } else {
+                to_text(result)
+            };
+            if writeln!(stdout, "{line}").is_err() {
+                // The reader has what it wanted.
+                return Ok(Exit::Ok);
+            }
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    stdout.flush()?;
+    let job = get(engine, id).await?;
+    anstream::eprintln!("{}: {}", job_state_name(job.state()), counts_text(&job));
+    Ok(exit_of(&job))
+}

@@ -1,0 +1,11 @@
+//! The commands that talk to an engine. They know its public API and nothing else of it.
+
+pub(crate) mod admin;
+pub(crate) mod connect;
+pub(crate) mod credential;
+pub(crate) mod device;
+pub(crate) mod follow;
+pub(crate) mod import;
+pub(crate) mod job;
+pub(crate) mod result;
+pub(crate) mod run;

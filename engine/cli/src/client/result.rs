@@ -1,0 +1,351 @@
+//! Results and jobs as people and programs read them.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use muster_proto::v1::{self, ExecutionState, JobState};
+use serde_json::{Map, Value, json};
+
+use crate::exit::Exit;
+use crate::terminal::{BAD, DIM, GOOD, RESET, number, safe};
+
+/// A table without lines, as wide as the terminal.
+pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header);
+    table
+}
+
+/// RFC 3339 in UTC, to the millisecond.
+pub(crate) fn timestamp(time: Option<&prost_types::Timestamp>) -> Option<String> {
+    let time = time?;
+    let stamp = jiff::Timestamp::new(time.seconds, time.nanos).ok()?;
+    Some(format!("{stamp:.3}"))
+}
+
+/// `succeeded`, from `EXECUTION_STATE_SUCCEEDED`.
+pub(crate) fn state_name(state: ExecutionState) -> String {
+    state
+        .as_str_name()
+        .trim_start_matches("EXECUTION_STATE_")
+        .to_ascii_lowercase()
+}
+
+/// `running`, from `JOB_STATE_RUNNING`.
+pub(crate) fn job_state_name(state: JobState) -> String {
+    state
+        .as_str_name()
+        .trim_start_matches("JOB_STATE_")
+        .to_ascii_lowercase()
+}
+
+/// A state by its name, or the names there are.
+pub(crate) fn parse_state(name: &str) -> Result<ExecutionState, String> {
+    let all = (1..=20)
+        .filter_map(|number| ExecutionState::try_from(number).ok())
+        .collect::<Vec<_>>();
+    let found = all.iter().find(|state| state_name(**state) == name);
+    let names = || {
+        all.iter()
+            .map(|state| state_name(*state))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    found
+        .copied()
+        .ok_or_else(|| format!("{name:?} is no state; there are {}", names()))
+}
+
+/// Whether the device did what it was asked to.
+pub(crate) fn is_good(state: ExecutionState) -> bool {
+    matches!(state, ExecutionState::Succeeded | ExecutionState::Unchanged)
+}
+
+/// Whether the execution is over.
+pub(crate) fn is_over(state: ExecutionState) -> bool {
+    state as i32 >= ExecutionState::Succeeded as i32
+}
+
+/// States that are not well and not just unreached.
+pub(crate) const FAILED: [ExecutionState; 8] = [
+    ExecutionState::Rejected,
+    ExecutionState::Cancelled,
+    ExecutionState::Expired,
+    ExecutionState::Failed,
+    ExecutionState::Reverted,
+    ExecutionState::Broken,
+    ExecutionState::Lost,
+    ExecutionState::Unknown,
+];
+
+/// What a script sees of a job: 4, 7, 3, 5 in this order, or 0.
+pub(crate) fn exit_of(job: &v1::Job) -> Exit {
+    let count = |wanted: fn(ExecutionState) -> bool| {
+        job.counts
+            .iter()
+            .filter(|count| wanted(count.state()))
+            .map(|count| count.count)
+            .sum::<u64>()
+    };
+    let bad = count(|state| is_over(state) && !is_good(state));
+    let unreached = count(|state| state == ExecutionState::Expired);
+    match job.state() {
+        JobState::Halted => Exit::Halted,
+        state if (state as i32) < JobState::Completed as i32 => Exit::StillRuns,
+        _ if bad > unreached => Exit::Failures,
+        _ if unreached > 0 => Exit::Coverage,
+        _ => Exit::Ok,
+    }
+}
+
+/// A result as one object.
+pub(crate) fn to_json(result: &v1::ExecutionResult) -> Value {
+    let first = result.steps.first().cloned().unwrap_or_default();
+    let mut object = json!({
+        "device": result.device,
+        "execution": result.execution,
+        "state": state_name(result.state()),
+        "attempts": result.attempts,
+        "error": result.error.as_ref().map(error_json),
+        "rows": rows_json(&first),
+        "done": first.done.as_ref().map(row_json).unwrap_or_else(|| json!({})),
+        "started_at": timestamp(result.started_at.as_ref()),
+        "finished_at": timestamp(result.finished_at.as_ref()),
+    });
+    if !first.traps.is_empty() {
+        object["traps"] = first.traps.iter().map(row_json).collect();
+    }
+    if result.steps.len() > 1 {
+        let step = |step: &v1::StepResult| {
+            let done = step.done.as_ref().map(row_json).unwrap_or_else(|| json!({}));
+            json!({ "rows": rows_json(step), "done": done, "traps": step.traps.iter().map(row_json).collect::<Value>() })
+        };
+        object["steps"] = result.steps.iter().map(step).collect();
+    }
+    object
+}
+
+fn error_json(error: &v1::DeviceError) -> Value {
+    json!({ "class": class_name(error), "message": error.message, "category": error.category })
+}
+
+fn class_name(error: &v1::DeviceError) -> String {
+    error
+        .class()
+        .as_str_name()
+        .trim_start_matches("ERROR_CLASS_")
+        .to_ascii_lowercase()
+}
+
+fn rows_json(step: &v1::StepResult) -> Value {
+    step.rows.iter().map(row_json).collect()
+}
+
+/// A row as an object; of a name that is there twice, the last wins.
+fn row_json(row: &v1::Row) -> Value {
+    let attribute = |attribute: &v1::Attribute| (name(attribute), value_json(attribute));
+    Value::Object(row.attributes.iter().map(attribute).collect::<Map<_, _>>())
+}
+
+fn name(attribute: &v1::Attribute) -> String {
+    match attribute.raw_name.as_slice() {
+        [] => attribute.name.clone(),
+        raw => format!("hex:{}", hex(raw)),
+    }
+}
+
+fn value_json(attribute: &v1::Attribute) -> Value {
+    match attribute.raw_value.as_slice() {
+        [] => json!(attribute.value),
+        raw => json!({ "hex": hex(raw) }),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The value of an attribute of a row, for people; bytes that are not UTF-8 are replaced.
+pub(crate) fn value_text(attribute: &v1::Attribute) -> String {
+    match attribute.raw_value.as_slice() {
+        [] => safe(&attribute.value).into_owned(),
+        raw => safe(&String::from_utf8_lossy(raw)).into_owned(),
+    }
+}
+
+/// A result as lines for people: the device, how it went, and what it said.
+pub(crate) fn to_text(result: &v1::ExecutionResult) -> String {
+    let state = result.state();
+    let colour = if is_good(state) { GOOD } else { BAD };
+    let head = format!("{:<24} {colour}{:<10}{RESET}", result.device, state_name(state));
+    let rows = result
+        .steps
+        .iter()
+        .flat_map(|step| &step.rows)
+        .collect::<Vec<_>>();
+    let done = result.steps.last().and_then(|step| step.done.as_ref());
+    let done = done.filter(|done| !done.attributes.is_empty());
+    let mut lines = Vec::new();
+    match (&result.error, rows.as_slice()) {
+        (Some(error), _) => lines.push(format!("{head} {}: {}", class_name(error), safe(&error.message))),
+        (None, [only]) if done.is_none() => lines.push(format!("{head} {}", row_text(only))),
+        (None, []) => lines.push(format!("{head} {}", done.map(row_text).unwrap_or_default())),
+        (None, rows) => lines.push(format!("{head} {DIM}{} rows{RESET}", number(rows.len() as u64))),
+    }
+    if rows.len() > 1 || (result.error.is_some() && !rows.is_empty()) {
+        lines.extend(rows.iter().map(|row| format!("    {}", row_text(row))));
+    }
+    lines
+        .iter()
+        .map(|line| line.trim_end())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn row_text(row: &v1::Row) -> String {
+    let attribute =
+        |attribute: &v1::Attribute| format!("{}={}", safe(&name(attribute)), value_text(attribute));
+    row.attributes
+        .iter()
+        .map(attribute)
+        .collect::<Vec<_>>()
+        .join("  ")
+}
+
+/// A job as one object.
+pub(crate) fn job_json(job: &v1::Job) -> Value {
+    let spec = job.spec.clone().unwrap_or_default();
+    let counts = job
+        .counts
+        .iter()
+        .map(|count| (state_name(count.state()), json!(count.count)));
+    let words = |step: &v1::Step| match &step.kind {
+        Some(v1::step::Kind::Command(command)) => json!(command.words),
+        None => Value::Null,
+    };
+    json!({
+        "job": job.id,
+        "name": spec.name,
+        "state": job_state_name(job.state()),
+        "effect": job.effect().as_str_name().trim_start_matches("EFFECT_").to_ascii_lowercase(),
+        "selector": spec.selector,
+        "total": job.total,
+        "counts": counts.collect::<Map<_, _>>(),
+        "steps": spec.plan.iter().flat_map(|plan| &plan.steps).map(words).collect::<Value>(),
+        "plan_digest": job.plan_digest,
+        "claimed_by": job.claimed_by,
+        "created_at": timestamp(job.created_at.as_ref()),
+        "expires_at": timestamp(job.expires_at.as_ref()),
+        "finished_at": timestamp(job.finished_at.as_ref()),
+    })
+}
+
+/// `980 succeeded, 20 failed`.
+pub(crate) fn counts_text(job: &v1::Job) -> String {
+    let count = |count: &v1::StateCount| format!("{} {}", number(count.count), state_name(count.state()));
+    job.counts.iter().map(count).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(state: JobState, counts: &[(ExecutionState, u64)]) -> v1::Job {
+        let count = |&(state, count): &(ExecutionState, u64)| v1::StateCount {
+            state: state.into(),
+            count,
+        };
+        v1::Job {
+            state: state.into(),
+            counts: counts.iter().map(count).collect(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn exit_codes_by_precedence() {
+        use ExecutionState::{Expired, Failed, Leased, Succeeded, Unknown};
+        for (state, counts, exit) in [
+            (JobState::Completed, &[(Succeeded, 5)][..], Exit::Ok),
+            (
+                JobState::CompletedWithFailures,
+                &[(Succeeded, 5), (Failed, 1)],
+                Exit::Failures,
+            ),
+            (
+                JobState::CompletedWithFailures,
+                &[(Succeeded, 5), (Expired, 1)],
+                Exit::Coverage,
+            ),
+            (
+                JobState::CompletedWithFailures,
+                &[(Expired, 1), (Unknown, 1)],
+                Exit::Failures,
+            ),
+            (JobState::Running, &[(Leased, 1), (Failed, 1)], Exit::StillRuns),
+            (JobState::Halted, &[(Failed, 1)], Exit::Halted),
+        ] {
+            assert_eq!(exit_of(&job(state, counts)), exit, "{state:?} {counts:?}");
+        }
+    }
+
+    fn attribute(name: &str, value: &str) -> v1::Attribute {
+        v1::Attribute {
+            name: name.into(),
+            value: value.into(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_result_as_an_object() {
+        let raw = v1::Attribute {
+            name: "comment".into(),
+            raw_value: b"caf\xE9".to_vec(),
+            ..Default::default()
+        };
+        let row = v1::Row {
+            attributes: vec![attribute(".id", "*1"), raw],
+        };
+        let done = v1::Row {
+            attributes: vec![attribute("ret", "*7")],
+        };
+        let step = v1::StepResult {
+            rows: vec![row],
+            done: Some(done),
+            traps: vec![],
+        };
+        let error = v1::DeviceError {
+            class: v1::ErrorClass::Trap.into(),
+            message: "no".into(),
+            category: Some(4),
+        };
+        let result = v1::ExecutionResult {
+            execution: "9".into(),
+            device: "r1".into(),
+            state: ExecutionState::Failed.into(),
+            attempts: 2,
+            error: Some(error),
+            steps: vec![step],
+            started_at: Some(prost_types::Timestamp {
+                seconds: 0,
+                nanos: 5_000_000,
+            }),
+            ..Default::default()
+        };
+        let expected = json!({
+            "device": "r1", "execution": "9", "state": "failed", "attempts": 2,
+            "error": { "class": "trap", "message": "no", "category": 4 },
+            "rows": [{ ".id": "*1", "comment": { "hex": "636166e9" } }], "done": { "ret": "*7" },
+            "started_at": "1970-01-01T00:00:00.005Z", "finished_at": null,
+        });
+        assert_eq!(to_json(&result), expected);
+    }
+
+    #[test]
+    fn states_are_found_by_name() {
+        assert_eq!(parse_state("unknown"), Ok(ExecutionState::Unknown));
+        assert!(parse_state("gone").expect_err("none").contains("succeeded"));
+    }
+}

@@ -1,0 +1,231 @@
+//! `muster run`: one command on many devices.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+use muster_proto::v1;
+use serde_json::json;
+
+use super::connect::Engine;
+use super::follow::{Followed, Follower, follow};
+use super::result::{counts_text, exit_of, is_good, to_json, to_text};
+use crate::args::{Run, Selection};
+use crate::exit::{Done, Exit, Failure};
+use crate::progress;
+use crate::terminal::{BOLD, RESET, can_ask, devices, number};
+
+pub(crate) async fn run(args: Run, engine: &str, json: bool) -> Done {
+    let engine = Engine::connect(engine).await?;
+    let plan = plan([args.words.clone()]);
+    let spec = spec(plan, args.selection, args.timeout);
+    confirm(&engine, &spec, &args.words, args.yes).await?;
+    let job = create(&engine, spec).await?;
+    if args.detach {
+        match json {
+            true => anstream::println!("{}", json!({ "job": job.id })),
+            false => anstream::println!("{}", job.id),
+        }
+        return Ok(Exit::StillRuns);
+    }
+    watch(&engine, &job.id, json).await
+}
+
+/// Connects, logs in, and asks who is there.
+pub(crate) async fn test(engine: &Engine, selection: Selection, timeout: Duration, json: bool) -> Done {
+    let words = |words: [&str; 2]| words.map(str::to_owned).to_vec();
+    let plan = plan([
+        words(["/system/identity/print", ".proplist=name"]),
+        words([
+            "/system/resource/print",
+            ".proplist=version,board-name,architecture-name,uptime",
+        ]),
+    ]);
+    let mut spec = spec(plan, selection, timeout);
+    spec.name = "device test".into();
+    let job = create(engine, spec).await?;
+    watch(engine, &job.id, json).await
+}
+
+/// A plan of raw commands.
+pub(crate) fn plan(commands: impl IntoIterator<Item = Vec<String>>) -> v1::Plan {
+    let step = |words| v1::Step {
+        kind: Some(v1::step::Kind::Command(v1::Command { words })),
+    };
+    v1::Plan {
+        steps: commands.into_iter().map(step).collect(),
+    }
+}
+
+/// What a job is to do.
+pub(crate) fn spec(plan: v1::Plan, selection: Selection, timeout: Duration) -> v1::JobSpec {
+    v1::JobSpec {
+        name: String::new(),
+        plan: Some(plan),
+        selector: selection.select.unwrap_or_default(),
+        all: selection.all,
+        timeout: timeout.try_into().ok(),
+    }
+}
+
+/// Stores a job, which starts it.
+pub(crate) async fn create(engine: &Engine, spec: v1::JobSpec) -> Result<v1::Job, Failure> {
+    let request = v1::CreateJobRequest {
+        spec: Some(spec),
+        request_id: uuid::Uuid::new_v4().to_string(),
+        claimed_by: std::env::var("USER")
+            .or_else(|_| std::env::var("LOGNAME"))
+            .unwrap_or_default(),
+    };
+    let answer = engine
+        .jobs()
+        .create_job(request)
+        .await
+        .map_err(|status| usage(status.into()))?;
+    Ok(answer.into_inner().job.unwrap_or_default())
+}
+
+/// Asks before a command that is not a read.
+async fn confirm(engine: &Engine, spec: &v1::JobSpec, words: &[String], yes: bool) -> Result<(), Failure> {
+    let request = v1::PreviewJobRequest {
+        spec: Some(spec.clone()),
+    };
+    let preview = engine
+        .jobs()
+        .preview_job(request)
+        .await
+        .map_err(|status| usage(status.into()))?
+        .into_inner();
+    let does = match preview.effect() {
+        v1::Effect::Read => return Ok(()),
+        v1::Effect::Stage => "leaves files on",
+        v1::Effect::Disrupt => "interrupts",
+        v1::Effect::Change | v1::Effect::Unspecified => "changes",
+    };
+    if yes {
+        return Ok(());
+    }
+    let what = format!("{} {does} {}", words.join(" "), devices(preview.total));
+    if !can_ask() {
+        return Err(
+            Failure::usage(format!("{what}; nobody is here to be asked")).hint("add --yes if it is meant")
+        );
+    }
+    let more = if preview.total > preview.sample.len() as u64 {
+        ", …"
+    } else {
+        ""
+    };
+    anstream::eprintln!("{BOLD}{what}{RESET}: {}{more}", preview.sample.join(", "));
+    let answer = dialoguer::Confirm::new()
+        .with_prompt("Go on?")
+        .default(false)
+        .interact();
+    match answer {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::new(
+            Exit::Usage,
+            "DECLINED",
+            "declined; nothing was sent",
+        )),
+        Err(error) => Err(Failure::usage(format!("no answer: {error}; nothing was sent"))),
+    }
+}
+
+/// The words of the API's fields, as the command line has them.
+fn usage(failure: Failure) -> Failure {
+    let field = failure.error["field"].as_str().unwrap_or_default();
+    let flag = match field {
+        "spec.selector" => "--select: ",
+        "spec.timeout" => "--timeout: ",
+        _ => return failure,
+    };
+    let message = failure.message();
+    // A selector's own errors say so already.
+    let told = if message.starts_with("selector, ") {
+        message.to_owned()
+    } else {
+        format!("{flag}{message}")
+    };
+    failure.with("message", told)
+}
+
+/// Follows a job, printing results as they arrive.
+pub(crate) async fn watch(engine: &Engine, id: &str, json: bool) -> Done {
+    let mut printer = Printer {
+        bar: None,
+        json,
+        began: Instant::now(),
+        ended: 0,
+        good: 0,
+    };
+    let followed = follow(engine, id, &mut printer).await;
+    if let Some(bar) = printer.bar.take() {
+        bar.finish_and_clear();
+    }
+    match followed? {
+        Followed::Over(job) => {
+            let took = printer.began.elapsed().as_secs_f64();
+            anstream::eprintln!(
+                "{}: {} in {took:.1} s (job {})",
+                devices(job.total),
+                counts_text(&job),
+                job.id
+            );
+            Ok(exit_of(&job))
+        }
+        Followed::Detached => {
+            anstream::eprintln!("detached; the job goes on. Come back with: muster job watch {id}");
+            Ok(Exit::StillRuns)
+        }
+    }
+}
+
+struct Printer {
+    bar: Option<ProgressBar>,
+    json: bool,
+    began: Instant,
+    ended: u64,
+    good: u64,
+}
+
+impl Follower for Printer {
+    fn result(&mut self, result: v1::ExecutionResult) {
+        self.ended += 1;
+        self.good += u64::from(is_good(result.state()));
+        let line = if self.json {
+            to_json(&result).to_string()
+        } else {
+            to_text(&result)
+        };
+        self.print(&line);
+    }
+
+    fn job(&mut self, job: &v1::Job) {
+        let bar = self.bar.get_or_insert_with(|| progress::bar(job.total));
+        bar.set_position(self.ended);
+        if self.ended > self.good {
+            bar.set_message(format!("{} not well", number(self.ended - self.good)));
+        }
+    }
+
+    fn note(&mut self, note: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| anstream::eprintln!("{note}")),
+            None => anstream::eprintln!("{note}"),
+        }
+    }
+}
+
+impl Printer {
+    fn print(&self, line: &str) {
+        // A reader that has gone away (head, grep -q) is no reason to stop the job or to fail.
+        let write = || {
+            let _ = writeln!(anstream::stdout(), "{line}");
+        };
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+}

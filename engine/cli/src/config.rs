@@ -1,0 +1,87 @@
+//! The configuration file of `serve`: every key may be left out, an unknown one is an error.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::duration;
+use crate::exit::Failure;
+
+/// What a file may say.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Config {
+    /// As `--data`.
+    pub data: Option<PathBuf>,
+    /// As `--listen`.
+    pub listen: Option<SocketAddr>,
+    /// A worker that is silent for this long has lost its leases; `"15s"` unless told otherwise.
+    #[serde(default, deserialize_with = "duration::deserialize")]
+    pub lease: Option<Duration>,
+    /// The worker in the engine's process.
+    #[serde(default)]
+    pub worker: Worker,
+}
+
+/// The worker in the engine's process.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Worker {
+    /// `false` as `--no-worker`.
+    pub enabled: Option<bool>,
+    /// Executions held at once.
+    pub slots: Option<u32>,
+    /// TCP connect and login together.
+    #[serde(default, deserialize_with = "duration::deserialize")]
+    pub connect_timeout: Option<Duration>,
+    /// A session without work is closed after this.
+    #[serde(default, deserialize_with = "duration::deserialize")]
+    pub idle: Option<Duration>,
+    /// Commands in flight on one connection.
+    pub in_flight: Option<usize>,
+    /// New connections a second.
+    pub connects_per_second: Option<u32>,
+}
+
+impl Config {
+    /// Reads a file.
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+        let config: Self =
+            toml::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+        if config
+            .lease
+            .is_some_and(|lease| lease < Duration::from_millis(50))
+        {
+            return Err(Failure::usage(format!(
+                "{}: lease: at least \"50ms\" is needed",
+                path.display()
+            )));
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_file_is_read_and_a_typo_is_not() {
+        let text = "data = \"/var/lib/muster\"\nlisten = \"127.0.0.1:7601\"\nlease = \"15s\"\n[worker]\nenabled = true\n\
+                    slots = 10\nconnect-timeout = \"10s\"\nidle = \"1m\"\nin-flight = 4\nconnects-per-second = 100\n";
+        let config = toml::from_str::<Config>(text).expect("valid");
+        assert_eq!(config.worker.idle, Some(Duration::from_secs(60)));
+        let error = toml::from_str::<Config>("lissten = \"127.0.0.1:1\"")
+            .expect_err("a typo")
+            .to_string();
+        assert!(
+            error.contains("unknown field `lissten`") && error.contains("`listen`"),
+            "{error}"
+        );
+        assert!(toml::from_str::<Config>("lease = \"15\"").is_err());
+    }
+}

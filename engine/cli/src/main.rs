@@ -1,0 +1,68 @@
+//! `muster`: the one binary. What each command does is in its module; what they share is here.
+
+mod args;
+mod client;
+mod config;
+mod demo;
+mod duration;
+mod exit;
+mod limits;
+mod logging;
+mod progress;
+mod serve;
+mod sim;
+mod terminal;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Args, Command};
+use exit::Exit;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version are data; anything else is usage, which is 1 with us and 2 with clap.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                Exit::Ok.into()
+            };
+        }
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            anstream::eprintln!("error: cannot start: {error}");
+            return Exit::Usage.into();
+        }
+    };
+    let exit = runtime.block_on(run(args));
+    // What still blocks a thread (a lookup of a host name) does not hold up the end.
+    runtime.shutdown_background();
+    exit.into()
+}
+
+async fn run(args: Args) -> Exit {
+    let Args {
+        engine,
+        json,
+        command,
+    } = args;
+    let done = match command {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Worker(args) => worker::run(args, &engine).await,
+        Command::Sim(args) => sim::run(args, json).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Admin(args) => client::admin::run(args, &engine, json).await,
+        Command::Credential(args) => client::credential::run(args, &engine, json).await,
+        Command::Device(args) => client::device::run(args, &engine, json).await,
+        Command::Job(args) => client::job::run(args, &engine, json).await,
+        Command::Run(args) => client::run::run(args, &engine, json).await,
+    };
+    done.unwrap_or_else(|failure| failure.print(json))
+}
