@@ -38,10 +38,10 @@ pub(crate) async fn run(args: args::Demo) -> Done {
         logging::start();
     }
     let count = args.devices as u64;
-    anstream::println!(
+    crate::terminal::out(format_args!(
         "{BOLD}muster demo{RESET}: {} simulated routers on loopback, one engine, one worker\n",
         number(count)
-    );
+    ));
     let directory = tempfile::Builder::new().prefix("muster-demo-").tempdir()?;
     let began = Instant::now();
     let (mut fleet, hello) = start_fleet(args.devices).await?;
@@ -78,11 +78,19 @@ pub(crate) async fn run(args: args::Demo) -> Done {
     let _ = fleet.wait().await;
     directory.close()?;
     let exit = shown?;
-    anstream::println!("\nEverything is gone again. {BOLD}Next, on your own routers{RESET}:");
-    anstream::println!("  muster serve &");
-    anstream::println!("  muster credential set default --username admin --password-stdin");
-    anstream::println!("  muster device import routers.csv      {DIM}# name,address{RESET}");
-    anstream::println!("  muster run --all -- /system/resource/print .proplist=version,uptime");
+    crate::terminal::out(format_args!(
+        "\nEverything is gone again. {BOLD}Next, on your own routers{RESET}:"
+    ));
+    crate::terminal::out(format_args!("  muster serve &"));
+    crate::terminal::out(format_args!(
+        "  muster credential set default --username admin --password-stdin"
+    ));
+    crate::terminal::out(format_args!(
+        "  muster device import routers.csv      {DIM}# name,address{RESET}"
+    ));
+    crate::terminal::out(format_args!(
+        "  muster run --all -- /system/resource/print .proplist=version,uptime"
+    ));
     Ok(exit)
 }
 
@@ -137,11 +145,11 @@ async fn show(url: &str, devices: usize, hello: &Hello) -> Result<Exit, Failure>
     ];
     let telnet = ask(&engine, &telnet, None).await?;
     let open = telnet.rows.len();
-    anstream::println!(
+    crate::terminal::out(format_args!(
         "  {BOLD}{}{RESET} of {} routers still have telnet open",
         number(open as u64),
         number(telnet.total)
-    );
+    ));
     Ok(versions.exit)
 }
 
@@ -186,10 +194,10 @@ async fn ask(engine: &Engine, words: &[&str], select: Option<&str>) -> Result<An
             (*word).to_owned()
         }
     });
-    anstream::println!(
+    crate::terminal::out(format_args!(
         "\n{DIM}${RESET} muster run --all -- {}",
         shown.collect::<Vec<_>>().join(" ")
-    );
+    ));
     let words = words.iter().map(ToString::to_string).collect();
     let began = Instant::now();
     let job = create(engine, spec(plan([words]), selection, TIMEOUT)).await?;
@@ -208,12 +216,12 @@ async fn ask(engine: &Engine, words: &[&str], select: Option<&str>) -> Result<An
     answers.exit = exit_of(&job);
     let took = began.elapsed().as_secs_f64();
     let rate = number((job.total as f64 / took) as u64);
-    anstream::println!(
+    crate::terminal::out(format_args!(
         "  {GOOD}✓{RESET} {} in {took:.2} s, {rate} routers a second",
         counts_text(&job)
-    );
+    ));
     for failed in answers.failed.iter().take(5) {
-        anstream::println!("  {failed}");
+        crate::terminal::out(format_args!("  {failed}"));
     }
     Ok(answers)
 }
@@ -256,17 +264,20 @@ impl Answers {
         let mut counts = counts.into_iter().collect::<Vec<_>>();
         counts.sort_by_key(|(value, count)| (std::cmp::Reverse(*count), value.clone()));
         let most = counts.first().map_or(1, |(_, count)| *count);
-        anstream::println!("  {BOLD}{title:<22} {what}{RESET}");
+        crate::terminal::out(format_args!("  {BOLD}{title:<22} {what}{RESET}"));
         for (value, count) in counts {
             let bar = "█".repeat((count * 30).div_ceil(most) as usize);
-            anstream::println!("  {value:<22} {:>6}  {GOOD}{bar}{RESET}", number(count));
+            crate::terminal::out(format_args!(
+                "  {value:<22} {:>6}  {GOOD}{bar}{RESET}",
+                number(count)
+            ));
         }
     }
 }
 
 fn done(began: Instant, what: &str) {
-    anstream::println!(
+    crate::terminal::out(format_args!(
         "  {GOOD}✓{RESET} {what}  {DIM}{:.2} s{RESET}",
         began.elapsed().as_secs_f64()
-    );
+    ));
 }

@@ -19,13 +19,16 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use args::{Args, Command};
-use exit::Exit;
+use exit::{Exit, Failure};
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
             // Help and version are data; anything else is usage, which is 1 with us and 2 with clap.
+            if error.use_stderr() && std::env::args().any(|arg| arg == "--json") {
+                return Failure::usage(error.to_string().trim()).print(true).into();
+            }
             let _ = error.print();
             return if error.use_stderr() {
                 Exit::Usage.into()

@@ -46,17 +46,17 @@ pub(crate) async fn run(args: args::Sim, json: bool) -> Done {
     if json {
         let control = fleet.control().map(|address| address.to_string());
         let line = json!({ "devices": fleet.len(), "base": first, "port": fleet.port(), "control": control });
-        anstream::println!("{line}");
+        crate::terminal::out(&line);
     } else {
-        anstream::println!(
+        crate::terminal::out(format_args!(
             "{} devices on {first} to {last}, port {}",
             fleet.len(),
             fleet.port()
-        );
+        ));
         if let Some(control) = fleet.control() {
-            anstream::println!(
+            crate::terminal::out(format_args!(
                 "journal and counters on http://{control}/journal and http://{control}/counters"
-            );
+            ));
         }
     }
     tokio::select! {

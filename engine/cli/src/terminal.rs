@@ -1,7 +1,8 @@
 //! What is safe and pleasant to print.
 
 use std::borrow::Cow;
-use std::io::IsTerminal as _;
+use std::fmt;
+use std::io::{IsTerminal as _, Write as _};
 
 use anstyle::{AnsiColor, Style};
 
@@ -19,6 +20,13 @@ pub(crate) const DIM: Style = Style::new().dimmed();
 pub(crate) const BOLD: Style = Style::new().bold();
 /// Back to normal.
 pub(crate) const RESET: anstyle::Reset = anstyle::Reset;
+
+/// Prints a line of data. A reader that has gone away (`head`, `grep -q`) has what it wanted: the end, and a good one.
+pub(crate) fn out(line: impl fmt::Display) {
+    if writeln!(anstream::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
+}
 
 /// Text from a device, with what could move the cursor or ring the bell written out: comments are anybody's.
 pub(crate) fn safe(text: &str) -> Cow<'_, str> {

@@ -220,6 +220,9 @@ impl Execution {
                 to.again(context.now, self.error.clone(), context)
             }
             Outcome::Interrupted if self.open_intent.is_some() => self.undecided(error),
+            Outcome::Interrupted if context.aborting && !self.touched => {
+                self.end(ExecutionState::Cancelled, error)
+            }
             Outcome::Interrupted => {
                 let ready_at = context.now + self.delay(context);
                 let more =

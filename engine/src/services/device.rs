@@ -34,12 +34,11 @@ impl DeviceService for Service {
         let (update, validate_only, skip_bad) = options.unwrap_or_default();
         let (mut devices, mut bad) = (Vec::new(), Vec::new());
         for (index, given) in given.iter().enumerate() {
-            match check(given, index) {
-                Ok(device) => devices.push((index, device)),
-                Err(found) => bad.extend(found),
-            }
+            let (device, found) = check(given, index);
+            devices.push((index, device));
+            bad.extend(found);
         }
-        // Whatever is stored is checked by the store first, so that all that is wrong is known before anything is.
+        // The store looks at all of them, so that everything that is wrong is told at once.
         bad.extend(self.import(&devices, update, true).await?.1);
         bad.sort_by_key(|bad| bad.index);
         if !bad.is_empty() && !validate_only && !skip_bad {
@@ -196,8 +195,8 @@ impl Service {
     }
 }
 
-/// Checks one device by itself; all that is wrong with it is told.
-fn check(given: &v1::Device, index: usize) -> Result<Device, Vec<v1::BadDevice>> {
+/// Checks one device by itself. All that is wrong with it is told; a field that is stands at its default.
+fn check(given: &v1::Device, index: usize) -> (Device, Vec<v1::BadDevice>) {
     let mut violations = Vec::new();
     let mut bad = |field: &str, description: String| {
         violations.push(v1::BadDevice {
@@ -247,11 +246,8 @@ fn check(given: &v1::Device, index: usize) -> Result<Device, Vec<v1::BadDevice>>
             .for_each(|error| bad("labels", error.description));
         Labels::default()
     });
-    if !violations.is_empty() {
-        return Err(violations);
-    }
     let (name, address) = (given.name.clone(), given.address.clone());
-    Ok(Device {
+    let device = Device {
         name,
         address,
         port: port.unwrap_or_default(),
@@ -259,7 +255,8 @@ fn check(given: &v1::Device, index: usize) -> Result<Device, Vec<v1::BadDevice>>
         credential,
         zone,
         labels,
-    })
+    };
+    (device, violations)
 }
 
 fn labels<'a>(
@@ -290,7 +287,8 @@ mod tests {
             address: "10.0.0.1".into(),
             ..Default::default()
         };
-        let device = check(&given, 0).expect("valid");
+        let (device, bad) = check(&given, 0);
+        assert_eq!(bad, []);
         assert_eq!(
             (device.port, device.zone.as_str(), device.credential.as_str()),
             (8728, "default", "default")
@@ -308,7 +306,7 @@ mod tests {
             labels: [("zone".to_owned(), "x".to_owned())].into(),
             ..Default::default()
         };
-        let bad = check(&given, 3).expect_err("all wrong");
+        let (_, bad) = check(&given, 3);
         let mut fields = bad.iter().map(|bad| bad.field.as_str()).collect::<Vec<_>>();
         fields.sort_unstable();
         assert!(bad.iter().all(|bad| bad.index == 3));

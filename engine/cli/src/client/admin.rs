@@ -26,15 +26,15 @@ pub(crate) async fn run(command: Admin, engine: &str, json: bool) -> Done {
             "workers": status.workers.iter().map(worker).collect::<Vec<_>>(),
             "waiting": status.waiting.iter().map(waiting).collect::<Vec<_>>(),
         });
-        anstream::println!("{line}");
+        crate::terminal::out(&line);
         return Ok(Exit::Ok);
     }
-    anstream::println!("engine {} at {}", status.version, engine.url());
-    anstream::println!(
+    crate::terminal::out(format_args!("engine {} at {}", status.version, engine.url()));
+    crate::terminal::out(format_args!(
         "{} devices, {} live jobs",
         number(status.devices),
         number(status.running_jobs)
-    );
+    ));
     for worker in &status.workers {
         let zones = if worker.zones.is_empty() {
             "every other zone".into()
@@ -42,17 +42,20 @@ pub(crate) async fn run(command: Admin, engine: &str, json: bool) -> Done {
             worker.zones.join(", ")
         };
         let (held, slots) = (number(worker.held.into()), number(worker.slots.into()));
-        anstream::println!("worker {}: {zones}; {held} of {slots} slots in use", worker.name);
+        crate::terminal::out(format_args!(
+            "worker {}: {zones}; {held} of {slots} slots in use",
+            worker.name
+        ));
     }
     if status.workers.is_empty() {
-        anstream::println!("no worker is connected");
+        crate::terminal::out(format_args!("no worker is connected"));
     }
     for zone in &status.waiting {
-        anstream::println!(
+        crate::terminal::out(format_args!(
             "zone {}: {} executions wait, and no worker serves it",
             zone.zone,
             number(zone.pending)
-        );
+        ));
     }
     Ok(Exit::Ok)
 }

@@ -50,7 +50,7 @@ pub(crate) async fn run(command: Credential, engine: &str, json: bool) -> Done {
                         timestamp(credential.updated_at.as_ref()).unwrap_or_default(),
                     ]);
                 }
-                anstream::println!("{table}");
+                crate::terminal::out(&table);
             }
         }
         Credential::Remove { name } => {
@@ -89,5 +89,5 @@ fn print_json(credential: &v1::Credential) {
         "devices": credential.devices,
         "updated_at": timestamp(credential.updated_at.as_ref()),
     });
-    anstream::println!("{line}");
+    crate::terminal::out(&line);
 }

@@ -54,7 +54,7 @@ pub(crate) async fn run(command: Device, engine: &str, json: bool) -> Done {
                 .await?;
             let removed = removed.into_inner().removed;
             match json {
-                true => anstream::println!("{}", json!({ "removed": removed })),
+                true => crate::terminal::out(json!({ "removed": removed })),
                 false => anstream::eprintln!("{} removed", devices(removed)),
             }
             Ok(Exit::Ok)
@@ -98,12 +98,17 @@ struct Options {
 }
 
 async fn import(engine: &Engine, file: &Path, parsed: Parsed, options: Options) -> Done {
-    let Parsed { rows, mut bad } = parsed;
+    let Parsed { mut rows, mut bad } = parsed;
     let checked = send(engine, &rows, &options, true).await?;
     for found in &checked.bad {
         let row = usize::try_from(found.index)
             .ok()
             .and_then(|index| rows.get(index));
+        // What could not be read was told already, and the engine saw something else in its place.
+        let told = |bad: &Bad| row.is_some_and(|row| row.line == bad.line) && bad.field == found.field;
+        if bad.iter().any(told) {
+            continue;
+        }
         bad.push(Bad {
             line: row.map_or(0, |row| row.line),
             column: row.and_then(|row| row.columns.get(found.field.as_str()).copied()),
@@ -126,11 +131,8 @@ async fn import(engine: &Engine, file: &Path, parsed: Parsed, options: Options) 
             false => anstream::eprintln!("skipped: line {}: {}{}", bad.line, field(bad), bad.message),
         }
     }
-    let done = if options.dry_run {
-        checked
-    } else {
-        send(engine, &rows, &options, false).await?
-    };
+    rows.retain(|row| !row.bad);
+    let done = send(engine, &rows, &options, options.dry_run).await?;
     let v1::ImportDevicesResponse {
         created,
         updated,
@@ -144,7 +146,7 @@ async fn import(engine: &Engine, file: &Path, parsed: Parsed, options: Options) 
             "created": created, "updated": updated, "unchanged": unchanged,
             "skipped": skipped.len(), "dry_run": options.dry_run,
         });
-        anstream::println!("{line}");
+        crate::terminal::out(&line);
     } else {
         let would = if options.dry_run {
             "would import"
@@ -219,7 +221,7 @@ async fn list(engine: &Engine, selector: String, json: bool) -> Done {
         total = page.total.max(total);
         for device in &page.devices {
             if json {
-                anstream::println!("{}", device_json(device));
+                crate::terminal::out(device_json(device));
             } else {
                 let facts = device.facts.clone().unwrap_or_default();
                 table.add_row([
@@ -239,7 +241,7 @@ async fn list(engine: &Engine, selector: String, json: bool) -> Done {
         }
     }
     if !json {
-        anstream::println!("{table}");
+        crate::terminal::out(&table);
         anstream::eprintln!("{}", devices(total));
     }
     Ok(Exit::Ok)
@@ -253,7 +255,7 @@ async fn show(engine: &Engine, name: String, json: bool) -> Done {
         .into_inner();
     let device = answer.device.unwrap_or_default();
     if json {
-        anstream::println!("{}", device_json(&device));
+        crate::terminal::out(device_json(&device));
         return Ok(Exit::Ok);
     }
     let facts = device.facts.clone().unwrap_or_default();
@@ -277,7 +279,7 @@ async fn show(engine: &Engine, name: String, json: bool) -> Done {
             timestamp(device.created_at.as_ref()).unwrap_or_default(),
         ),
     ] {
-        anstream::println!("{key:<13} {value}");
+        crate::terminal::out(format_args!("{key:<13} {value}"));
     }
     Ok(Exit::Ok)
 }
@@ -306,10 +308,10 @@ async fn label(engine: &Engine, select: Option<String>, words: Vec<String>, json
     };
     let done = engine.devices().label_devices(request).await?.into_inner();
     match json {
-        true => anstream::println!(
+        true => crate::terminal::out(format_args!(
             "{}",
             json!({ "selected": done.selected, "changed": done.changed })
-        ),
+        )),
         false => anstream::eprintln!(
             "{} labelled, {} changed",
             devices(done.selected),

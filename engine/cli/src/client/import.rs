@@ -35,6 +35,8 @@ pub(crate) struct Row {
     pub device: v1::Device,
     /// The column of each field, from 1; none in JSON lines.
     pub columns: BTreeMap<&'static str, u64>,
+    /// Whether something in it could not be read; it is checked with the others and never imported.
+    pub bad: bool,
 }
 
 /// What is wrong with a line.
@@ -63,11 +65,14 @@ pub(crate) fn read(path: &Path) -> Result<Parsed, Failure> {
     // A spreadsheet may put a byte order mark in front.
     let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
     let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
-    match first {
-        None => Err(Failure::usage(format!("{}: the file is empty", path.display()))),
+    let parsed = match first {
+        None => return Err(Failure::usage(format!("{}: the file is empty", path.display()))),
         Some(b'{') => Ok(json_lines(text)),
         Some(_) => csv(text),
-    }
+    };
+    let mut parsed = parsed?;
+    duplicates(&mut parsed);
+    Ok(parsed)
 }
 
 fn csv(text: &[u8]) -> Result<Parsed, Failure> {
@@ -96,9 +101,18 @@ fn csv(text: &[u8]) -> Result<Parsed, Failure> {
             }
         };
         let line = record.position().map_or(0, ::csv::Position::line);
-        match csv_row(line, &record, &fields) {
-            Ok(row) => parsed.rows.push(row),
-            Err(bad) => parsed.bad.extend(bad),
+        if record.len() == fields.len() {
+            let (row, bad) = csv_row(line, &record, &fields);
+            parsed.rows.push(row);
+            parsed.bad.extend(bad);
+        } else {
+            let message = format!("{} fields; the header has {}", record.len(), fields.len());
+            parsed.bad.push(Bad {
+                line,
+                column: None,
+                field: String::new(),
+                message,
+            });
         }
     }
     Ok(parsed)
@@ -133,17 +147,8 @@ fn header_fields(header: &::csv::ByteRecord) -> Result<Vec<&'static str>, Failur
     Ok(fields)
 }
 
-fn csv_row(line: u64, record: &::csv::ByteRecord, fields: &[&'static str]) -> Result<Row, Vec<Bad>> {
+fn csv_row(line: u64, record: &::csv::ByteRecord, fields: &[&'static str]) -> (Row, Vec<Bad>) {
     let mut bad = Vec::new();
-    if record.len() != fields.len() {
-        let message = format!("{} fields; the header has {}", record.len(), fields.len());
-        return Err(vec![Bad {
-            line,
-            column: None,
-            field: String::new(),
-            message,
-        }]);
-    }
     let mut device = v1::Device::default();
     let mut columns = BTreeMap::new();
     for (at, (field, value)) in fields.iter().zip(record).enumerate() {
@@ -162,14 +167,37 @@ fn csv_row(line: u64, record: &::csv::ByteRecord, fields: &[&'static str]) -> Re
             });
         }
     }
-    if bad.is_empty() {
-        Ok(Row {
+    (
+        Row {
             line,
             device,
             columns,
-        })
-    } else {
-        Err(bad)
+            bad: !bad.is_empty(),
+        },
+        bad,
+    )
+}
+
+/// Names that stand in the file twice: the line of the first is what helps.
+fn duplicates(parsed: &mut Parsed) {
+    let mut first = BTreeMap::new();
+    for row in parsed.rows.iter_mut().filter(|row| !row.device.name.is_empty()) {
+        match first.get(&row.device.name) {
+            None => {
+                first.insert(row.device.name.clone(), row.line);
+            }
+            Some(line) => {
+                let message = format!("the name {:?} is on line {line} already", row.device.name);
+                let column = row.columns.get("name").copied();
+                parsed.bad.push(Bad {
+                    line: row.line,
+                    column,
+                    field: "name".into(),
+                    message,
+                });
+                row.bad = true;
+            }
+        }
     }
 }
 
@@ -248,6 +276,7 @@ fn json_lines(text: &[u8]) -> Parsed {
                 line,
                 device,
                 columns: BTreeMap::new(),
+                bad: false,
             }),
             Err((column, message)) => {
                 parsed.bad.push(Bad {
@@ -335,7 +364,22 @@ mod tests {
                 (5, Some(4), "labels")
             ]
         );
-        assert_eq!(parsed.rows.len(), 1);
+        let good = parsed
+            .rows
+            .iter()
+            .filter(|row| !row.bad)
+            .map(|row| row.line)
+            .collect::<Vec<_>>();
+        assert_eq!(good, [4]);
+    }
+
+    #[test]
+    fn a_name_that_is_there_twice_is_told_with_its_first_line() {
+        let mut parsed =
+            read_text("name,address\nr1,10.0.0.1\nr2,10.0.0.2\nr1,10.0.0.3\n").expect("readable");
+        duplicates(&mut parsed);
+        assert_eq!((parsed.bad[0].line, parsed.bad[0].column), (4, Some(1)));
+        assert_eq!(parsed.bad[0].message, "the name \"r1\" is on line 2 already");
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(crate) async fn run(command: Job, engine: &str, json: bool) -> Done {
         Job::Show { id } => {
             let job = get(&engine, id).await?;
             if json {
-                anstream::println!("{}", job_json(&job))
+                crate::terminal::out(job_json(&job))
             } else {
                 show(&job)
             }
@@ -49,7 +49,7 @@ pub(crate) async fn run(command: Job, engine: &str, json: bool) -> Done {
                 .job
                 .unwrap_or_default();
             match json {
-                true => anstream::println!("{}", job_json(&job)),
+                true => crate::terminal::out(job_json(&job)),
                 false => anstream::eprintln!(
                     "job {} is {}: {}",
                     job.id,
@@ -95,7 +95,7 @@ async fn list(engine: &Engine, limit: usize, json: bool) -> Done {
         left = left.saturating_sub(page.jobs.len());
         for job in &page.jobs {
             if json {
-                anstream::println!("{}", job_json(job));
+                crate::terminal::out(job_json(job));
             } else {
                 table.add_row([
                     job.id.clone(),
@@ -112,7 +112,7 @@ async fn list(engine: &Engine, limit: usize, json: bool) -> Done {
         }
     }
     if !json {
-        anstream::println!("{table}");
+        crate::terminal::out(&table);
     }
     Ok(Exit::Ok)
 }
@@ -155,7 +155,7 @@ fn show(job: &v1::Job) {
         ),
         ("plan", job.plan_digest.clone()),
     ] {
-        anstream::println!("{key:<9} {value}");
+        crate::terminal::out(format_args!("{key:<9} {value}"));
     }
 }
 
@@ -195,7 +195,9 @@ async fn results(engine: &Engine, id: String, states: &[v1::ExecutionState], jso
             break;
         }
     }
-    stdout.flush()?;
+    if stdout.flush().is_err() {
+        return Ok(Exit::Ok);
+    }
     let job = get(engine, id).await?;
     anstream::eprintln!("{}: {}", job_state_name(job.state()), counts_text(&job));
     Ok(exit_of(&job))

@@ -1,6 +1,5 @@
 //! `muster run`: one command on many devices.
 
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
@@ -13,7 +12,7 @@ use super::result::{counts_text, exit_of, is_good, to_json, to_text};
 use crate::args::{Run, Selection};
 use crate::exit::{Done, Exit, Failure};
 use crate::progress;
-use crate::terminal::{BOLD, RESET, can_ask, devices, number};
+use crate::terminal::{BOLD, RESET, can_ask, devices, number, out};
 
 pub(crate) async fn run(args: Run, engine: &str, json: bool) -> Done {
     let engine = Engine::connect(engine).await?;
@@ -23,8 +22,8 @@ pub(crate) async fn run(args: Run, engine: &str, json: bool) -> Done {
     let job = create(&engine, spec).await?;
     if args.detach {
         match json {
-            true => anstream::println!("{}", json!({ "job": job.id })),
-            false => anstream::println!("{}", job.id),
+            true => out(json!({ "job": job.id })),
+            false => out(job.id),
         }
         return Ok(Exit::StillRuns);
     }
@@ -219,13 +218,9 @@ impl Follower for Printer {
 
 impl Printer {
     fn print(&self, line: &str) {
-        // A reader that has gone away (head, grep -q) is no reason to stop the job or to fail.
-        let write = || {
-            let _ = writeln!(anstream::stdout(), "{line}");
-        };
         match &self.bar {
-            Some(bar) => bar.suspend(write),
-            None => write(),
+            Some(bar) => bar.suspend(|| out(line)),
+            None => out(line),
         }
     }
 }
