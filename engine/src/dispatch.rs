@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use muster_proto::v1;
@@ -63,9 +64,10 @@ enum Round {
 }
 
 async fn round(shared: &Arc<Shared>) -> Result<Round, DispatchError> {
+    let sessions = shared.sessions.with_credit();
     let mut next = None;
     let mut more = false;
-    for Open { id, zones, credit } in shared.sessions.with_credit() {
+    for Open { id, zones, credit } in sessions {
         let limit = credit.min(BATCH);
         let claim = Claim {
             session: id,
@@ -75,15 +77,20 @@ async fn round(shared: &Arc<Shared>) -> Result<Round, DispatchError> {
         };
         let claimed = shared.store.write(claim).await?;
         next = next.into_iter().chain(claimed.next_ready).min();
+        more |= claimed.leases.len() == limit;
         if claimed.leases.is_empty() {
             continue;
         }
-        more |= claimed.leases.len() == limit;
         shared.sessions.with(id, |session| {
-            session.credit = session.credit.saturating_sub(claimed.leases.len())
+            session.credit = session.credit.saturating_sub(claimed.leases.len());
         });
+        shared.committed();
         hand_out(shared, id, claimed.leases).await;
     }
+    // A session that took less than it could has left nothing that it may take; one without credit was not asked.
+    shared
+        .starved
+        .store(more || shared.sessions.any_without_credit(), Ordering::Relaxed);
     Ok(if more { Round::More } else { Round::Until(next) })
 }
 

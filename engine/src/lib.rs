@@ -18,6 +18,7 @@ mod sessions;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use muster_store::Store;
@@ -90,16 +91,29 @@ pub(crate) struct Shared {
     pub(crate) worker_token: String,
     /// Something may be ready to be handed out.
     pub(crate) work: Notify,
+    /// Whether the last look left work behind for want of credit.
+    pub(crate) starved: AtomicBool,
     /// Counts commits that may have moved a job; watchers wait on it.
     pub(crate) news: watch::Sender<u64>,
     pub(crate) stop: CancellationToken,
 }
 
 impl Shared {
-    /// Tells dispatch and watchers that something was committed.
+    /// Tells watchers that something was committed.
     pub(crate) fn committed(&self) {
         self.news.send_modify(|count| *count += 1);
+    }
+
+    /// Tells dispatch that there may be something to hand out.
+    pub(crate) fn work_appeared(&self) {
         self.work.notify_one();
+    }
+
+    /// Tells dispatch that a worker takes more: worth a look only if something was left behind.
+    pub(crate) fn credit_appeared(&self) {
+        if self.starved.load(Ordering::Relaxed) {
+            self.work.notify_one();
+        }
     }
 }
 
@@ -140,6 +154,7 @@ impl Engine {
             lease: config.lease,
             boot: uuid::Uuid::new_v4().to_string(),
             work: Notify::new(),
+            starved: AtomicBool::new(true),
             news: watch::channel(0).0,
             stop: CancellationToken::new(),
         });

@@ -40,6 +40,7 @@ async fn expire(shared: &Shared) -> Result<(), StoreError> {
         }
         tracing::info!(expired, "devices given up");
         shared.committed();
+        shared.work_appeared();
     }
 }
 
@@ -91,7 +92,8 @@ pub(crate) fn end_session(shared: &Arc<Shared>, session: u64, term: Duration) {
                 Ok(0) => return,
                 Ok(lost) => {
                     tracing::warn!(session, lost, "executions taken back from a worker that is gone");
-                    return shared.committed();
+                    shared.committed();
+                    return shared.work_appeared();
                 }
                 Err(StoreError::WriterGone) => return,
                 Err(error) => tracing::error!(%error, session, "taking executions back"),

@@ -82,6 +82,11 @@ impl Sessions {
         open
     }
 
+    /// Whether a session could not be asked to take anything.
+    pub(crate) fn any_without_credit(&self) -> bool {
+        self.lock().values().any(|session| session.credit == 0)
+    }
+
     pub(crate) fn status(&self) -> Vec<v1::WorkerStatus> {
         let status = |session: &Session| v1::WorkerStatus {
             name: session.worker.clone(),

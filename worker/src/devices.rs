@@ -20,7 +20,11 @@ struct Inner {
     limits: DeviceLimits,
     /// Sessions kept open at most.
     most: usize,
+    /// Made once: making one asks the processor what it is, which a virtual machine answers slowly.
+    clock: DefaultClock,
     connects: DefaultDirectRateLimiter,
+    /// Whose turn it is to wait for the limiter. Without turns, everybody would wake for every permit.
+    turn: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
     sessions: Mutex<Sessions>,
 }
@@ -46,11 +50,16 @@ impl Devices {
     pub(crate) fn new(limits: DeviceLimits, most: usize, tasks: TaskTracker) -> Self {
         let rate = NonZeroU32::new(limits.connects_per_second).unwrap_or(NonZeroU32::MIN);
         let burst = NonZeroU32::new(BURST).unwrap_or(NonZeroU32::MIN).min(rate);
-        let connects = RateLimiter::direct(Quota::per_second(rate).allow_burst(burst));
+        let clock = DefaultClock::default();
+        let quota = Quota::per_second(rate).allow_burst(burst);
+        let connects = RateLimiter::direct_with_clock(quota, clock.clone());
+        let turn = tokio::sync::Mutex::default();
         Self(Arc::new(Inner {
             limits,
             most,
+            clock,
             connects,
+            turn,
             tasks,
             sessions: Mutex::default(),
         }))
@@ -101,8 +110,9 @@ impl Devices {
 impl Inner {
     /// Waits for the right to connect.
     async fn permit(&self) {
+        let _turn = self.turn.lock().await;
         while let Err(early) = self.connects.check() {
-            tokio::time::sleep(early.wait_time_from(DefaultClock::default().now())).await;
+            tokio::time::sleep(early.wait_time_from(self.clock.now())).await;
         }
     }
 }

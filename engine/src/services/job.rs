@@ -65,6 +65,7 @@ impl JobService for Service {
         };
         let created = self.0.store.write(create).await.map_err(error::store)?;
         self.0.committed();
+        self.0.work_appeared();
         match created {
             Ok(uuid) => Ok(Response::new(v1::CreateJobResponse {
                 job: Some(answer::job(&self.job(&uuid).await?)),

@@ -154,6 +154,7 @@ async fn begin(
     send(outbox, Down::Welcome(welcome)).await?;
     shared.sessions.open(id, session);
     shared.committed();
+    shared.work_appeared();
     Ok(id)
 }
 
@@ -188,7 +189,7 @@ async fn on_message(
             shared
                 .sessions
                 .with(id, |session| session.credit += demand.executions as usize);
-            shared.work.notify_one();
+            shared.credit_appeared();
         }
         Some(Up::Reports(reports)) => {
             let seq = reports.seq;
@@ -223,6 +224,9 @@ async fn apply(shared: &Shared, reports: v1::Reports) -> Result<(), Status> {
         .write(ApplyReports { reports, now })
         .await
         .map_err(error::store)?;
+    if answers.iter().any(ReportAnswer::makes_work) {
+        shared.work_appeared();
+    }
     for answer in answers {
         if let ReportAnswer::Ignored(reason) = answer {
             tracing::debug!(reason, "a report moved nothing");

@@ -30,10 +30,28 @@ pub struct Report {
 /// What became of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReportAnswer {
-    /// It moved the execution to this state.
-    Moved(ExecutionState),
+    /// It moved the execution.
+    Moved {
+        /// To this state.
+        to: ExecutionState,
+        /// Whether its device is free for others now.
+        released: bool,
+    },
     /// It moved nothing: told before, or under an epoch that is over.
     Ignored(String),
+}
+
+impl ReportAnswer {
+    /// Whether something may be ready to be handed out that was not before.
+    pub fn makes_work(&self) -> bool {
+        matches!(
+            self,
+            Self::Moved {
+                to: ExecutionState::Pending,
+                ..
+            } | Self::Moved { released: true, .. }
+        )
+    }
 }
 
 /// Applies a batch of reports. Telling a report again changes nothing.
@@ -66,9 +84,13 @@ impl Write for ApplyReports {
                 outcome: report.outcome,
                 error: report.error.clone(),
             };
+            let held = row.locked;
             match moves.decide(row, &event, self.now, Some(report.started_at)) {
                 Ok(()) => {
-                    answers.push(ReportAnswer::Moved(row.execution.state));
+                    answers.push(ReportAnswer::Moved {
+                        to: row.execution.state,
+                        released: held && !row.locked,
+                    });
                     results.push((report.execution, report.replies.as_slice()));
                 }
                 Err(illegal) => answers.push(ReportAnswer::Ignored(illegal.to_string())),

@@ -407,7 +407,10 @@ async fn a_read_job_from_creation_to_completion() {
     let answer: &[u8] = b"\x03!re\x0c=version=7.1\x00\x05!done\x00";
     assert_eq!(
         bench.report(&leases[0], Outcome::Succeeded, &[answer]).await,
-        ReportAnswer::Moved(ExecutionState::Succeeded)
+        ReportAnswer::Moved {
+            to: ExecutionState::Succeeded,
+            released: false
+        }
     );
     let again = bench.report(&leases[0], Outcome::Succeeded, &[answer]).await;
     assert!(
