@@ -103,6 +103,7 @@ pub(crate) fn not_there_yet(what: &str) -> Status {
 }
 
 /// The store failed. The text is for the operator; the caller may try again.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
 pub(crate) fn store(error: StoreError) -> Status {
     tracing::error!(%error, "the store failed");
     let message = format!("the engine's store failed: {error}");

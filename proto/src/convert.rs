@@ -1,6 +1,6 @@
 //! Between messages and the model. What comes from outside is checked here, once, and every violation is told.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use muster_model::{Command, DeviceError, Effect, ErrorClass, ExecutionState, JobState, Plan, Step};
 
@@ -76,12 +76,12 @@ pub fn duration(message: &prost_types::Duration) -> Option<Duration> {
 /// Milliseconds since the Unix epoch as a message.
 pub fn time(unix_ms: i64) -> prost_types::Timestamp {
     let since = Duration::from_millis(unix_ms.unsigned_abs());
-    SystemTime::from(if unix_ms < 0 {
+    let time = if unix_ms < 0 {
         UNIX_EPOCH - since
     } else {
         UNIX_EPOCH + since
-    })
-    .into()
+    };
+    time.into()
 }
 
 impl From<&Plan> for v1::Plan {

@@ -206,7 +206,7 @@ impl Link<'_> {
             Down::Welcome(_) => {}
             Down::Assignments(assignments) => self.on_assignments(assignments),
             Down::IntentAnswers(answers) => {
-                answers.answers.iter().for_each(|answer| self.held.answer(answer))
+                answers.answers.iter().for_each(|answer| self.held.answer(answer));
             }
             Down::ReportsAck(ack) => {
                 let freed = self.held.acknowledged(ack.seq);
@@ -230,7 +230,7 @@ impl Link<'_> {
                 }
                 // Its executions are refused below: this worker is older than the engine.
                 Err(violations) => {
-                    tracing::error!(?violations, "a plan that this worker does not understand")
+                    tracing::error!(?violations, "a plan that this worker does not understand");
                 }
             }
         }
@@ -306,7 +306,7 @@ impl Link<'_> {
                 Out::Intent(intent) => intents.push(intent),
                 Out::Facts(facts) => devices.push(facts),
                 Out::Report(told) => {
-                    bytes += told.report.replies.iter().map(|reply| reply.len()).sum::<usize>();
+                    bytes += told.report.replies.iter().map(bytes::Bytes::len).sum::<usize>();
                     reports.push(told);
                     if bytes > BATCH_BYTES {
                         bytes = 0;

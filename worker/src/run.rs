@@ -50,13 +50,13 @@ pub(crate) async fn run(job: Job, devices: Devices, held: Held) {
         session: None,
         replies: Vec::new(),
     };
-    let ended = run.to_its_end().await;
+    let ended = run.drive().await;
     let reached = run.session.clone().filter(|_| !run.replies.is_empty());
     let Run {
         job, held, replies, ..
     } = run;
     held.end(Told {
-        report: report(&job.assignment, ended, replies, began.elapsed()),
+        report: report(&job.assignment, &ended, replies, began.elapsed()),
         ended: Instant::now(),
     });
     // After the report, so that nobody waits for it.
@@ -78,7 +78,7 @@ struct Run {
 }
 
 impl Run {
-    async fn to_its_end(&mut self) -> Ended {
+    async fn drive(&mut self) -> Ended {
         let mut action = Action::Connect;
         loop {
             action = match action {
@@ -195,7 +195,7 @@ fn words(command: &Command) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn report(assignment: &v1::Assignment, ended: Ended, replies: Vec<Bytes>, elapsed: Duration) -> v1::Report {
+fn report(assignment: &v1::Assignment, ended: &Ended, replies: Vec<Bytes>, elapsed: Duration) -> v1::Report {
     let outcome = match ended.outcome {
         Outcome::Cancelled => v1::ReportOutcome::Cancelled,
         Outcome::Failed => v1::ReportOutcome::Failed,

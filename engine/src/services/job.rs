@@ -173,7 +173,7 @@ impl JobService for Service {
                     .map(|last: &v1::ExecutionResult| page::token(&query, &last.execution));
                 break;
             }
-            bytes += found.replies.iter().map(|reply| reply.len()).sum::<usize>();
+            bytes += found.reply_bytes();
             results.push(answer::result(&record.uuid, found));
         }
         Ok(Response::new(v1::ListResultsResponse {
@@ -380,7 +380,7 @@ mod tests {
             all: true,
             ..Default::default()
         };
-        let checked = check(&spec).ok().expect("valid");
+        let checked = check(&spec).expect("valid");
         assert_eq!(
             (checked.name.as_str(), checked.timeout),
             ("/system/resource/print", TIMEOUT)

@@ -134,7 +134,7 @@ impl Watcher {
                 let records = self.shared.store.results_of(some).await.map_err(error::store)?;
                 let (mut results, mut bytes) = (Vec::new(), 0);
                 for record in records {
-                    bytes += record.replies.iter().map(|reply| reply.len()).sum::<usize>();
+                    bytes += record.reply_bytes();
                     results.push(answer::result(&self.job.uuid, record));
                     if bytes > PAGE_BYTES {
                         bytes = 0;

@@ -29,6 +29,13 @@ pub struct ResultRecord {
     pub finished_at: Option<i64>,
 }
 
+impl ResultRecord {
+    /// Bytes of all replies, for whoever bounds a page.
+    pub fn reply_bytes(&self) -> usize {
+        self.replies.iter().map(Bytes::len).sum()
+    }
+}
+
 /// Results after one execution.
 #[derive(Clone, Debug)]
 pub struct ResultPage {

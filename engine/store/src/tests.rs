@@ -194,7 +194,7 @@ fn device(number: usize) -> Device {
         transport: Transport::Api,
         credential: "ops".into(),
         zone: if number % 2 == 1 { "z1" } else { "z2" }.into(),
-        labels: Labels::parse(if number % 3 == 0 {
+        labels: Labels::parse(if number.is_multiple_of(3) {
             "site=a;role=core"
         } else {
             "site=b"

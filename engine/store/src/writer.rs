@@ -91,7 +91,7 @@ async fn commit_group(connection: &mut SqliteConnection, mut group: Vec<Box<dyn 
         match transaction(connection, &mut group).await {
             Ok(()) => return group.into_iter().for_each(|operation| operation.finish(Ok(()))),
             Err(error) => {
-                tracing::warn!(%error, operations = group.len(), "group commit failed; retrying one by one")
+                tracing::warn!(%error, operations = group.len(), "group commit failed; retrying one by one");
             }
         }
     }

@@ -129,9 +129,12 @@ impl Selector {
 
     /// Whether the device is meant.
     pub fn matches(&self, device: &Device, facts: Facts<'_>) -> bool {
-        self.requirements.iter().all(|requirement| {
-            let (value, matches): (Option<&str>, fn(&str, &str) -> bool) = match &requirement.subject {
-                Subject::Label(key) => (device.labels.get(key), |value, wanted| value == wanted),
+        self.requirements
+            .iter()
+            .all(|requirement| match &requirement.subject {
+                Subject::Label(key) => requirement
+                    .condition
+                    .holds(device.labels.get(key), |value, wanted| value == wanted),
                 Subject::Field(field) => {
                     let value = match field {
                         Field::Address => Some(device.address.as_str()),
@@ -140,20 +143,25 @@ impl Selector {
                         Field::Version => facts.version,
                         Field::Zone => Some(device.zone.as_str()),
                     };
-                    (value.filter(|value| !value.is_empty()), |value, glob| {
-                        glob_matches(glob, value)
-                    })
+                    let value = value.filter(|value| !value.is_empty());
+                    requirement
+                        .condition
+                        .holds(value, |value, glob| glob_matches(glob, value))
                 }
-            };
-            match &requirement.condition {
-                Condition::Exists => value.is_some(),
-                Condition::Absent => value.is_none(),
-                Condition::In(wanted) => value.is_some_and(|value| wanted.iter().any(|w| matches(value, w))),
-                Condition::NotIn(wanted) => {
-                    !value.is_some_and(|value| wanted.iter().any(|w| matches(value, w)))
-                }
-            }
-        })
+            })
+    }
+}
+
+impl Condition {
+    fn holds(&self, value: Option<&str>, matches: impl Fn(&str, &str) -> bool) -> bool {
+        let is_one_of =
+            |wanted: &[String]| value.is_some_and(|value| wanted.iter().any(|w| matches(value, w)));
+        match self {
+            Self::Exists => value.is_some(),
+            Self::Absent => value.is_none(),
+            Self::In(wanted) => is_one_of(wanted),
+            Self::NotIn(wanted) => !is_one_of(wanted),
+        }
     }
 }
 

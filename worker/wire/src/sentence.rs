@@ -206,13 +206,13 @@ mod tests {
     #[test]
     fn the_tag_may_stand_anywhere() {
         with(&[b"!re", b".tag=x", b"=a=1"], |s| {
-            assert_eq!(s.tag(), Some(&b"x"[..]))
+            assert_eq!(s.tag(), Some(&b"x"[..]));
         });
         with(&[b"!re", b"=a=1", b".tag=x"], |s| {
-            assert_eq!(s.tag(), Some(&b"x"[..]))
+            assert_eq!(s.tag(), Some(&b"x"[..]));
         });
         with(&[b"!re", b"=.tag=x"], |s| {
-            assert_eq!(s.tag(), None, "that is an attribute")
+            assert_eq!(s.tag(), None, "that is an attribute");
         });
     }
 
@@ -222,7 +222,7 @@ mod tests {
             assert_eq!(s.fatal_reason(), b"session terminated on request");
         });
         with(&[b"!fatal", b"=message=too many"], |s| {
-            assert_eq!(s.fatal_reason(), b"too many")
+            assert_eq!(s.fatal_reason(), b"too many");
         });
         with(&[b"!fatal"], |s| assert_eq!(s.fatal_reason(), b""));
     }

@@ -23,9 +23,9 @@ pub(crate) async fn run(command: Job, engine: &str, json: bool) -> Done {
         Job::Show { id } => {
             let job = get(&engine, id).await?;
             if json {
-                crate::terminal::out(job_json(&job))
+                crate::terminal::out(job_json(&job));
             } else {
-                show(&job)
+                show(&job);
             }
             Ok(Exit::Ok)
         }
