@@ -1,1 +1,24 @@
+//! Measuring muster: what the criterion benches and the scoreboard share.
+//!
+//! ```text
+//! benches/*.rs ──▶ corpus, codec, queue       one part at a time, in nanoseconds
+//! scoreboard ────▶ rows ──▶ codec             one number a row, each beside a baseline that does the same work
+//!                      └──▶ system, bare, sim the product as `serve` builds it, against a bare client loop
+//! ```
+//!
+//! Two rules hold everywhere. Work is checked before it is timed: a decoder that skips rows is fast. And a baseline
+//! answers for the same bytes as the product, in the same run on the same machine, because the absolute numbers of
+//! one machine say little about another. `README.md` beside this crate says how to read and record them.
 
+pub mod bare;
+pub mod board;
+pub mod codec;
+pub mod corpus;
+pub mod cpu;
+pub mod machine;
+pub mod queue;
+pub mod rows;
+pub mod scratch;
+pub mod sim;
+pub mod system;
+pub mod tally;

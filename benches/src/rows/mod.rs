@@ -1,0 +1,78 @@
+//! The rows of the scoreboard, a file each. A new row is a file here and a line in [`all`].
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use crate::board::{Outcome, Spec};
+
+mod f1;
+mod w0a;
+
+/// A number that is watched.
+pub trait Row {
+    /// What it is and what is asked of it.
+    fn spec(&self) -> Spec;
+
+    /// Measures it and its baseline. An error is a run that does not count: a device that did not answer, bytes that
+    /// were not the same. A row whose peer is not built is skipped, which is no error.
+    fn measure(&self, run: &Run) -> anyhow::Result<Outcome>;
+}
+
+/// All rows in the order they are shown.
+pub fn all() -> Vec<Box<dyn Row>> {
+    vec![Box::new(f1::F1), Box::new(w0a::W0a)]
+}
+
+/// How to measure.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// A number to look at, and not one to record.
+    pub quick: bool,
+    /// The scoreboard, for those who start it as a [simulated fleet](crate::sim).
+    pub program: PathBuf,
+}
+
+impl Run {
+    /// `quick` or `full`.
+    pub fn pick(&self, quick: usize, full: usize) -> usize {
+        if self.quick { quick } else { full }
+    }
+
+    /// Tells whoever waits how far it is.
+    pub fn progress(&self, text: &str) {
+        // Nobody may be there to be told.
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::board::Better;
+
+    #[test]
+    fn ids_are_unique_and_goals_lie_beyond_floors() {
+        let specs = all().iter().map(|row| row.spec()).collect::<Vec<_>>();
+        let ids = specs.iter().map(|spec| spec.id).collect::<BTreeSet<_>>();
+        assert_eq!(ids.len(), specs.len());
+        for Spec {
+            id,
+            better,
+            floor,
+            goal,
+            ..
+        } in specs
+        {
+            assert!(
+                if better == Better::Higher {
+                    goal >= floor
+                } else {
+                    goal <= floor
+                },
+                "{id}"
+            );
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The simulated fleet in a process of its own, so that its processor time, its memory and its open files are not
+//! counted as muster's.
+//!
+//! The process is the scoreboard itself with a hidden command. It prints its port and lives until its standard input
+//! ends, so it cannot outlive whoever started it.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::Context as _;
+use muster_sim::{Fleet, FleetConfig};
+
+/// The hidden command: `scoreboard __sim DEVICES`.
+pub const COMMAND: &str = "__sim";
+
+/// A fleet in a child process; ends when dropped.
+#[derive(Debug)]
+pub struct Sim {
+    child: Child,
+    devices: usize,
+    base: Ipv4Addr,
+    port: u16,
+}
+
+/// One device of a fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its name in the inventory.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Sim {
+    /// Starts `program`, a scoreboard, as a fleet of `devices` on a free port.
+    pub fn start(program: &Path, devices: usize) -> anyhow::Result<Self> {
+        let mut child = Command::new(program)
+            .args([COMMAND, &devices.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let mut line = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line)?;
+        }
+        // From here on the child ends with this value.
+        let mut sim = Self {
+            child,
+            devices,
+            base: FleetConfig::default().base,
+            port: 0,
+        };
+        sim.port = line
+            .trim()
+            .parse()
+            .with_context(|| format!("the simulated fleet said {line:?} and not its port"))?;
+        Ok(sim)
+    }
+
+    /// The devices in order.
+    pub fn devices(&self) -> Vec<Device> {
+        let first = u32::from(self.base);
+        let device = |(at, number): (u32, usize)| Device {
+            name: format!("sim-{number:05}"),
+            address: (Ipv4Addr::from(first + at), self.port).into(),
+        };
+        (0..).zip(1..=self.devices).map(device).collect()
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        // Nothing to be done about a child that cannot be waited for.
+        let _ = self.child.wait();
+    }
+}
+
+/// The user and the password of every device.
+pub fn login() -> (String, String) {
+    let FleetConfig { user, password, .. } = FleetConfig::default();
+    (user, password)
+}
+
+/// What the child process does.
+pub fn serve(devices: usize) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let config = FleetConfig {
+        devices,
+        port: 0,
+        ..FleetConfig::default()
+    };
+    let fleet = runtime.block_on(Fleet::start(config))?;
+    writeln!(io::stdout(), "{}", fleet.port())?;
+    // The runtime's own threads serve the fleet meanwhile.
+    io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}

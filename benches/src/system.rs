@@ -1,0 +1,200 @@
+//! The product as `serve` builds it: an engine on a durable store and its embedded worker in this process, and a
+//! client on the public API.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use muster_engine::{Engine, EngineConfig};
+use muster_proto::v1;
+use muster_proto::v1::credential_service_client::CredentialServiceClient;
+use muster_proto::v1::device_service_client::DeviceServiceClient;
+use muster_proto::v1::job_service_client::JobServiceClient;
+use muster_worker::{DEFAULT_SLOTS, DeviceLimits, Worker, WorkerConfig};
+use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::scratch;
+use crate::sim::{self, Device};
+use crate::tally::Tally;
+
+/// The credential of the simulated fleet.
+const CREDENTIAL: &str = "fleet";
+/// The label that says what a device is here for.
+const ROLE: &str = "bench";
+/// Devices in one message of an import.
+const CHUNK: usize = 500;
+
+/// A running system with a fleet in its inventory and no connection to it.
+#[derive(Debug)]
+pub struct System {
+    engine: Engine,
+    worker: Worker,
+    channel: Channel,
+    devices: usize,
+    /// The database; goes with the system.
+    _directory: TempDir,
+}
+
+impl System {
+    /// Starts engine and worker with their defaults and imports `devices`. The first of them warms up: when a command
+    /// on it has ended, the worker has its session with the engine. [`run`](Self::run) leaves it out.
+    pub async fn start(devices: &[Device]) -> anyhow::Result<Self> {
+        let directory = scratch::on_disk()?;
+        let engine = Engine::start(EngineConfig {
+            listen: ([127, 0, 0, 1], 0).into(),
+            ..EngineConfig::new(directory.path())
+        })
+        .await?;
+        let url = format!("http://{}", engine.address());
+        let worker = Worker::start(WorkerConfig {
+            engine: url.clone(),
+            token: engine.worker_token().to_owned(),
+            name: "scoreboard".to_owned(),
+            zones: Vec::new(),
+            slots: DEFAULT_SLOTS,
+            sessions: sessions()?,
+            engine_boot: engine.boot().to_owned(),
+            device: DeviceLimits::default(),
+        });
+        let channel = Endpoint::from_shared(url)?.connect().await?;
+        let system = Self {
+            engine,
+            worker,
+            channel,
+            devices: devices.len().saturating_sub(1),
+            _directory: directory,
+        };
+        system.set_credential().await?;
+        system.import(devices).await?;
+        system.job("warm-up", &["/system/identity/print"], 1).await?;
+        Ok(system)
+    }
+
+    async fn set_credential(&self) -> anyhow::Result<()> {
+        let (username, password) = sim::login();
+        let request = v1::SetCredentialRequest {
+            name: CREDENTIAL.to_owned(),
+            username,
+            password,
+        };
+        CredentialServiceClient::new(self.channel.clone())
+            .set_credential(request)
+            .await?;
+        Ok(())
+    }
+
+    async fn import(&self, devices: &[Device]) -> anyhow::Result<()> {
+        let given = devices.iter().enumerate().map(|(at, device)| v1::Device {
+            name: device.name.clone(),
+            address: device.address.ip().to_string(),
+            port: device.address.port().into(),
+            credential: CREDENTIAL.to_owned(),
+            labels: [(
+                ROLE.to_owned(),
+                if at == 0 { "warm-up" } else { "fleet" }.to_owned(),
+            )]
+            .into(),
+            ..v1::Device::default()
+        });
+        let given = given.collect::<Vec<_>>();
+        let messages = given
+            .chunks(CHUNK)
+            .map(|chunk| v1::ImportDevicesRequest {
+                devices: chunk.to_vec(),
+                ..v1::ImportDevicesRequest::default()
+            })
+            .collect::<Vec<_>>();
+        let imported = DeviceServiceClient::new(self.channel.clone())
+            .import_devices(tokio_stream::iter(messages))
+            .await?
+            .into_inner();
+        ensure!(
+            imported.created == devices.len() as u64,
+            "the import stored {} devices of {}",
+            imported.created,
+            devices.len()
+        );
+        Ok(())
+    }
+
+    /// Runs a command on the fleet as a client does. Returns the time from the request for the job to the last
+    /// result, and what the devices told. Every execution has to succeed.
+    pub async fn run(&self, words: &[&str]) -> anyhow::Result<(Duration, Tally)> {
+        self.job("fleet", words, self.devices).await
+    }
+
+    async fn job(&self, role: &str, words: &[&str], devices: usize) -> anyhow::Result<(Duration, Tally)> {
+        let command = v1::Command {
+            words: words.iter().map(ToString::to_string).collect(),
+        };
+        let step = v1::Step {
+            kind: Some(v1::step::Kind::Command(command)),
+        };
+        let request = v1::CreateJobRequest {
+            spec: Some(v1::JobSpec {
+                plan: Some(v1::Plan { steps: vec![step] }),
+                selector: format!("{ROLE}={role}"),
+                ..v1::JobSpec::default()
+            }),
+            ..v1::CreateJobRequest::default()
+        };
+        let mut client = JobServiceClient::new(self.channel.clone());
+        let began = Instant::now();
+        let created = client.create_job(request).await?.into_inner();
+        let id = created.job.context("a created job is told")?.id;
+        let watch = v1::WatchJobRequest {
+            id,
+            from_seq: 0,
+            results: true,
+        };
+        let mut news = client.watch_job(watch).await?.into_inner();
+        let (mut tally, mut last, mut state) = (Tally::default(), began, v1::JobState::Unspecified);
+        while let Some(message) = news.message().await? {
+            for result in &message.results {
+                count(&mut tally, result)?;
+                last = Instant::now();
+            }
+            state = message.job.map_or(state, |job| job.state());
+        }
+        ensure!(state == v1::JobState::Completed, "the job ended as {state:?}");
+        ensure!(
+            tally.devices == devices as u64,
+            "{} results for {devices} devices",
+            tally.devices
+        );
+        Ok((last - began, tally))
+    }
+
+    /// Ends everything and removes the database.
+    pub async fn stop(self) {
+        self.worker.stop().await;
+        self.engine.stop().await;
+    }
+}
+
+/// As `serve` does: what the limit of open files leaves beside the engine's own.
+fn sessions() -> anyhow::Result<usize> {
+    const OWN: u64 = 256;
+    let limit = rlimit::increase_nofile_limit(u64::MAX)?;
+    Ok(usize::try_from(limit.saturating_sub(OWN))?.max(1))
+}
+
+fn count(tally: &mut Tally, result: &v1::ExecutionResult) -> anyhow::Result<()> {
+    ensure!(
+        result.state() == v1::ExecutionState::Succeeded,
+        "{} ended as {:?}: {:?}",
+        result.device,
+        result.state(),
+        result.error
+    );
+    let rows = result.steps.iter().flat_map(|step| &step.rows);
+    for row in rows {
+        let attributes = row.attributes.iter();
+        tally.row(
+            &result.device,
+            attributes.map(|attribute| (attribute.name.as_bytes(), attribute.value.as_bytes())),
+        );
+    }
+    tally.devices += 1;
+    Ok(())
+}

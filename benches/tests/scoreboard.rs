@@ -1,0 +1,65 @@
+//! The scoreboard as its users call it, and the two clients of row F1 on a small fleet.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use muster_benches::bare;
+use muster_benches::sim::Sim;
+use muster_benches::system::System;
+
+const SCOREBOARD: &str = env!("CARGO_BIN_EXE_scoreboard");
+
+#[expect(clippy::expect_used, reason = "a test states what it knows")]
+fn scoreboard(words: &[&str]) -> Output {
+    Command::new(SCOREBOARD).args(words).output().expect("runs")
+}
+
+#[test]
+fn an_unknown_row_is_refused_with_the_known_ones() {
+    let output = scoreboard(&["--json", "F1", "X9"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        told.contains("\"X9\"") && told.contains("rows: F1, W0a"),
+        "{told}"
+    );
+}
+
+#[test]
+fn json_is_one_object_a_row_and_nothing_else() {
+    let output = scoreboard(&["--quick", "--json", "--peers", "W0a"]);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let rows = text.lines().map(serde_json::from_str::<serde_json::Value>);
+    let rows = rows.collect::<Result<Vec<_>, _>>().expect("JSON");
+    assert_eq!(rows.len(), 1, "{text}");
+    assert_eq!(rows[0]["id"], "W0a");
+    assert!(
+        rows[0]["measured"].as_f64().is_some_and(|ratio| ratio > 0.0),
+        "{text}"
+    );
+}
+
+#[test]
+fn without_json_it_is_a_table() {
+    let output = scoreboard(&["--quick", "W0a"]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.starts_with("row") && text.contains("\nW0a"), "{text}");
+    assert!(text.contains("\nmachine: "), "{text}");
+}
+
+/// What F1 compares has to be the same work: a difference here would make its number worthless.
+#[tokio::test(flavor = "multi_thread")]
+async fn muster_and_the_bare_loop_are_told_the_same() {
+    const COMMAND: &[&str] = &["/system/resource/print", "=.proplist=version,uptime"];
+    let sim = Sim::start(Path::new(SCOREBOARD), 21).expect("a fleet");
+    let system = System::start(&sim.devices()).await.expect("a system");
+    let (_, ours) = system.run(COMMAND).await.expect("answers");
+    system.stop().await;
+    let (_, bare) = bare::ask(sim.devices().split_off(1), COMMAND)
+        .await
+        .expect("answers");
+    assert_eq!((ours.devices, ours.rows, ours.attributes), (20, 20, 40));
+    assert_eq!(ours, bare);
+}
