@@ -1,5 +1,6 @@
 //! Answers by content: stored once however many devices gave the same, in RouterOS's own wire format.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
@@ -14,21 +15,33 @@ const LZ4: i64 = 1;
 /// Below this, in bytes, compression saves less than a page holds anyway.
 const COMPRESS_FROM: usize = 512;
 
+/// Answers up to this, in bytes as stored, go into one statement together; larger ones have one each.
+const TOGETHER: usize = 4096;
+
 /// Stores the answers of executions, one for each step sent.
 pub(crate) async fn store(tx: &mut SqliteConnection, results: &[(u64, &[Bytes])]) -> Result<(), StoreError> {
-    let (mut steps, mut seen) = (Vec::new(), BTreeSet::new());
+    let (mut steps, mut small, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
     for (execution, replies) in results {
         for (step, bytes) in replies.iter().enumerate() {
             let digest: [u8; 32] = Sha256::digest(bytes).into();
-            let hex = digest
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>();
-            steps.push(json!([execution, step, hex]));
-            if seen.insert(digest) {
-                store_one(tx, digest, bytes).await?;
+            steps.push(json!([execution, step, hex(&digest)]));
+            if !seen.insert(digest) || (bytes.len() > TOGETHER && is_known(tx, digest).await?) {
+                continue;
+            }
+            let (encoding, stored) = pack(bytes);
+            if stored.len() <= TOGETHER {
+                small.push(json!([hex(&digest), encoding, hex(&stored)]));
+            } else {
+                let query = sqlx::query(sql::BLOB_STORE).bind(digest.to_vec()).bind(encoding);
+                query.bind(stored.into_owned()).execute(&mut *tx).await?;
             }
         }
+    }
+    if !small.is_empty() {
+        sqlx::query(sql::BLOB_STORE_SET)
+            .bind(Value::Array(small).to_string())
+            .execute(&mut *tx)
+            .await?;
     }
     if !steps.is_empty() {
         sqlx::query(sql::STEP_STORE)
@@ -39,30 +52,32 @@ pub(crate) async fn store(tx: &mut SqliteConnection, results: &[(u64, &[Bytes])]
     Ok(())
 }
 
-async fn store_one(tx: &mut SqliteConnection, digest: [u8; 32], bytes: &[u8]) -> Result<(), StoreError> {
-    let digest = digest.to_vec();
+/// Looking first saves compressing what a thousand devices answered before.
+async fn is_known(tx: &mut SqliteConnection, digest: [u8; 32]) -> Result<bool, StoreError> {
+    let count: i64 = sqlx::query_scalar(sql::BLOB_KNOWN)
+        .bind(digest.to_vec())
+        .fetch_one(tx)
+        .await?;
+    Ok(count > 0)
+}
+
+fn pack(bytes: &[u8]) -> (i64, Cow<'_, [u8]>) {
     if bytes.len() >= COMPRESS_FROM {
-        // Looking first saves compressing what a thousand devices answered before.
-        let known: i64 = sqlx::query_scalar(sql::BLOB_KNOWN)
-            .bind(&digest)
-            .fetch_one(&mut *tx)
-            .await?;
-        if known > 0 {
-            return Ok(());
+        let packed = lz4_flex::compress_prepend_size(bytes);
+        if packed.len() < bytes.len() {
+            return (LZ4, packed.into());
         }
     }
-    let packed = (bytes.len() >= COMPRESS_FROM).then(|| lz4_flex::compress_prepend_size(bytes));
-    let (encoding, stored) = match packed {
-        Some(packed) if packed.len() < bytes.len() => (LZ4, packed),
-        _ => (PLAIN, bytes.to_vec()),
-    };
-    sqlx::query(sql::BLOB_STORE)
-        .bind(digest)
-        .bind(encoding)
-        .bind(stored)
-        .execute(tx)
-        .await?;
-    Ok(())
+    (PLAIN, bytes.into())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 0xF)])
+        .collect()
 }
 
 /// Reads one answer.

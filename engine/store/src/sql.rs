@@ -198,6 +198,10 @@ statements! {
 
     // Results
     BLOB_STORE = "INSERT INTO blob (digest, encoding, bytes) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+    BLOB_STORE_SET = "
+        INSERT INTO blob (digest, encoding, bytes)
+        SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2) FROM json_each(?1) WHERE true
+        ON CONFLICT DO NOTHING";
     BLOB_KNOWN = "SELECT count(*) FROM blob WHERE digest = ?1";
     STEP_STORE = "
         INSERT INTO step_result (execution_id, step, digest)
