@@ -107,11 +107,13 @@ fn step(replies: &[u8]) -> v1::StepResult {
 }
 
 fn row(sentence: Sentence<'_>) -> v1::Row {
+    let attributes = sentence
+        .attributes()
+        .map(|(name, value)| attribute(name, value))
+        .collect();
     v1::Row {
-        attributes: sentence
-            .attributes()
-            .map(|(name, value)| attribute(name, value))
-            .collect(),
+        attributes,
+        dead: sentence.is_dead(),
     }
 }
 
@@ -131,6 +133,16 @@ fn attribute(name: &[u8], value: &[u8]) -> v1::Attribute {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_removed_item_is_told_in_both_spellings() {
+        let mut bytes = Vec::new();
+        for dead in ["=.dead=true", "=.dead=yes", "=disabled=yes"] {
+            routeros_wire::encode::sentence(&mut bytes, ["!re", "=.id=*1", dead]).expect("no empty words");
+        }
+        let dead = step(&bytes).rows.iter().map(|row| row.dead).collect::<Vec<_>>();
+        assert_eq!(dead, [true, true, false]);
+    }
 
     #[test]
     fn bytes_that_are_not_utf_8_survive() {

@@ -206,11 +206,17 @@ pub(crate) fn to_text(result: &v1::ExecutionResult) -> String {
 fn row_text(row: &v1::Row) -> String {
     let attribute =
         |attribute: &v1::Attribute| format!("{}={}", safe(&name(attribute)), value_text(attribute));
-    row.attributes
+    let text = row
+        .attributes
         .iter()
         .map(attribute)
         .collect::<Vec<_>>()
-        .join("  ")
+        .join("  ");
+    if row.dead {
+        format!("{DIM}gone{RESET}  {text}")
+    } else {
+        text
+    }
 }
 
 /// A job as one object.
@@ -307,9 +313,11 @@ mod tests {
         };
         let row = v1::Row {
             attributes: vec![attribute(".id", "*1"), raw],
+            dead: false,
         };
         let done = v1::Row {
             attributes: vec![attribute("ret", "*7")],
+            dead: false,
         };
         let step = v1::StepResult {
             rows: vec![row],
