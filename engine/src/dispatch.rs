@@ -1,16 +1,18 @@
 //! Handing out work: whoever has credit gets what is ready, in batches that are on disk before they are sent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use muster_engine_core::Outcome;
+use muster_model::{DeviceError, ErrorClass};
 use muster_proto::v1;
 use muster_proto::v1::session_response::Message as Down;
-use muster_store::{Claim, Lease, StoreError};
+use muster_store::{ApplyReports, Claim, Lease, Report, StoreError};
 use thiserror::Error;
+use tonic::Status;
 
-use crate::seal::SealError;
 use crate::sessions::Open;
 use crate::{Shared, reconcile};
 
@@ -27,10 +29,10 @@ const FACTS_AGE_MS: i64 = 60 * 60 * 1000;
 enum DispatchError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error(transparent)]
-    Seal(#[from] SealError),
-    #[error("plan or credential of a lease is missing: {0}")]
-    Missing(String),
+    #[error("a job's plan is missing")]
+    NoPlan,
+    #[error("the worker is gone, or does not read")]
+    Gone,
 }
 
 /// Runs until the engine stops.
@@ -83,91 +85,146 @@ async fn round(shared: &Arc<Shared>) -> Result<Round, DispatchError> {
         }
         shared.sessions.with(id, |session| {
             session.credit = session.credit.saturating_sub(claimed.leases.len());
+            session.handing_out = true;
         });
         shared.committed();
-        hand_out(shared, id, claimed.leases).await;
+        // By itself: a worker that is slow to take its batch holds up no other.
+        tokio::spawn(hand_out(shared.clone(), id, claimed.leases));
     }
     // A session that took less than it could has left nothing that it may take; one without credit was not asked.
     shared
         .starved
-        .store(more || shared.sessions.any_without_credit(), Ordering::Relaxed);
+        .store(more || shared.sessions.any_not_open(), Ordering::Relaxed);
     Ok(if more { Round::More } else { Round::Until(next) })
 }
 
-/// Sends leases to their session. If that cannot be done, they are taken back as if the session were lost: they
-/// have no intent, so that costs nothing.
-async fn hand_out(shared: &Arc<Shared>, session: u64, leases: Vec<Lease>) {
-    let count = leases.len();
-    let message = match assignments(shared, session, leases).await {
-        Ok(message) => message,
-        Err(error) => {
-            tracing::error!(%error, session, "leases cannot be handed out; the session is ended");
-            return reconcile::end_session(shared, session, Duration::ZERO);
+/// Sends leases to their session. If that cannot be done the session is ended, and with it its leases: they have no
+/// intent, so that costs nothing.
+async fn hand_out(shared: Arc<Shared>, session: u64, leases: Vec<Lease>) {
+    if let Err(error) = try_hand_out(&shared, session, leases).await {
+        tracing::error!(%error, session, "leases cannot be handed out; the session is ended");
+        if let Some(gone) = shared.sessions.close(session) {
+            // So that the worker comes back and says what it holds. If it does not read, it finds out by itself.
+            let _ = gone.outbox.try_send(Err(Status::unavailable(error.to_string())));
         }
+        reconcile::end_session(&shared, session, Duration::ZERO);
+    }
+    shared
+        .sessions
+        .with(session, |session| session.handing_out = false);
+    shared.work_appeared();
+}
+
+async fn try_hand_out(shared: &Shared, session: u64, leases: Vec<Lease>) -> Result<(), DispatchError> {
+    let mut message = v1::Assignments {
+        plans: plans(shared, session, &leases).await?,
+        ..Default::default()
     };
-    let outbox = shared.sessions.with(session, |session| session.outbox.clone());
+    let (mut refused, now) = (Vec::new(), shared.clock.now());
+    let mut known = BTreeMap::new();
+    for lease in leases {
+        let name = lease.credential.clone();
+        if !known.contains_key(&name) {
+            known.insert(name.clone(), credential(shared, session, &name).await?);
+        }
+        match known.get_mut(&name) {
+            Some(Ok(found)) => {
+                message.credentials.extend(found.take());
+                message.assignments.push(assignment(lease, now));
+            }
+            Some(Err(reason)) => refused.push(refusal(&lease, reason, now)),
+            None => {}
+        }
+    }
+    if !refused.is_empty() {
+        shared
+            .store
+            .write(ApplyReports {
+                reports: refused,
+                now,
+            })
+            .await?;
+        shared.committed();
+    }
+    let outbox = shared
+        .sessions
+        .with(session, |session| session.outbox.clone())
+        .ok_or(DispatchError::Gone)?;
     let message = v1::SessionResponse {
         message: Some(Down::Assignments(message)),
     };
-    let sent = match outbox {
-        Some(outbox) => outbox.send(Ok(message)).await.is_ok(),
-        None => false,
-    };
-    if !sent {
-        tracing::debug!(session, count, "the session ended while leases were handed out");
-        reconcile::end_session(shared, session, Duration::ZERO);
-    }
+    outbox
+        .send_timeout(Ok(message), shared.lease)
+        .await
+        .map_err(|_| DispatchError::Gone)
 }
 
-async fn assignments(
+/// Plans of these leases that the session has not been sent yet.
+async fn plans(
     shared: &Shared,
     session: u64,
-    leases: Vec<Lease>,
-) -> Result<v1::Assignments, DispatchError> {
-    let mut message = v1::Assignments::default();
+    leases: &[Lease],
+) -> Result<Vec<v1::AssignedPlan>, DispatchError> {
     let digests = leases
         .iter()
         .map(|lease| lease.plan_digest.clone())
         .collect::<BTreeSet<_>>();
+    let mut plans = Vec::new();
     for digest in digests {
-        let known = shared
+        let new = shared
             .sessions
-            .with(session, |session| session.plans.contains(&digest))
-            .unwrap_or(true);
-        if !known {
-            let plan = shared.store.plan(&digest).await?;
-            let plan = plan.ok_or_else(|| DispatchError::Missing("plan".into()))?;
-            shared
-                .sessions
-                .with(session, |session| session.plans.insert(digest.clone()));
-            message.plans.push(v1::AssignedPlan {
+            .with(session, |session| session.plans.insert(digest.clone()));
+        if new == Some(true) {
+            let plan = shared.store.plan(&digest).await?.ok_or(DispatchError::NoPlan)?;
+            plans.push(v1::AssignedPlan {
                 digest,
                 plan: Some((&plan).into()),
             });
         }
     }
-    let names = leases
-        .iter()
-        .map(|lease| lease.credential.as_str())
-        .collect::<BTreeSet<_>>();
-    for name in names {
-        let record = shared.store.credential(name).await?;
-        let record = record.ok_or_else(|| DispatchError::Missing(format!("credential {name:?}")))?;
-        let sent = shared.sessions.with(session, |session| {
-            session.credentials.insert(name.to_owned(), record.version)
-        });
-        if sent.flatten() != Some(record.version) {
-            let password = shared.seal.unseal(name, &record.sealed)?;
-            message.credentials.push(v1::AssignedCredential {
-                name: name.to_owned(),
-                username: record.username,
-                password: password.to_string(),
-            });
-        }
+    Ok(plans)
+}
+
+/// A credential as the session needs it: nothing when it has it already, a reason when it cannot be had. A password
+/// that cannot be unsealed stops the devices that need it, and no others.
+async fn credential(
+    shared: &Shared,
+    session: u64,
+    name: &str,
+) -> Result<Result<Option<v1::AssignedCredential>, String>, DispatchError> {
+    let Some(record) = shared.store.credential(name).await? else {
+        return Ok(Err(format!("there is no credential {name:?}")));
+    };
+    let sent = shared
+        .sessions
+        .with(session, |session| session.credentials.get(name).copied())
+        .flatten();
+    if sent == Some(record.version) {
+        return Ok(Ok(None));
     }
-    let now = shared.clock.now();
-    message.assignments = leases.into_iter().map(|lease| assignment(lease, now)).collect();
-    Ok(message)
+    let password = match shared.seal.unseal(name, &record.sealed) {
+        Ok(password) => password,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    shared.sessions.with(session, |session| {
+        session.credentials.insert(name.to_owned(), record.version)
+    });
+    Ok(Ok(Some(v1::AssignedCredential {
+        name: name.to_owned(),
+        username: record.username,
+        password: password.to_string(),
+    })))
+}
+
+fn refusal(lease: &Lease, reason: &str, now: i64) -> Report {
+    Report {
+        execution: lease.execution,
+        epoch: lease.epoch,
+        outcome: Outcome::Failed,
+        error: Some(DeviceError::new(ErrorClass::Auth, reason)),
+        replies: Vec::new(),
+        started_at: now,
+    }
 }
 
 fn assignment(lease: Lease, now: i64) -> v1::Assignment {

@@ -23,11 +23,20 @@ pub(crate) struct Session {
     /// How many more executions it takes.
     pub(crate) credit: usize,
     pub(crate) draining: bool,
+    /// Whether a batch is on its way to it: batches go one after the other, so that a plan is there before it is
+    /// named.
+    pub(crate) handing_out: bool,
     pub(crate) outbox: mpsc::Sender<Result<v1::SessionResponse, Status>>,
     /// Plans it has been sent.
     pub(crate) plans: HashSet<Vec<u8>>,
     /// Credentials it has been sent, with the version of each.
     pub(crate) credentials: HashMap<String, i64>,
+}
+
+impl Session {
+    fn is_open(&self) -> bool {
+        self.credit > 0 && !self.draining && !self.handing_out
+    }
 }
 
 /// A session that can take work.
@@ -68,9 +77,7 @@ impl Sessions {
     /// Sessions that can take work, the one that can take most first.
     pub(crate) fn with_credit(&self) -> Vec<Open> {
         let sessions = self.lock();
-        let open = sessions
-            .iter()
-            .filter(|(_, session)| session.credit > 0 && !session.draining);
+        let open = sessions.iter().filter(|(_, session)| session.is_open());
         let mut open = open
             .map(|(id, session)| Open {
                 id: *id,
@@ -83,8 +90,8 @@ impl Sessions {
     }
 
     /// Whether a session could not be asked to take anything.
-    pub(crate) fn any_without_credit(&self) -> bool {
-        self.lock().values().any(|session| session.credit == 0)
+    pub(crate) fn any_not_open(&self) -> bool {
+        self.lock().values().any(|session| !session.is_open())
     }
 
     pub(crate) fn status(&self) -> Vec<v1::WorkerStatus> {

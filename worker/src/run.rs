@@ -32,6 +32,9 @@ const FRESH: Duration = Duration::from_secs(5);
 /// A held intent is asked for again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
+/// Bytes of all answers of one execution: they travel in one message, which may have 64 MiB.
+const ANSWERS: usize = 32 << 20;
+
 /// Names commands on sessions; unique in the process.
 static NEXT_RUN: AtomicU64 = AtomicU64::new(1);
 
@@ -181,6 +184,13 @@ impl Run {
             }
         };
         let reply = reply.unwrap_or_else(|_| session::never_sent());
+        let held: usize = self.replies.iter().map(Bytes::len).sum();
+        if held + reply.sentences.len() > ANSWERS {
+            let text =
+                format!("the answers of the plan's steps are over the limit of {ANSWERS} bytes together");
+            let error = DeviceError::new(ErrorClass::Protocol, text);
+            return self.attempt.step_ended(StepEnd::NoAnswer(error));
+        }
         if !matches!(reply.end, StepEnd::NotSent(_)) {
             self.replies.push(reply.sentences);
         }

@@ -137,6 +137,7 @@ async fn begin(
         held: u32::try_from(hello.held.len()).unwrap_or(u32::MAX),
         credit: 0,
         draining: false,
+        handing_out: false,
         outbox: outbox.clone(),
         plans: Default::default(),
         credentials: Default::default(),

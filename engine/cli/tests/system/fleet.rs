@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::harness::{Engine, Fleet};
+use crate::harness::{Engine, Fleet, until};
 use serde_json::{Value, json};
 
 const DEVICES: usize = 60;
@@ -231,7 +231,7 @@ fn selectors_labels_and_facts() {
             .json()
             .len()
     };
-    while version() < 3 {}
+    until("facts of three devices", || version() == 3);
     assert_eq!(run("version=6.40*"), ["r1", "r3", "r5"]);
     let old = engine
         .run(&["device", "show", "r1", "--json"])
@@ -262,7 +262,7 @@ fn a_job_is_left_alone_come_back_to_and_ended() {
         let job = engine.run(&["job", "show", &id, "--json"]).ok().json().remove(0);
         (job["counts"]["succeeded"].as_u64() == Some(3), job)
     };
-    while !finished().0 {}
+    until("three results", || finished().0);
     engine.run(&["job", "results", &id]).exits(7);
     engine.run(&["job", "abort", &id]).ok();
     let watched = engine.run(&["job", "watch", &id, "--json"]).exits(3);

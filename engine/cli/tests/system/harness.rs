@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -285,6 +286,17 @@ impl Ran {
     pub(crate) fn of(&self, device: &str) -> Value {
         let found = self.json().into_iter().find(|result| result["device"] == device);
         found.unwrap_or_else(|| panic!("no result of {device}"))
+    }
+}
+
+/// Asks again until it is so; each question is a client command, which takes its time by itself.
+pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !so() {
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "{what} did not come about"
+        );
     }
 }
 

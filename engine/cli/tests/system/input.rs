@@ -171,3 +171,44 @@ fn no_engine_and_two_engines() {
     assert_eq!(ran.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&ran.stderr).contains("unknown field `lissten`"));
 }
+
+#[test]
+fn a_lost_key_stops_the_devices_that_need_it_and_says_so() {
+    let fleet = Fleet::start(42, 2, &[]);
+    let mut engine = Engine::start(&[]);
+    engine.import(&fleet, 2, "\n");
+    engine.kill();
+    std::fs::remove_file(engine.data().join("key")).unwrap();
+    engine.start_again();
+    engine
+        .run_with_input(
+            &[
+                "credential",
+                "set",
+                "new",
+                "--username",
+                "admin",
+                "--password-stdin",
+            ],
+            "\n",
+        )
+        .ok();
+    let csv = format!(
+        "name,address,port,credential\nr0,{},{},new\n",
+        fleet.address(0),
+        fleet.port
+    );
+    engine
+        .run_with_input(&["device", "import", "-", "--update"], &csv)
+        .ok();
+    let ran = engine
+        .run(&["run", "--all", "--json", "--", "/system/identity/print"])
+        .exits(3);
+    assert_eq!(ran.of("r0")["state"], "succeeded");
+    assert_eq!(
+        (&ran.of("r1")["state"], &ran.of("r1")["error"]["class"]),
+        (&"failed".into(), &"auth".into())
+    );
+    let message = ran.of("r1")["error"]["message"].to_string();
+    assert!(message.contains("it was sealed with another key"), "{message}");
+}
