@@ -172,6 +172,11 @@ impl Held {
             .collect()
     }
 
+    /// How many executions are running.
+    pub(crate) fn running(&self) -> usize {
+        self.lock().running.len()
+    }
+
     /// How many executions it holds.
     pub(crate) fn count(&self) -> usize {
         self.leases().len()

@@ -27,6 +27,8 @@ use crate::session::Target;
 /// Messages in one batch, and their size: a message stays well under gRPC's limits.
 const BATCH: usize = 250;
 const BATCH_BYTES: usize = 1 << 20;
+/// How long reports wait for others to go with.
+const GATHER: Duration = Duration::from_millis(3);
 /// The largest message either side takes. One answer may have 16 MiB.
 pub(crate) const MESSAGE_BYTES: usize = 64 << 20;
 /// Messages under way to the engine; beyond it the worker waits for the network.
@@ -127,7 +129,10 @@ impl Link<'_> {
                         None => return Err(LinkError::Ended),
                     }
                 }
-                _ = inbox.recv_many(&mut batch, BATCH) => self.send_batch(&mut batch, &upstream).await?,
+                _ = inbox.recv_many(&mut batch, BATCH) => {
+                    self.gather(&mut batch, inbox).await;
+                    self.send_batch(&mut batch, &upstream).await?;
+                }
                 _ = heartbeat.tick() => {
                     if heard.elapsed() > lease {
                         return Err(LinkError::Silent(lease));
@@ -284,6 +289,21 @@ impl Link<'_> {
         let (devices, held, stop) = (self.devices.clone(), self.held.clone(), self.stop.clone());
         // A worker that stops drops what runs: the engine takes it back with the session.
         tokio::spawn(async move { stop.run_until_cancelled(run::run(job, devices, held)).await });
+    }
+
+    /// Waits a little for more to send together: every message is a commit for the engine. Nothing waits that an
+    /// execution waits for, and nothing when no other execution could add to it.
+    async fn gather(&self, batch: &mut Vec<Out>, inbox: &mut mpsc::UnboundedReceiver<Out>) {
+        let urgent = batch.iter().any(|out| matches!(out, Out::Intent(_)));
+        if urgent || batch.len() >= BATCH || self.held.running() == 0 {
+            return;
+        }
+        tokio::time::sleep(GATHER).await;
+        while batch.len() < BATCH
+            && let Ok(out) = inbox.try_recv()
+        {
+            batch.push(out);
+        }
     }
 
     async fn send_batch(
