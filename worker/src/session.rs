@@ -556,9 +556,10 @@ fn failure(cause: &CloseCause) -> ConnectFailure {
         CloseCause::LoginRefused(refused) if refused.is_transient() => (ErrorClass::Timeout, true),
         CloseCause::LoginRefused(_) => (ErrorClass::Auth, false),
         CloseCause::LoginTimeout(_) => (ErrorClass::Timeout, true),
-        CloseCause::Decode(_) | CloseCause::StrayReplies(_) | CloseCause::Encode(_) => {
-            (ErrorClass::Protocol, false)
-        }
+        CloseCause::Decode(_)
+        | CloseCause::NotAReply(_)
+        | CloseCause::StrayReplies(_)
+        | CloseCause::Encode(_) => (ErrorClass::Protocol, false),
         CloseCause::Lost | CloseCause::CancelIgnored(_) | CloseCause::Requested => (ErrorClass::Reset, true),
     };
     ConnectFailure {

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use routeros_wire::{DecodeError, Decoder, EncodeError, Kind, Limits, Sentence, TrapCategory, encode};
+use routeros_wire::{
+    DecodeError, Decoder, EncodeError, Kind, Limits, Sentence, TrapCategory, encode, length,
+};
 use thiserror::Error;
 
 use crate::exchange::{Exchange, ExchangeId, Outcome, State, UnknownCause};
@@ -59,6 +61,9 @@ pub enum CloseCause {
     /// Bytes that are not the protocol.
     #[error("not the RouterOS API: {0}")]
     Decode(#[from] DecodeError),
+    /// Sentences that are no replies: another protocol, or another end of this one.
+    #[error("not the RouterOS API: where a reply should be stands \"{}\"", .0.escape_ascii())]
+    NotAReply(Vec<u8>),
     /// More unasked-for replies than [`Config::stray_replies`].
     #[error("more than {0} replies that nobody asked for")]
     StrayReplies(u32),
@@ -360,7 +365,10 @@ impl Connection {
                     self.begin_close(CloseCause::Lost);
                 } else {
                     self.release_input();
-                    return None;
+                    match self.open_word() {
+                        Some(word) => self.begin_close(CloseCause::NotAReply(word)),
+                        None => return None,
+                    }
                 }
                 continue;
             }
@@ -384,6 +392,9 @@ impl Connection {
             return Step::Nothing;
         }
         let kind = sentence.kind();
+        if kind == Kind::NotAReply {
+            return Step::Close(CloseCause::NotAReply(shown(sentence.word(0).unwrap_or_default())));
+        }
         if kind == Kind::Fatal {
             return Step::Close(CloseCause::Fatal {
                 reason: sentence.fatal_reason().to_vec(),
@@ -449,6 +460,18 @@ impl Connection {
         }
     }
 
+    /// The beginning of the unfinished sentence, when it shows already that it is no reply. Without this, a peer
+    /// that speaks another protocol would be waited for until the deadline: its first letter, read as a length,
+    /// announces more than it says.
+    fn open_word(&self) -> Option<Vec<u8>> {
+        let (length, width) = length::read(&self.input).ok()??;
+        let word = self.input.get(width..)?;
+        let word = &word[..word.len().min(length as usize)];
+        word.first()
+            .filter(|first| **first != b'!')
+            .map(|_| shown(&self.input))
+    }
+
     fn begin_close(&mut self, cause: CloseCause) {
         if !matches!(self.phase, Phase::Closing(_) | Phase::Closed) {
             self.phase = Phase::Closing(cause);
@@ -479,6 +502,11 @@ impl Connection {
             _ => None,
         }
     }
+}
+
+/// As much of a stranger's words as helps to recognise them.
+fn shown(bytes: &[u8]) -> Vec<u8> {
+    bytes[..bytes.len().min(32)].to_vec()
 }
 
 /// A word of a request: the caller's, or the tag we add.

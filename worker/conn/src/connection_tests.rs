@@ -383,6 +383,36 @@ fn an_announced_4_gib_word_ends_the_connection_after_what_came_before() {
 }
 
 #[test]
+fn another_protocol_is_recognised_by_its_first_bytes() {
+    let banner = b"SSH-2.0-OpenSSH_9.6";
+    let mut bench = Bench::new();
+    bench.written();
+    bench.open(&["/a"]);
+    bench.conn.handle_input(banner);
+    let stranger = CloseCause::NotAReply(banner.to_vec());
+    assert_eq!(
+        bench.told(),
+        [Told::Finished(1, Outcome::NotSent), Told::Closed(stranger)]
+    );
+
+    let mut bench = Bench::logged_in();
+    bench.open(&["/a"]);
+    bench.written();
+    bench.hears(&[&["re", ".tag=1"]]);
+    let told = bench.told();
+    assert_eq!(told[1], Told::Closed(CloseCause::NotAReply(b"re".to_vec())));
+}
+
+#[test]
+fn half_a_reply_is_waited_for() {
+    let mut bench = Bench::logged_in();
+    for byte in b"\x00\x03!re\x00\x03!r" {
+        bench.conn.handle_input(&[*byte]);
+        assert_eq!(bench.told(), []);
+    }
+}
+
+#[test]
 fn an_idle_connection_owns_no_buffer() {
     let mut bench = Bench::logged_in();
     bench.open(&["/a"]);
