@@ -97,6 +97,18 @@ impl Devices {
         handle
     }
 
+    /// Forgets a session that no longer answers, so that the next one is new.
+    pub(crate) fn forget(&self, device: u64, handle: &Handle) {
+        let mut sessions = self.lock();
+        if sessions
+            .by_device
+            .get(&device)
+            .is_some_and(|entry| entry.handle.is_same(handle))
+        {
+            sessions.by_device.remove(&device);
+        }
+    }
+
     /// Forgets every session; those without work close.
     pub(crate) fn close(&self) {
         self.lock().by_device.clear();

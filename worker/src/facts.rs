@@ -1,6 +1,7 @@
 //! What a device says about itself, asked over a session that is open anyway.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use muster_proto::v1;
@@ -8,10 +9,12 @@ use muster_worker_core::StepEnd;
 use routeros_wire::{Kind, Limits, decode_all};
 
 use crate::run::next_run;
-use crate::session::Handle;
+use crate::session::{Handle, Turn};
 
 /// Facts are worth little; a device that is slow to give them is left alone.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that does not answer within this is not trusted with a change.
+const ALIVE_WITHIN: Duration = Duration::from_secs(3);
 
 const RESOURCE: [&str; 2] = [
     "/system/resource/print",
@@ -21,7 +24,11 @@ const IDENTITY: [&str; 2] = ["/system/identity/print", "=.proplist=name"];
 
 /// Asks the device what it is. `None` when it does not say.
 pub(crate) async fn learn(session: &Handle, device: u64) -> Option<v1::DeviceFactsReport> {
-    let (resource, identity) = tokio::join!(ask(session, RESOURCE), ask(session, IDENTITY));
+    let turn = tokio::time::timeout(TIMEOUT, session.turn(false)).await.ok()?;
+    let (resource, identity) = tokio::join!(
+        ask(session, RESOURCE, TIMEOUT, turn.clone()),
+        ask(session, IDENTITY, TIMEOUT, turn)
+    );
     let (resource, identity) = (resource?, identity.unwrap_or_default());
     Some(v1::DeviceFactsReport {
         device,
@@ -33,13 +40,16 @@ pub(crate) async fn learn(session: &Handle, device: u64) -> Option<v1::DeviceFac
 }
 
 /// Whether the device still answers on this session.
-pub(crate) async fn is_alive(session: &Handle) -> bool {
-    ask(session, IDENTITY).await.is_some()
+pub(crate) async fn is_alive(session: &Handle, turn: Arc<Turn>) -> bool {
+    ask(session, IDENTITY, ALIVE_WITHIN, turn).await.is_some()
 }
 
-async fn ask(session: &Handle, words: [&str; 2]) -> Option<Bytes> {
+async fn ask(session: &Handle, words: [&str; 2], timeout: Duration, turn: Arc<Turn>) -> Option<Bytes> {
     let words = words.map(|word| word.as_bytes().to_vec()).to_vec();
-    let reply = session.run(words, TIMEOUT, next_run()).await.ok()?;
+    let reply = session
+        .run(words, timeout, Instant::now() + timeout, turn, next_run())
+        .await
+        .ok()?;
     // A trap is an answer too: the device is there, it only may not tell.
     matches!(reply.end, StepEnd::Completed | StepEnd::Trapped(_)).then_some(reply.sentences)
 }

@@ -78,20 +78,52 @@ pub const DEFAULT_SLOTS: u32 = 4000;
 /// A running worker.
 #[derive(Debug)]
 pub struct Worker {
+    drain: CancellationToken,
     stop: CancellationToken,
     tasks: TaskTracker,
+    held: held::Held,
 }
+
+/// How long what runs may take to end when the worker stops.
+const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+/// How often it is looked whether anything still runs.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 impl Worker {
     /// Starts a worker. It keeps trying to reach its engine until it is stopped.
     pub fn start(config: WorkerConfig) -> Self {
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        tasks.spawn(link::run(config, stop.clone(), tasks.clone()));
-        Self { stop, tasks }
+        let (drain, stop, tasks) = (
+            CancellationToken::new(),
+            CancellationToken::new(),
+            TaskTracker::new(),
+        );
+        let (outbox, inbox) = tokio::sync::mpsc::unbounded_channel();
+        let held = held::Held::new(outbox);
+        let signals = link::Signals {
+            drain: drain.clone(),
+            stop: stop.clone(),
+        };
+        tasks.spawn(link::run(config, held.clone(), inbox, signals, tasks.clone()));
+        Self {
+            drain,
+            stop,
+            tasks,
+            held,
+        }
     }
 
-    /// Stops: drops what it holds, which the engine takes back, and closes every connection.
+    /// Stops: takes nothing more, lets what runs end and be told for a few seconds, drops the rest, which the engine
+    /// takes back, and closes every connection.
     pub async fn stop(self) {
+        self.drain.cancel();
+        let drained = async {
+            while self.held.count() > 0 {
+                tokio::time::sleep(DRAIN_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(DRAIN_WITHIN, drained).await.is_err() {
+            tracing::warn!(held = self.held.count(), "stopping with work in hand");
+        }
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;

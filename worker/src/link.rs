@@ -51,10 +51,24 @@ enum LinkError {
     Silent(Duration),
 }
 
+/// What a worker is told from outside.
+#[derive(Clone, Debug)]
+pub(crate) struct Signals {
+    /// To take nothing more.
+    pub(crate) drain: CancellationToken,
+    /// To end.
+    pub(crate) stop: CancellationToken,
+}
+
 /// Serves the engine until told to stop, over as many sessions as it takes.
-pub(crate) async fn run(config: WorkerConfig, stop: CancellationToken, tasks: TaskTracker) {
-    let (outbox, mut inbox) = mpsc::unbounded_channel();
-    let held = Held::new(outbox);
+pub(crate) async fn run(
+    config: WorkerConfig,
+    held: Held,
+    mut inbox: mpsc::UnboundedReceiver<Out>,
+    signals: Signals,
+    tasks: TaskTracker,
+) {
+    let Signals { drain, stop } = signals;
     let devices = Devices::new(config.device, config.sessions, tasks.clone());
     // Names this process's run of the worker, so that a restarted one is not taken for it.
     let instance = uuid::Uuid::new_v4().to_string();
@@ -65,6 +79,7 @@ pub(crate) async fn run(config: WorkerConfig, stop: CancellationToken, tasks: Ta
             instance: &instance,
             held: held.clone(),
             devices: devices.clone(),
+            drain: drain.clone(),
             stop: stop.clone(),
             plans: HashMap::new(),
             credentials: HashMap::new(),
@@ -94,6 +109,7 @@ struct Link<'a> {
     instance: &'a str,
     held: Held,
     devices: Devices,
+    drain: CancellationToken,
     stop: CancellationToken,
     plans: HashMap<Vec<u8>, Arc<Plan>>,
     credentials: HashMap<String, Arc<Credentials>>,
@@ -120,8 +136,13 @@ impl Link<'_> {
         let mut heartbeat = tokio::time::interval(Duration::from_millis(welcome.heartbeat_ms.max(10).into()));
         let mut batch = Vec::with_capacity(BATCH);
         let mut heard = Instant::now();
+        let mut draining = false;
         loop {
             tokio::select! {
+                () = self.drain.cancelled(), if !draining => {
+                    draining = true;
+                    send(&upstream, Up::Draining(v1::Draining {})).await?;
+                }
                 message = downstream.message() => {
                     heard = Instant::now();
                     match message?.and_then(|message| message.message) {
@@ -199,7 +220,10 @@ impl Link<'_> {
             send(upstream, Up::Intents(v1::Intents { intents })).await?;
         }
         let held = u32::try_from(self.held.count()).unwrap_or(u32::MAX);
-        demand(upstream, self.config.slots.saturating_sub(held)).await
+        match self.drain.is_cancelled() {
+            true => send(upstream, Up::Draining(v1::Draining {})).await,
+            false => demand(upstream, self.config.slots.saturating_sub(held)).await,
+        }
     }
 
     async fn on_message(
@@ -208,7 +232,7 @@ impl Link<'_> {
         upstream: &mpsc::Sender<v1::SessionRequest>,
     ) -> Result<(), LinkError> {
         match message {
-            Down::Welcome(_) => {}
+            Down::Welcome(_) | Down::HeartbeatAck(_) => {}
             Down::Assignments(assignments) => self.on_assignments(assignments),
             Down::IntentAnswers(answers) => {
                 answers.answers.iter().for_each(|answer| self.held.answer(answer));
@@ -249,6 +273,10 @@ impl Link<'_> {
     }
 
     fn begin(&self, assignment: v1::Assignment) {
+        if self.drain.is_cancelled() {
+            // On its way when the worker said that it is going. It goes back with the session.
+            return;
+        }
         let lease = (assignment.execution, assignment.epoch);
         let Some(cancel) = self.held.begin(lease) else {
             return;
@@ -280,11 +308,13 @@ impl Link<'_> {
             port,
             credentials,
         };
+        let until = Instant::now() + Duration::from_millis(assignment.expires_in_ms);
         let job = Job {
             assignment,
             plan,
             target,
             cancel,
+            until,
         };
         let (devices, held, stop) = (self.devices.clone(), self.held.clone(), self.stop.clone());
         // A worker that stops drops what runs: the engine takes it back with the session.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::devices::Devices;
 use crate::facts;
 use crate::held::{Held, Told};
-use crate::session::{self, Handle, RunId, Target};
+use crate::session::{self, Handle, RunId, Target, Turn};
 
 /// What an execution needs.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct Job {
     pub(crate) plan: Arc<Plan>,
     pub(crate) target: Target,
     pub(crate) cancel: CancellationToken,
+    /// When the job gives up on a device that could not be reached.
+    pub(crate) until: Instant,
 }
 
 /// A grant that is older than this, counted from the question, is asked for again (A4).
@@ -29,6 +31,8 @@ const SEND_WITHIN: Duration = Duration::from_secs(2);
 /// A connection that was silent for longer is asked something harmless before it gets a change: what is sent into a
 /// connection that died unnoticed ends as unknown.
 const FRESH: Duration = Duration::from_secs(5);
+/// Connections tried in one attempt, when one after the other turns out to be dead.
+const RECONNECTS: usize = 3;
 /// A held intent is asked for again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -51,20 +55,31 @@ pub(crate) async fn run(job: Job, devices: Devices, held: Held) {
         devices,
         held,
         session: None,
+        send_by: began,
         replies: Vec::new(),
     };
     let ended = run.drive().await;
-    let reached = run.session.clone().filter(|_| !run.replies.is_empty());
+    // A device that did not answer well has other worries than to say what it is.
+    let answered = ended
+        .error
+        .as_ref()
+        .is_none_or(|error| error.class == ErrorClass::Trap);
     let Run {
-        job, held, replies, ..
+        job,
+        held,
+        replies,
+        session,
+        ..
     } = run;
+    // Its turn ends here.
+    let session = session.filter(|_| answered).map(|(session, _turn)| session);
     held.end(Told {
         report: report(&job.assignment, &ended, replies, began.elapsed()),
         ended: Instant::now(),
     });
     // After the report, so that nobody waits for it.
     if job.assignment.want_facts
-        && let Some(session) = reached
+        && let Some(session) = session
         && let Some(facts) = facts::learn(&session, job.assignment.device).await
     {
         held.tell_facts(facts);
@@ -76,7 +91,9 @@ struct Run {
     job: Job,
     devices: Devices,
     held: Held,
-    session: Option<Handle>,
+    session: Option<(Handle, Arc<Turn>)>,
+    /// Until when the granted step may be sent.
+    send_by: Instant,
     replies: Vec<Bytes>,
 }
 
@@ -93,35 +110,68 @@ impl Run {
         }
     }
 
+    /// Has a session that is logged in and a turn on it: alone for a plan with effects, so that nobody else's
+    /// command stands in front of a change once it is granted, and nobody else's end takes it along.
     async fn connect(&mut self) -> Action {
-        let until = Duration::from_millis(self.job.assignment.expires_in_ms);
-        let cancel = self.job.cancel.clone();
-        let session = self.devices.session(self.job.assignment.device, &self.job.target);
-        let ready = tokio::select! {
-            ready = tokio::time::timeout(until, session.ready()) => ready,
-            () = cancel.cancelled() => return self.attempt.cancelled(),
-        };
-        match ready {
-            Ok(Ok(())) => {
-                self.session = Some(session);
-                self.attempt.connected()
+        let alone = !self.job.plan.effect().is_read();
+        for _ in 0..RECONNECTS {
+            let session = self.devices.session(self.job.assignment.device, &self.job.target);
+            let text = format!(
+                "not connected and logged in within {} ms",
+                self.job.assignment.expires_in_ms
+            );
+            match self.bounded(session.ready(), &text).await {
+                Ok(Ok(())) => {}
+                Ok(Err(failure)) => return self.attempt.connect_failed(failure),
+                Err(action) => return action,
             }
-            Ok(Err(failure)) => self.attempt.connect_failed(failure),
-            Err(_) => {
-                let text = format!("not connected and logged in within {} ms", until.as_millis());
-                let error = DeviceError::new(ErrorClass::Timeout, text);
-                self.attempt.connect_failed(ConnectFailure {
-                    error,
-                    may_pass: true,
-                })
+            let turn = match self
+                .bounded(session.turn(alone), "the device was busy with other commands")
+                .await
+            {
+                Ok(turn) => turn,
+                Err(action) => return action,
+            };
+            let mut fit = session.is_open();
+            if fit && alone && session.silent_for() > FRESH {
+                // What is sent into a connection that died unnoticed would end as unknown.
+                fit = match self
+                    .bounded(facts::is_alive(&session, turn.clone()), "no answer")
+                    .await
+                {
+                    Ok(alive) => alive,
+                    Err(action) => return action,
+                };
             }
+            if fit {
+                self.session = Some((session, turn));
+                return self.attempt.connected();
+            }
+            self.devices.forget(self.job.assignment.device, &session);
+        }
+        let error = DeviceError::new(
+            ErrorClass::Reset,
+            "the device closes its connections as soon as they are open",
+        );
+        self.attempt.connect_failed(ConnectFailure {
+            error,
+            may_pass: true,
+        })
+    }
+
+    /// Waits for something until the job's time is up or the engine wants the execution ended.
+    async fn bounded<T>(&self, work: impl Future<Output = T>, late: &str) -> Result<T, Action> {
+        tokio::select! {
+            done = work => Ok(done),
+            () = tokio::time::sleep_until(self.job.until.into()) => {
+                let error = DeviceError::new(ErrorClass::Timeout, late);
+                Err(self.attempt.connect_failed(ConnectFailure { error, may_pass: true }))
+            }
+            () = self.job.cancel.cancelled() => Err(self.attempt.cancelled()),
         }
     }
 
     async fn ask_and_send(&mut self, step: u32) -> Action {
-        if let Err(action) = self.make_sure().await {
-            return action;
-        }
         loop {
             let asked = Instant::now();
             let v1::Assignment { execution, epoch, .. } = self.job.assignment;
@@ -135,7 +185,10 @@ impl Run {
                 () = self.job.cancel.cancelled() => return self.attempt.cancelled(),
             };
             match verdict {
-                v1::IntentVerdict::Granted if asked.elapsed() < SEND_WITHIN => return self.attempt.granted(),
+                v1::IntentVerdict::Granted if asked.elapsed() < SEND_WITHIN => {
+                    self.send_by = asked + SEND_WITHIN;
+                    return self.attempt.granted();
+                }
                 v1::IntentVerdict::Granted => {}
                 v1::IntentVerdict::Held => tokio::time::sleep(ASK_AGAIN).await,
                 v1::IntentVerdict::Revoked | v1::IntentVerdict::Unspecified => return self.attempt.revoked(),
@@ -143,38 +196,21 @@ impl Run {
         }
     }
 
-    /// Makes sure that the connection is alive before a change goes into it.
-    async fn make_sure(&mut self) -> Result<(), Action> {
-        let silent = self
-            .session
-            .as_ref()
-            .is_none_or(|session| session.silent_for() > FRESH);
-        if !silent {
-            return Ok(());
-        }
-        let alive = match &self.session {
-            Some(session) => facts::is_alive(session).await,
-            None => false,
-        };
-        if alive {
-            return Ok(());
-        }
-        // The old session has noticed by now, or is about to; a new one is opened beside it.
-        match self.connect().await {
-            Action::End(ended) => Err(Action::End(ended)),
-            _ => Ok(()),
-        }
-    }
-
     async fn send(&mut self) -> Action {
-        let (Some(session), Some(Step::Command(command))) = (self.session.clone(), self.attempt.step())
+        let (Some((session, turn)), Some(Step::Command(command))) =
+            (self.session.clone(), self.attempt.step())
         else {
             let lost = StepEnd::NotSent(DeviceError::new(ErrorClass::Reset, "there is no connection"));
             return self.attempt.step_ended(lost);
         };
         let run = next_run();
         let timeout = Duration::from_millis(self.job.assignment.timeout_ms);
-        let mut answer = session.run(words(command), timeout, run);
+        let send_by = if self.attempt.is_read() {
+            self.job.until
+        } else {
+            self.send_by
+        };
+        let mut answer = session.run(words(command), timeout, send_by, turn, run);
         let reply = tokio::select! {
             reply = &mut answer => reply,
             // A change in flight is allowed to finish: half a change helps nobody.

@@ -17,7 +17,7 @@ use muster_worker_core::{ConnectFailure, StepEnd};
 use routeros_conn::{CloseCause, Config, Connection, Credentials, Event, ExchangeId, Outcome, UnknownCause};
 use routeros_wire::{Kind, Sentence, TrapCategory};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, mpsc, oneshot, watch};
 
 use crate::{DeviceLimits, connect};
 
@@ -41,11 +41,22 @@ impl Target {
     }
 }
 
+/// The right to use a session: together with others that only look, or alone. A session keeps it for as long as the
+/// device may still be at work on what was asked, which can be longer than whoever asked waits.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    Shared { _guard: OwnedRwLockReadGuard<()> },
+    Alone { _guard: OwnedRwLockWriteGuard<()> },
+}
+
 /// A command for a device.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) words: Vec<Vec<u8>>,
     pub(crate) timeout: Duration,
+    /// Past this it is not sent any more.
+    pub(crate) send_by: Instant,
+    pub(crate) turn: Arc<Turn>,
     pub(crate) reply: oneshot::Sender<Reply>,
 }
 
@@ -78,6 +89,7 @@ pub(crate) struct Handle {
     state: watch::Receiver<State>,
     /// When the device last said something.
     heard: Arc<Heard>,
+    turns: Arc<RwLock<()>>,
 }
 
 /// Names a running command on its session, for cancelling it.
@@ -109,18 +121,42 @@ impl Handle {
         self.heard.elapsed()
     }
 
-    /// Sends a command. The receiver gets the answer, or an error if the session ended before it looked at it.
-    pub(crate) fn run(&self, words: Vec<Vec<u8>>, timeout: Duration, id: RunId) -> oneshot::Receiver<Reply> {
-        let (reply, answer) = oneshot::channel();
-        // A closed queue drops the request and with it the sender: the receiver sees it.
-        let _ = self.messages.send(Message::Run(
-            id.0,
-            Request {
-                words,
-                timeout,
-                reply,
+    /// Waits for a turn. First come, first served.
+    pub(crate) async fn turn(&self, alone: bool) -> Arc<Turn> {
+        Arc::new(match alone {
+            true => Turn::Alone {
+                _guard: self.turns.clone().write_owned().await,
             },
-        ));
+            false => Turn::Shared {
+                _guard: self.turns.clone().read_owned().await,
+            },
+        })
+    }
+
+    /// Whether both lead to the same connection.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.messages.same_channel(&other.messages)
+    }
+
+    /// Sends a command. The receiver gets the answer, or an error if the session ended before it looked at it.
+    pub(crate) fn run(
+        &self,
+        words: Vec<Vec<u8>>,
+        timeout: Duration,
+        send_by: Instant,
+        turn: Arc<Turn>,
+        id: RunId,
+    ) -> oneshot::Receiver<Reply> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request {
+            words,
+            timeout,
+            send_by,
+            turn,
+            reply,
+        };
+        // A closed queue drops the request and with it the sender: the receiver sees it.
+        let _ = self.messages.send(Message::Run(id.0, request));
         answer
     }
 
@@ -164,12 +200,14 @@ pub(crate) fn spawn(
     let (messages, queue) = mpsc::unbounded_channel();
     let (told, state) = watch::channel(State::Connecting);
     let heard = Arc::new(Heard::now());
+    let turns = Arc::new(RwLock::new(()));
     let handle = Handle {
         messages,
         state,
         heard: heard.clone(),
+        turns: turns.clone(),
     };
-    spawn(Box::pin(run(target, limits, permit, queue, told, heard)));
+    spawn(Box::pin(run(target, limits, permit, queue, told, heard, turns)));
     handle
 }
 
@@ -183,6 +221,7 @@ async fn run(
     queue: mpsc::UnboundedReceiver<Message>,
     told: watch::Sender<State>,
     heard: Arc<Heard>,
+    turns: Arc<RwLock<()>>,
 ) {
     permit.await;
     let began = Instant::now();
@@ -211,6 +250,8 @@ async fn run(
         }
     };
     let mut config = Config::new(Credentials::clone(&target.credentials));
+    // An answer may not be larger in all, so a sentence of it need not be either.
+    config.limits.sentence_bytes = limits.answer_bytes;
     config.login_timeout = limits
         .connect_timeout
         .saturating_sub(began.elapsed())
@@ -221,8 +262,10 @@ async fn run(
         limits,
         waiting: VecDeque::new(),
         open: HashMap::new(),
+        lingering: Vec::new(),
         idle_since: Instant::now(),
         heard,
+        turns,
     };
     let (failure, queue) = session.serve(queue, &told).await;
     close(&told, queue, failure);
@@ -276,12 +319,16 @@ struct Session {
     limits: DeviceLimits,
     waiting: VecDeque<(u64, Request)>,
     open: HashMap<ExchangeId, Open>,
+    /// Turns of commands that were given up while the device may still be at work on them.
+    lingering: Vec<Arc<Turn>>,
     idle_since: Instant,
     heard: Arc<Heard>,
+    turns: Arc<RwLock<()>>,
 }
 
 struct Open {
     run: u64,
+    turn: Arc<Turn>,
     /// Gone when the answer was given before the exchange ended.
     reply: Option<oneshot::Sender<Reply>>,
     sentences: Vec<u8>,
@@ -344,7 +391,9 @@ impl Session {
     }
 
     fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.open.is_empty() && self.machine.in_flight() == 0
+        let free = self.waiting.is_empty() && self.open.is_empty() && self.machine.in_flight() == 0;
+        // Between two steps of a plan nothing is in flight, and the connection is in use all the same.
+        free && self.turns.try_write().is_ok()
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -407,6 +456,9 @@ impl Session {
                         Outcome::Unknown(UnknownCause::ConnectionLost) | Outcome::NotSent
                     ) && let Some(open) = self.open.remove(&exchange)
                     {
+                        if outcome == Outcome::Unknown(UnknownCause::Deadline) {
+                            self.lingering.push(open.turn.clone());
+                        }
                         open.answer(outcome, None);
                     }
                     self.idle_since = Instant::now();
@@ -418,23 +470,37 @@ impl Session {
             self.machine.cancel(exchange, Instant::now());
         }
         self.open_waiting();
+        if self.machine.in_flight() == self.open.len() {
+            self.lingering.clear();
+        }
         None
     }
 
     fn open_waiting(&mut self) {
-        while self.machine.is_ready() && self.machine.in_flight() < self.limits.in_flight {
+        while self.machine.is_ready() && self.open.len() < self.limits.in_flight {
             let Some((run, request)) = self.waiting.pop_front() else {
                 return;
             };
             let Request {
                 words,
                 timeout,
+                send_by,
+                turn,
                 reply,
             } = request;
+            if send_by < Instant::now() {
+                let error = DeviceError::new(ErrorClass::Timeout, "it could not be sent in time");
+                let _ = reply.send(Reply {
+                    end: StepEnd::NotSent(error),
+                    sentences: Bytes::new(),
+                });
+                continue;
+            }
             match self.machine.open(&words, Some(Instant::now() + timeout)) {
                 Ok(exchange) => {
                     let open = Open {
                         run,
+                        turn,
                         reply: Some(reply),
                         sentences: Vec::new(),
                         trap: None,
@@ -560,7 +626,8 @@ fn failure(cause: &CloseCause) -> ConnectFailure {
         | CloseCause::NotAReply(_)
         | CloseCause::StrayReplies(_)
         | CloseCause::Encode(_) => (ErrorClass::Protocol, false),
-        CloseCause::Lost | CloseCause::CancelIgnored(_) | CloseCause::Requested => (ErrorClass::Reset, true),
+        CloseCause::CancelIgnored(_) => (ErrorClass::Timeout, true),
+        CloseCause::Lost | CloseCause::Requested => (ErrorClass::Reset, true),
     };
     ConnectFailure {
         error: DeviceError::new(class, message(cause)),
@@ -573,6 +640,9 @@ fn message(cause: &CloseCause) -> String {
     match cause {
         CloseCause::Fatal { reason } => String::from_utf8_lossy(reason).into_owned(),
         CloseCause::LoginRefused(refused) => String::from_utf8_lossy(&refused.message).into_owned(),
+        CloseCause::CancelIgnored(_) => {
+            "the device did not end an earlier command; its connection was closed".into()
+        }
         other => other.to_string(),
     }
 }

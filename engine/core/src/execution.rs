@@ -154,6 +154,11 @@ impl Execution {
             (Leased | Running, Event::IntentAsked { .. }) if context.aborting && !self.touched => {
                 Err(self.illegal("granted an intent while its job is aborting"))
             }
+            (Leased | Running, Event::IntentAsked { .. })
+                if context.now >= context.expires_at && !self.touched =>
+            {
+                Err(self.illegal("granted an intent after its job's time"))
+            }
             (Leased | Running, Event::IntentAsked { step, effect, .. }) => Ok(self.granted(*step, *effect)),
             (Leased | Running, Event::Reported { epoch, .. } | Event::LeaseLost { epoch })
                 if *epoch != self.epoch =>
@@ -166,10 +171,7 @@ impl Execution {
             (Leased | Running, Event::LeaseLost { .. }) => Ok(self.lease_lost(context)),
             (Pending, Event::JobExpired) => Ok(self.given_up(self.error.clone())),
             (Pending, Event::JobAborted) if self.touched => Ok(self.given_up(self.error.clone())),
-            (Pending, Event::JobAborted) => {
-                let error = DeviceError::new(ErrorClass::Cancelled, "the job was aborted");
-                Ok(self.end(ExecutionState::Cancelled, Some(error)))
-            }
+            (Pending, Event::JobAborted) => Ok(self.aborted()),
             (
                 _,
                 Event::Reported { epoch, .. } | Event::LeaseLost { epoch } | Event::IntentAsked { epoch, .. },
@@ -220,9 +222,7 @@ impl Execution {
                 to.again(context.now, self.error.clone(), context)
             }
             Outcome::Interrupted if self.open_intent.is_some() => self.undecided(error),
-            Outcome::Interrupted if context.aborting && !self.touched => {
-                self.end(ExecutionState::Cancelled, error)
-            }
+            Outcome::Interrupted if context.aborting && !self.touched => self.aborted(),
             Outcome::Interrupted => {
                 let ready_at = context.now + self.delay(context);
                 let more =
@@ -235,6 +235,12 @@ impl Execution {
             }
             Outcome::Unknown => self.undecided(error),
             Outcome::Cancelled if self.open_intent.is_some() => self.undecided(error),
+            // Its intent came too late, and that is all that happened to it.
+            Outcome::Cancelled
+                if self.touched || (context.now >= context.expires_at && !context.aborting) =>
+            {
+                self.given_up(self.error.clone())
+            }
             Outcome::Cancelled => self.end(ExecutionState::Cancelled, error),
         }
     }
@@ -261,8 +267,12 @@ impl Execution {
     fn wait_or_give_up(&self, error: Option<DeviceError>, context: &Context) -> Transition {
         let left = context.expires_at - context.now;
         let base = millis(context.backoff.base);
-        if context.aborting && !self.touched {
-            return self.end(ExecutionState::Cancelled, error);
+        if context.aborting {
+            return if self.touched {
+                self.given_up(error)
+            } else {
+                self.aborted()
+            };
         }
         // A try with less than the first delay left to it would be cut off before it could say anything.
         match self.delay(context) {
@@ -301,6 +311,11 @@ impl Execution {
         let error =
             error.unwrap_or_else(|| DeviceError::new(ErrorClass::Timeout, "no worker took it in time"));
         self.end(state, Some(error))
+    }
+
+    fn aborted(&self) -> Transition {
+        let error = DeviceError::new(ErrorClass::Cancelled, "the job was aborted");
+        self.end(ExecutionState::Cancelled, Some(error))
     }
 
     fn without_intent(&self) -> Self {
@@ -512,6 +527,30 @@ mod tests {
                 .to
                 .state,
             ExecutionState::Unknown
+        );
+    }
+
+    #[test]
+    fn nothing_is_granted_after_the_job_s_time() {
+        let late = Context {
+            now: 30_000,
+            ..CONTEXT
+        };
+        let asked = Event::IntentAsked {
+            epoch: 1,
+            step: 0,
+            effect: Effect::Change,
+        };
+        let execution = leased(Effect::Change);
+        assert!(execution.next(&asked, &late).is_err());
+        let revoked = Event::Reported {
+            epoch: 1,
+            outcome: Outcome::Cancelled,
+            error: None,
+        };
+        assert_eq!(
+            execution.next(&revoked, &late).expect("legal").to.state,
+            ExecutionState::Expired
         );
     }
 

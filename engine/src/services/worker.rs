@@ -72,8 +72,11 @@ async fn serve(
             Ok(Ok(Some(message))) => message.message,
             // It may come back: it keeps its leases for a term.
             Ok(Ok(None) | Err(_)) => break shared.lease,
-            // It was silent for a whole term already.
-            Err(_) => break Duration::ZERO,
+            // Either it was stopped for a while or we were: it is told to come back, and has a term to do so.
+            Err(_) => {
+                let _ = outbox.try_send(Err(Status::unavailable("nothing was heard for a whole term")));
+                break shared.lease;
+            }
         };
         let Ok(permit) = work.clone().acquire_owned().await else {
             break shared.lease;
@@ -203,6 +206,7 @@ async fn on_message(
         }
         Some(Up::Heartbeat(heartbeat)) => {
             shared.sessions.with(id, |session| session.held = heartbeat.held);
+            send(outbox, Down::HeartbeatAck(v1::HeartbeatAck {})).await?;
         }
         Some(Up::Facts(facts)) => learn(shared, facts).await?,
         Some(Up::Draining(_)) => {

@@ -116,7 +116,10 @@ impl Write for Claim {
     type Out = Claimed;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> Result<Claimed, StoreError> {
-        let jobs: Vec<(i64, i64)> = sqlx::query_as(sql::JOB_LIVE).fetch_all(&mut *tx).await?;
+        let jobs: Vec<(i64, i64)> = sqlx::query_as(sql::JOB_LIVE)
+            .bind(self.now)
+            .fetch_all(&mut *tx)
+            .await?;
         let mut taken = Vec::new();
         let mut moves = Moves::default();
         // Each job may take an equal share of what is left; what a job leaves goes to those after it, and the

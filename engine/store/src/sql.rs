@@ -114,7 +114,7 @@ statements! {
     JOB_TOTAL = "UPDATE job SET total = ?2 WHERE id = ?1";
     JOB_GET = job!("WHERE j.uuid = ?1");
     JOB_PAGE = job!("WHERE j.id < ?1 ORDER BY j.id DESC LIMIT ?2");
-    JOB_LIVE = "SELECT id, effect FROM job WHERE state = 4 ORDER BY id";
+    JOB_LIVE = "SELECT id, effect FROM job WHERE state = 4 AND expires_at > ?1 ORDER BY id";
     JOB_STATE = "SELECT state, uuid FROM job WHERE id = ?1";
     JOB_STATE_BY_UUID = "SELECT id, state FROM job WHERE uuid = ?1";
     JOB_SETTLE = "UPDATE job SET state = ?2, finished_at = ?3 WHERE id = ?1";
