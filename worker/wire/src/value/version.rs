@@ -92,15 +92,14 @@ fn part(value: &[u8]) -> Option<(u32, &[u8])> {
 }
 
 fn stage(rest: &[u8]) -> Option<Stage> {
-    let stages: [(&[u8], fn(u32) -> Stage); 3] = [
-        (b"alpha", Stage::Alpha),
-        (b"beta", Stage::Beta),
-        (b"rc", Stage::Rc),
-    ];
-    stages.into_iter().find_map(|(name, make)| {
-        let (number, after) = part(rest.strip_prefix(name)?)?;
-        after.is_empty().then(|| make(number))
-    })
+    let numbered = |name: &str| match part(rest.strip_prefix(name.as_bytes())?)? {
+        (number, []) => Some(number),
+        _ => None,
+    };
+    numbered("alpha")
+        .map(Stage::Alpha)
+        .or_else(|| numbered("beta").map(Stage::Beta))
+        .or_else(|| numbered("rc").map(Stage::Rc))
 }
 
 impl fmt::Display for Version {
