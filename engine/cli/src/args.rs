@@ -158,6 +158,9 @@ pub(crate) struct Selection {
 pub(crate) struct Run {
     #[command(flatten)]
     pub selection: Selection,
+    /// Of a print, only items for which this holds: 'type=ether and not (disabled=yes or mtu<1500)'
+    #[arg(long = "where", value_name = "EXPR")]
+    pub filter: Option<String>,
     /// Deadline of the command, and how long devices that cannot be reached are waited for
     #[arg(long, default_value = "30s", value_parser = duration::parse)]
     pub timeout: Duration,
