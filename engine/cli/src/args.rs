@@ -59,6 +59,9 @@ pub(crate) enum Command {
     /// The engine itself
     #[command(subcommand)]
     Admin(Admin),
+    /// Look into the bytes of the RouterOS API
+    #[command(subcommand)]
+    Wire(crate::wire::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -300,7 +303,7 @@ pub(crate) enum Admin {
     Status,
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("at least 1 is needed".into()),
         Ok(count) => Ok(count),
