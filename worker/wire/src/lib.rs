@@ -65,3 +65,8 @@ pub use expression::{Expression, ExpressionError};
 pub use query::{Query, QueryError};
 pub use reply::{Kind, TrapCategory};
 pub use sentence::{Attributes, Sentence, Words};
+
+/// The README's example runs with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
