@@ -59,6 +59,9 @@ pub(crate) enum Command {
     /// The engine itself
     #[command(subcommand)]
     Admin(Admin),
+    /// Look into the bytes of the RouterOS API
+    #[command(subcommand)]
+    Wire(crate::wire::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -158,6 +161,9 @@ pub(crate) struct Selection {
 pub(crate) struct Run {
     #[command(flatten)]
     pub selection: Selection,
+    /// Of a print, only items for which this holds: 'type=ether and not (disabled=yes or mtu<1500)'
+    #[arg(long = "where", value_name = "EXPR")]
+    pub filter: Option<String>,
     /// Deadline of the command, and how long devices that cannot be reached are waited for
     #[arg(long, default_value = "30s", value_parser = duration::parse)]
     pub timeout: Duration,
@@ -297,7 +303,7 @@ pub(crate) enum Admin {
     Status,
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("at least 1 is needed".into()),
         Ok(count) => Ok(count),

@@ -12,6 +12,7 @@ mod progress;
 mod serve;
 mod sim;
 mod terminal;
+mod wire;
 mod worker;
 
 use std::process::ExitCode;
@@ -66,6 +67,7 @@ async fn run(args: Args) -> Exit {
         Command::Device(args) => client::device::run(args, &engine, json).await,
         Command::Job(args) => client::job::run(args, &engine, json).await,
         Command::Run(args) => client::run::run(args, &engine, json).await,
+        Command::Wire(args) => wire::run(args, json),
     };
     done.unwrap_or_else(|failure| failure.print(json))
 }

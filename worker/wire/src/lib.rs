@@ -52,6 +52,7 @@
 
 pub mod decode;
 pub mod encode;
+pub mod expression;
 pub mod length;
 pub mod query;
 pub mod reply;
@@ -60,6 +61,12 @@ pub mod value;
 
 pub use decode::{DecodeError, DecodeErrorKind, Decoder, Limits, decode_all};
 pub use encode::EncodeError;
+pub use expression::{Expression, ExpressionError};
 pub use query::{Query, QueryError};
 pub use reply::{Kind, TrapCategory};
 pub use sentence::{Attributes, Sentence, Words};
+
+/// The README's example runs with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

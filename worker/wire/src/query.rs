@@ -19,7 +19,7 @@ use crate::value;
 /// Query words in the order they are evaluated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
-    operations: Vec<Operation>,
+    pub(crate) operations: Vec<Operation>,
 }
 
 /// A word that is no query, or one whose operations say nothing known.
@@ -33,7 +33,7 @@ pub struct QueryError {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Operation {
+pub(crate) enum Operation {
     Present(Vec<u8>),
     Absent(Vec<u8>),
     Equals(Vec<u8>, Vec<u8>),
@@ -71,6 +71,25 @@ impl Query {
         Self::from_words(sentence.words())
     }
 
+    /// The query as words, those of operations put together. Read back they give this query; they need not be the
+    /// words it was read from.
+    pub fn words(&self) -> Vec<Vec<u8>> {
+        let mut words = Vec::<Vec<u8>>::new();
+        // Whether the last word is one of operations that more can be added to.
+        let mut open = false;
+        for operation in &self.operations {
+            let written = operation.write();
+            match (open && operation.is_on_stack(), words.last_mut()) {
+                // Both begin with `?#`.
+                (true, Some(last)) => last.extend_from_slice(&written[2..]),
+                _ => words.push(written),
+            }
+            // An index at the end of a word means something else than one before more operations.
+            open = operation.is_on_stack() && !matches!(operation, Operation::Replace(_));
+        }
+        words
+    }
+
     /// Whether there is nothing to evaluate, so that every item passes.
     pub fn is_empty(&self) -> bool {
         self.operations.is_empty()
@@ -86,6 +105,34 @@ impl Query {
             stack.apply(operation, &get);
         }
         stack.below && stack.values.iter().all(|&value| value)
+    }
+}
+
+impl Operation {
+    /// Whether it works on what is on the stack, and not on the item.
+    fn is_on_stack(&self) -> bool {
+        use Operation::{And, Copy, Not, Or, Replace};
+        matches!(self, And | Copy(_) | Not | Or | Replace(_))
+    }
+
+    fn write(&self) -> Vec<u8> {
+        match self {
+            Self::Present(name) => [b"?", name.as_slice()].concat(),
+            Self::Absent(name) => [b"?-", name.as_slice()].concat(),
+            // The short form cannot name what looks like another operation.
+            Self::Equals(name, x) if name.first().is_some_and(|first| b"-=<>#~".contains(first)) => {
+                [b"?=", name.as_slice(), b"=", x].concat()
+            }
+            Self::Equals(name, x) => [b"?", name.as_slice(), b"=", x].concat(),
+            Self::Less(name, x) => [b"?<", name.as_slice(), b"=", x].concat(),
+            Self::Greater(name, x) => [b"?>", name.as_slice(), b"=", x].concat(),
+            Self::Not => b"?#!".to_vec(),
+            Self::And => b"?#&".to_vec(),
+            Self::Or => b"?#|".to_vec(),
+            // The dot ends the index, whatever comes after.
+            Self::Copy(index) => format!("?#{index}.").into_bytes(),
+            Self::Replace(index) => format!("?#{index}").into_bytes(),
+        }
     }
 }
 
@@ -277,7 +324,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn operations_are_put_together() {
+        let query =
+            Query::from_words(["?a", "?-b", "?c=1", "?#|", "?#!&", "?#.", "?#2", "?#1."].map(str::as_bytes));
+        let words = query.expect("valid").words();
+        let text = words
+            .iter()
+            .map(|word| String::from_utf8_lossy(word).into_owned());
+        assert_eq!(
+            text.collect::<Vec<_>>(),
+            ["?a", "?-b", "?c=1", "?#|!&0.2", "?#1."]
+        );
+    }
+
     proptest! {
+        #[test]
+        fn words_are_read_back(words in proptest::collection::vec("\\?([-=<>]?[a#=.-]{0,3}(=[a<]{0,2})?|#[!&|.0-2]{0,6})", 0..8)) {
+            if let Ok(query) = Query::from_words(words.iter().map(String::as_bytes)) {
+                let again = query.words();
+                prop_assert_eq!(Query::from_words(again.iter().map(Vec::as_slice)), Ok(query));
+            }
+        }
+
         #[test]
         fn no_word_panics(words in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..12), 0..8)) {
             let words = words.iter().map(|w| [b"?", w.as_slice()].concat()).collect::<Vec<_>>();

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use muster_proto::v1;
+use routeros_wire::Expression;
 use serde_json::json;
 
 use super::connect::Engine;
@@ -14,7 +15,10 @@ use crate::exit::{Done, Exit, Failure};
 use crate::progress;
 use crate::terminal::{BOLD, RESET, can_ask, devices, number, out};
 
-pub(crate) async fn run(args: Run, engine: &str, json: bool) -> Done {
+pub(crate) async fn run(mut args: Run, engine: &str, json: bool) -> Done {
+    if let Some(filter) = &args.filter {
+        args.words.extend(query_words(filter, &args.words)?);
+    }
     let engine = Engine::connect(engine).await?;
     let plan = plan([args.words.clone()]);
     let spec = spec(plan, args.selection, args.timeout);
@@ -28,6 +32,29 @@ pub(crate) async fn run(args: Run, engine: &str, json: bool) -> Done {
         return Ok(Exit::StillRuns);
     }
     watch(&engine, &job.id, json).await
+}
+
+/// `--where` as the words of a command that honours them.
+fn query_words(filter: &str, command: &[String]) -> Result<Vec<String>, Failure> {
+    let expression = filter.parse::<Expression>().map_err(|error| {
+        Failure::usage(format!("--where, {error}"))
+            .with("field", "where")
+            .with("column", error.column)
+            .hint("write for example --where 'type=ether and not disabled=yes'")
+    })?;
+    let path = command.first().map(String::as_str).unwrap_or_default();
+    if !matches!(path.rsplit('/').next(), Some("getall" | "print")) {
+        let told = format!(
+            "--where: only print honours queries, the device would ignore it and {path} would not be limited by it"
+        );
+        return Err(Failure::usage(told).with("field", "where"));
+    }
+    let text = |word| {
+        String::from_utf8(word).map_err(|_| {
+            Failure::usage("--where: the words of a command are UTF-8, and \\x made one that is not")
+        })
+    };
+    expression.words().into_iter().map(text).collect()
 }
 
 /// Connects, logs in, and asks who is there.
@@ -222,5 +249,35 @@ impl Printer {
             Some(bar) => bar.suspend(|| out(line)),
             None => out(line),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(filter: &str, path: &str) -> Result<Vec<String>, String> {
+        query_words(filter, &[path.to_owned()]).map_err(|failure| failure.message().to_owned())
+    }
+
+    #[test]
+    fn where_becomes_query_words() {
+        let expected = ["?a=1", "?>b=2", "?-c", "?#|&"].map(str::to_owned);
+        let filter = "a=1 and (b>2 or not c)";
+        assert_eq!(words(filter, "/interface/print"), Ok(expected.to_vec()));
+        assert_eq!(words(filter, "/interface/getall"), Ok(expected.to_vec()));
+        for path in ["/interface/disable", "/interface/listen", "/print-all", ""] {
+            let told = words(filter, path).expect_err(path);
+            assert!(told.contains("only print honours queries"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_bad_where_has_its_column() {
+        let failure = query_words("a=1 && b", &["/a/print".into()]).expect_err("no expression");
+        assert!(failure.message().starts_with("--where, column 5: expected and"));
+        assert_eq!(failure.error["column"], 5);
+        let told = words(r#"a="\xE9""#, "/a/print").expect_err("not UTF-8");
+        assert!(told.contains("UTF-8"), "{told}");
     }
 }

@@ -10,3 +10,4 @@ mod crash;
 mod fleet;
 mod harness;
 mod input;
+mod wire;
