@@ -94,6 +94,15 @@ impl DataDirectory {
         let token_file = path.join("worker.token");
         let worker_token = secret(&token_file, || Ok(format!("mwt_{}", *hex(random()?)?).into()))?;
         let worker_token = worker_token.trim().to_owned();
+        // Made here, so that it is its owner's from the first byte, in a directory of whatever mode.
+        let database = path.join("muster.db");
+        let made = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&database);
+        made.map_err(io(&database))?;
         Ok(Self {
             path: path.to_owned(),
             key,
@@ -193,7 +202,7 @@ mod tests {
         let path = directory.path().join("data");
         let first = DataDirectory::open(&path).expect("open");
         let (key, token) = (first.key().to_owned(), first.worker_token().to_owned());
-        for file in ["key", "worker.token"] {
+        for file in ["key", "worker.token", "muster.db"] {
             let mode = fs::metadata(path.join(file)).expect("made").permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{file}");
         }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::devices::Devices;
 use crate::facts;
 use crate::held::{Held, Told};
-use crate::session::{self, Handle, RunId, Target, Turn};
+use crate::session::{self, Handle, Reply, RunId, Target, Turn};
 
 /// What an execution needs.
 #[derive(Debug)]
@@ -216,7 +216,11 @@ impl Run {
             // A change in flight is allowed to finish: half a change helps nobody.
             () = self.job.cancel.cancelled(), if self.attempt.is_read() => {
                 session.cancel(run);
-                answer.await
+                answer.await.map(|reply| match reply.end {
+                    // Whether the device said so or lost its connection over it: it was asked for.
+                    StepEnd::NoAnswer(_) | StepEnd::NotSent(_) => Reply { end: StepEnd::Cancelled, ..reply },
+                    _ => reply,
+                })
             }
         };
         let reply = reply.unwrap_or_else(|_| session::never_sent());

@@ -165,7 +165,7 @@ pub(crate) struct Run {
     #[arg(long = "where", value_name = "EXPR")]
     pub filter: Option<String>,
     /// Deadline of the command, and how long devices that cannot be reached are waited for
-    #[arg(long, default_value = "30s", value_parser = duration::parse)]
+    #[arg(long, default_value = "30s", value_parser = duration::parse_positive)]
     pub timeout: Duration,
     /// Do not ask before a command that changes something
     #[arg(long, short = 'y')]
@@ -256,8 +256,14 @@ pub(crate) enum Device {
     /// Remove devices from the inventory
     Remove {
         /// Their names
-        #[arg(required = true)]
+        #[arg(required_unless_present = "select")]
         names: Vec<String>,
+        /// Devices by selector, instead of by name
+        #[arg(long, value_name = "SELECTOR", conflicts_with = "names")]
+        select: Option<String>,
+        /// Do not ask before removing what a selector means
+        #[arg(long, short = 'y')]
+        yes: bool,
     },
     /// Connect, log in and ask who is there
     Test {
@@ -270,7 +276,7 @@ pub(crate) enum Device {
         #[arg(long, conflicts_with_all = ["names", "select"])]
         all: bool,
         /// How long to try
-        #[arg(long, default_value = "10s", value_parser = duration::parse)]
+        #[arg(long, default_value = "10s", value_parser = duration::parse_positive)]
         timeout: Duration,
     },
 }

@@ -13,6 +13,14 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         .map_err(|_| format!("{text:?} is negative; {hint}"))
 }
 
+/// Reads a duration that is more than nothing.
+pub(crate) fn parse_positive(text: &str) -> Result<Duration, String> {
+    match parse(text)? {
+        Duration::ZERO => Err(format!("{text:?} is no time at all")),
+        duration => Ok(duration),
+    }
+}
+
 /// For serde.
 pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(
     deserializer: D,

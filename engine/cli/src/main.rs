@@ -45,7 +45,7 @@ fn main() -> ExitCode {
             return Exit::Usage.into();
         }
     };
-    let exit = runtime.block_on(run(args));
+    let exit = terminal::settle(runtime.block_on(run(args)));
     // What still blocks a thread (a lookup of a host name) does not hold up the end.
     runtime.shutdown_background();
     exit.into()

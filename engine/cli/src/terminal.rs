@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::sync::OnceLock;
 
 use anstyle::{AnsiColor, Style};
+
+use crate::exit::{Exit, Failure};
 
 /// Errors.
 pub(crate) const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -21,10 +24,30 @@ pub(crate) const BOLD: Style = Style::new().bold();
 /// Back to normal.
 pub(crate) const RESET: anstyle::Reset = anstyle::Reset;
 
-/// Prints a line of data. A reader that has gone away (`head`, `grep -q`) has what it wanted: the end, and a good one.
+/// Why standard output takes nothing more: nothing to say for a reader that has gone away, the error otherwise.
+static CLOSED: OnceLock<Option<String>> = OnceLock::new();
+
+/// Prints a line of data. A reader that has gone away (`head`, `grep -q`) has what it wanted.
 pub(crate) fn out(line: impl fmt::Display) {
-    if writeln!(anstream::stdout(), "{line}").is_err() {
-        std::process::exit(0);
+    if is_closed() {
+        return;
+    }
+    if let Err(error) = writeln!(anstream::stdout(), "{line}") {
+        let told = (error.kind() != ErrorKind::BrokenPipe).then(|| error.to_string());
+        let _ = CLOSED.set(told);
+    }
+}
+
+/// Whether nobody reads standard output any more.
+pub(crate) fn is_closed() -> bool {
+    CLOSED.get().is_some()
+}
+
+/// The exit code of a command that ended with `exit`, after what became of its output.
+pub(crate) fn settle(exit: Exit) -> Exit {
+    match CLOSED.get() {
+        Some(Some(error)) => Failure::usage(format!("standard output: {error}")).print(false),
+        _ => exit,
     }
 }
 
@@ -41,6 +64,19 @@ pub(crate) fn safe(text: &str) -> Cow<'_, str> {
         }
     };
     Cow::Owned(text.chars().map(escape).collect())
+}
+
+/// As much of a text as reads well on a line.
+pub(crate) fn short(text: &str, characters: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(characters) {
+        Some((at, _)) => Cow::Owned(format!("{}…", &text[..at])),
+        None => Cow::Borrowed(text),
+    }
+}
+
+/// Whether a person reads the data.
+pub(crate) fn is_read_by_a_person() -> bool {
+    std::io::stdout().is_terminal()
 }
 
 /// Whether a person sits at both ends: to be asked, and to see the question.

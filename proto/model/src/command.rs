@@ -78,6 +78,7 @@ impl Command {
         check_path(&path)?;
         let mut all = vec![path];
         for (at, word) in words.enumerate() {
+            check_console(&all, word.as_ref())?;
             all.push(wire_word(at + 2, word.as_ref())?);
         }
         let command = Self { words: all };
@@ -160,6 +161,17 @@ fn check_path(path: &str) -> Result<(), CommandError> {
     }
 }
 
+/// `/system identity print` is how the console has it: the words after the first part are no attributes.
+fn check_console(before: &[String], word: &str) -> Result<(), CommandError> {
+    match before {
+        [path] if path.matches('/').count() == 1 && !word.contains(['=', '?', '.']) && !word.is_empty() => {
+            let reason = "the console's spaces are slashes here: write for example /system/identity/print";
+            Err(CommandError::Path(format!("{path} {word}"), reason))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn wire_word(at: usize, word: &str) -> Result<String, CommandError> {
     if word.is_empty() {
         return Err(CommandError::EmptyWord(at));
@@ -204,6 +216,7 @@ mod tests {
         assert!(error(&[]).contains("there is no command"));
         assert!(error(&["system/resource/print"]).contains("begins with a slash"));
         assert!(error(&["/system resource print"]).contains("it has a space"));
+        assert!(error(&["/system", "identity", "print"]).contains("the console's spaces are slashes"));
         assert!(error(&["/"]).contains("is empty"));
         assert!(error(&["/quit"]).contains("muster's own business"));
         assert!(error(&["/a/print", ".tag=1"]).starts_with("word 2"));

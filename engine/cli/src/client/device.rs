@@ -11,7 +11,7 @@ use super::result::{table, timestamp};
 use super::run;
 use crate::args::{Device, Selection};
 use crate::exit::{Done, Exit, Failure};
-use crate::terminal::{devices, number, safe};
+use crate::terminal::{devices, number, out, safe};
 
 /// Devices in one message of an import.
 const CHUNK: usize = 1000;
@@ -46,15 +46,19 @@ pub(crate) async fn run(command: Device, engine: &str, json: bool) -> Done {
         }
         Device::Show { name } => show(&Engine::connect(engine).await?, name, json).await,
         Device::Label { select, words } => label(&Engine::connect(engine).await?, select, words, json).await,
-        Device::Remove { names } => {
+        Device::Remove { names, select, yes } => {
             let engine = Engine::connect(engine).await?;
+            let names = match select {
+                Some(select) => selected(&engine, select, yes).await?,
+                None => names,
+            };
             let removed = engine
                 .devices()
                 .remove_devices(v1::RemoveDevicesRequest { names })
                 .await?;
             let removed = removed.into_inner().removed;
             match json {
-                true => crate::terminal::out(json!({ "removed": removed })),
+                true => out(json!({ "removed": removed })),
                 false => anstream::eprintln!("{} removed", devices(removed)),
             }
             Ok(Exit::Ok)
@@ -83,6 +87,35 @@ pub(crate) async fn run(command: Device, engine: &str, json: bool) -> Done {
             run::test(&Engine::connect(engine).await?, selection, timeout, json).await
         }
     }
+}
+
+/// The names of the devices a selector means, after asking whether they are meant.
+async fn selected(engine: &Engine, selector: String, yes: bool) -> Result<Vec<String>, Failure> {
+    let (mut names, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = v1::ListDevicesRequest {
+            selector: selector.clone(),
+            page_size: PAGE,
+            page_token,
+        };
+        let page = engine.devices().list_devices(request).await?.into_inner();
+        names.extend(page.devices.into_iter().map(|device| device.name));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    if names.is_empty() {
+        return Err(Failure::usage(format!("--select: {selector:?} means no device")));
+    }
+    let sample = names.iter().take(10).cloned().collect::<Vec<_>>();
+    run::ask(
+        &format!("this removes {} from the inventory", devices(names.len() as u64)),
+        names.len(),
+        &sample,
+        yes,
+    )?;
+    Ok(names)
 }
 
 /// A name as a selector takes it. Names have no characters that mean something there.
@@ -146,7 +179,7 @@ async fn import(engine: &Engine, file: &Path, parsed: Parsed, options: Options) 
             "created": created, "updated": updated, "unchanged": unchanged,
             "skipped": skipped.len(), "dry_run": options.dry_run,
         });
-        crate::terminal::out(&line);
+        out(&line);
     } else {
         let would = if options.dry_run {
             "would import"
@@ -221,7 +254,7 @@ async fn list(engine: &Engine, selector: String, json: bool) -> Done {
         total = page.total.max(total);
         for device in &page.devices {
             if json {
-                crate::terminal::out(device_json(device));
+                out(device_json(device));
             } else {
                 let facts = device.facts.clone().unwrap_or_default();
                 table.add_row([
@@ -241,7 +274,7 @@ async fn list(engine: &Engine, selector: String, json: bool) -> Done {
         }
     }
     if !json {
-        crate::terminal::out(&table);
+        out(&table);
         anstream::eprintln!("{}", devices(total));
     }
     Ok(Exit::Ok)
@@ -255,7 +288,7 @@ async fn show(engine: &Engine, name: String, json: bool) -> Done {
         .into_inner();
     let device = answer.device.unwrap_or_default();
     if json {
-        crate::terminal::out(device_json(&device));
+        out(device_json(&device));
         return Ok(Exit::Ok);
     }
     let facts = device.facts.clone().unwrap_or_default();
@@ -279,7 +312,7 @@ async fn show(engine: &Engine, name: String, json: bool) -> Done {
             timestamp(device.created_at.as_ref()).unwrap_or_default(),
         ),
     ] {
-        crate::terminal::out(format_args!("{key:<13} {value}"));
+        out(format_args!("{key:<13} {value}"));
     }
     Ok(Exit::Ok)
 }
@@ -308,7 +341,7 @@ async fn label(engine: &Engine, select: Option<String>, words: Vec<String>, json
     };
     let done = engine.devices().label_devices(request).await?.into_inner();
     match json {
-        true => crate::terminal::out(format_args!(
+        true => out(format_args!(
             "{}",
             json!({ "selected": done.selected, "changed": done.changed })
         )),

@@ -10,6 +10,7 @@ use super::connect::Engine;
 use super::result::is_over;
 use crate::exit::{Exit, Failure};
 use crate::serve::Stop;
+use crate::terminal;
 
 /// What is told while a job is followed.
 pub(crate) trait Follower {
@@ -26,7 +27,7 @@ pub(crate) trait Follower {
 pub(crate) enum Followed {
     /// The job is over.
     Over(Box<v1::Job>),
-    /// The user pressed Ctrl-C; the job goes on.
+    /// The user pressed Ctrl-C, or nobody reads the output any more; the job goes on.
     Detached,
 }
 
@@ -55,7 +56,8 @@ pub(crate) async fn follow(
             () = stop.wait() => return Ok(Followed::Detached),
         };
         match ended {
-            Ok(job) => return Ok(Followed::Over(Box::new(job))),
+            Ok(Some(job)) => return Ok(Followed::Over(Box::new(job))),
+            Ok(None) => return Ok(Followed::Detached),
             Err(status) if status.code() == Code::Unavailable || status.code() == Code::Unknown => {
                 let since = *gone_since.get_or_insert_with(|| {
                     follower.note(&format!("the engine at {} is gone; waiting for it", engine.url()));
@@ -86,12 +88,12 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Follows over one connection.
+    /// Follows over one connection; `None` when nobody reads any more.
     async fn once(
         &mut self,
         follower: &mut impl Follower,
         gone_since: &mut Option<Instant>,
-    ) -> Result<v1::Job, Status> {
+    ) -> Result<Option<v1::Job>, Status> {
         let request = v1::WatchJobRequest {
             id: self.id.to_owned(),
             from_seq: self.seq,
@@ -113,9 +115,12 @@ impl Watch<'_> {
                 follower.job(&job);
                 last = Some(job);
             }
+            if terminal::is_closed() {
+                return Ok(None);
+            }
         }
         match last {
-            Some(job) if job.finished_at.is_some() => Ok(job),
+            Some(job) if job.finished_at.is_some() => Ok(Some(job)),
             _ => Err(Status::unavailable("the watch ended before the job")),
         }
     }

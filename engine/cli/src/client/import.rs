@@ -86,11 +86,12 @@ fn csv(text: &[u8]) -> Result<Parsed, Failure> {
         .clone();
     let fields = header_fields(&header)?;
     let mut parsed = Parsed::default();
+    let mut lines = Lines { text, at: 0, line: 1 };
     for record in reader.byte_records() {
         let record = match record {
             Ok(record) => record,
             Err(error) => {
-                let line = error.position().map_or(0, ::csv::Position::line);
+                let line = lines.of(error.position());
                 parsed.bad.push(Bad {
                     line,
                     column: None,
@@ -100,7 +101,7 @@ fn csv(text: &[u8]) -> Result<Parsed, Failure> {
                 continue;
             }
         };
-        let line = record.position().map_or(0, ::csv::Position::line);
+        let line = lines.of(record.position());
         if record.len() == fields.len() {
             let (row, bad) = csv_row(line, &record, &fields);
             parsed.rows.push(row);
@@ -116,6 +117,33 @@ fn csv(text: &[u8]) -> Result<Parsed, Failure> {
         }
     }
     Ok(parsed)
+}
+
+/// Counts lines as an editor does. The reader's own count stands before the line breaks that it has yet to skip: those
+/// of blank lines, and the second byte of a CRLF.
+struct Lines<'a> {
+    text: &'a [u8],
+    at: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line that the record at this position begins on; positions only go forward.
+    fn of(&mut self, position: Option<&::csv::Position>) -> u64 {
+        let begins = position
+            .map_or(0, |position| position.byte() as usize)
+            .clamp(self.at, self.text.len());
+        let breaks = self.text[begins..]
+            .iter()
+            .take_while(|byte| matches!(byte, b'\r' | b'\n'));
+        let begins = begins + breaks.count();
+        self.line += self.text[self.at..begins]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count() as u64;
+        self.at = begins;
+        self.line
+    }
 }
 
 /// The field of each column.
@@ -380,6 +408,17 @@ mod tests {
         duplicates(&mut parsed);
         assert_eq!((parsed.bad[0].line, parsed.bad[0].column), (4, Some(1)));
         assert_eq!(parsed.bad[0].message, "the name \"r1\" is on line 2 already");
+    }
+
+    #[test]
+    fn lines_are_counted_as_an_editor_counts_them() {
+        for text in [
+            "name,address,port\r\na,x,1\r\nb,y,xx\r\n",
+            "name,address,port\n\nb,y,xx\n",
+            "\nname,address,port\nb,y,xx",
+        ] {
+            assert_eq!(read_text(text).expect("readable").bad[0].line, 3, "{text:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! `muster job`.
 
-use std::io::Write as _;
-
 use muster_proto::v1;
 
 use super::connect::Engine;
@@ -11,8 +9,10 @@ use super::result::{
 use super::run::watch;
 use crate::args::Job;
 use crate::exit::{Done, Exit, Failure};
-use crate::terminal::{number, safe};
+use crate::terminal::{is_closed, number, out, safe, short};
 
+/// Characters of a job's name in a list.
+const NAME: usize = 40;
 /// Jobs in one page.
 const PAGE: usize = 500;
 
@@ -23,7 +23,7 @@ pub(crate) async fn run(command: Job, engine: &str, json: bool) -> Done {
         Job::Show { id } => {
             let job = get(&engine, id).await?;
             if json {
-                crate::terminal::out(job_json(&job));
+                out(job_json(&job));
             } else {
                 show(&job);
             }
@@ -49,7 +49,7 @@ pub(crate) async fn run(command: Job, engine: &str, json: bool) -> Done {
                 .job
                 .unwrap_or_default();
             match json {
-                true => crate::terminal::out(job_json(&job)),
+                true => out(job_json(&job)),
                 false => anstream::eprintln!(
                     "job {} is {}: {}",
                     job.id,
@@ -95,14 +95,14 @@ async fn list(engine: &Engine, limit: usize, json: bool) -> Done {
         left = left.saturating_sub(page.jobs.len());
         for job in &page.jobs {
             if json {
-                crate::terminal::out(job_json(job));
+                out(job_json(job));
             } else {
                 table.add_row([
                     job.id.clone(),
                     job_state_name(job.state()),
                     number(job.total),
                     timestamp(job.created_at.as_ref()).unwrap_or_default(),
-                    safe(&job.spec.clone().unwrap_or_default().name).into_owned(),
+                    short(&safe(&job.spec.clone().unwrap_or_default().name), NAME).into_owned(),
                 ]);
             }
         }
@@ -112,7 +112,7 @@ async fn list(engine: &Engine, limit: usize, json: bool) -> Done {
         }
     }
     if !json {
-        crate::terminal::out(&table);
+        out(&table);
     }
     Ok(Exit::Ok)
 }
@@ -155,7 +155,7 @@ fn show(job: &v1::Job) {
         ),
         ("plan", job.plan_digest.clone()),
     ] {
-        crate::terminal::out(format_args!("{key:<9} {value}"));
+        out(format_args!("{key:<9} {value}"));
     }
 }
 
@@ -169,7 +169,6 @@ fn who(job: &v1::Job) -> &str {
 
 async fn results(engine: &Engine, id: String, states: &[v1::ExecutionState], json: bool) -> Done {
     let mut page_token = String::new();
-    let mut stdout = std::io::BufWriter::new(anstream::stdout());
     loop {
         let states = states.iter().map(|state| (*state).into()).collect();
         let request = v1::ListResultsRequest {
@@ -180,23 +179,15 @@ async fn results(engine: &Engine, id: String, states: &[v1::ExecutionState], jso
         };
         let page = engine.jobs().list_results(request).await?.into_inner();
         for result in &page.results {
-            let line = if json {
-                to_json(result).to_string()
-            } else {
-                to_text(result)
-            };
-            if writeln!(stdout, "{line}").is_err() {
-                // The reader has what it wanted.
-                return Ok(Exit::Ok);
+            match json {
+                true => out(to_json(result)),
+                false => out(to_text(result)),
             }
         }
         page_token = page.next_page_token;
-        if page_token.is_empty() {
+        if page_token.is_empty() || is_closed() {
             break;
         }
-    }
-    if stdout.flush().is_err() {
-        return Ok(Exit::Ok);
     }
     let job = get(engine, id).await?;
     anstream::eprintln!("{}: {}", job_state_name(job.state()), counts_text(&job));

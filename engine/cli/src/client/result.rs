@@ -5,7 +5,7 @@ use muster_proto::v1::{self, ExecutionState, JobState};
 use serde_json::{Map, Value, json};
 
 use crate::exit::Exit;
-use crate::terminal::{BAD, DIM, GOOD, RESET, number, safe};
+use crate::terminal::{BAD, DIM, GOOD, RESET, is_read_by_a_person, number, safe, short};
 
 /// A table without lines, as wide as the terminal.
 pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
@@ -194,7 +194,14 @@ pub(crate) fn to_text(result: &v1::ExecutionResult) -> String {
         (None, rows) => lines.push(format!("{head} {DIM}{} rows{RESET}", number(rows.len() as u64))),
     }
     if rows.len() > 1 || (result.error.is_some() && !rows.is_empty()) {
-        lines.extend(rows.iter().map(|row| format!("    {}", row_text(row))));
+        let most = if is_read_by_a_person() { ROWS } else { usize::MAX };
+        lines.extend(rows.iter().take(most).map(|row| format!("    {}", row_text(row))));
+        if rows.len() > most {
+            lines.push(format!(
+                "    {DIM}… {} more; --json has them all{RESET}",
+                number((rows.len() - most) as u64)
+            ));
+        }
     }
     lines
         .iter()
@@ -203,9 +210,19 @@ pub(crate) fn to_text(result: &v1::ExecutionResult) -> String {
         .join("\n")
 }
 
+/// Rows of one device, and characters of one value, that a person at a terminal is shown.
+const ROWS: usize = 20;
+const VALUE: usize = 120;
+
 fn row_text(row: &v1::Row) -> String {
-    let attribute =
-        |attribute: &v1::Attribute| format!("{}={}", safe(&name(attribute)), value_text(attribute));
+    let most = if is_read_by_a_person() { VALUE } else { usize::MAX };
+    let attribute = |attribute: &v1::Attribute| {
+        format!(
+            "{}={}",
+            safe(&name(attribute)),
+            short(&value_text(attribute), most)
+        )
+    };
     let text = row
         .attributes
         .iter()

@@ -13,6 +13,7 @@ use super::result::{counts_text, exit_of, is_good, to_json, to_text};
 use crate::args::{Run, Selection};
 use crate::exit::{Done, Exit, Failure};
 use crate::progress;
+use crate::serve::Stop;
 use crate::terminal::{BOLD, RESET, can_ask, devices, number, out};
 
 pub(crate) async fn run(mut args: Run, engine: &str, json: bool) -> Done {
@@ -128,21 +129,24 @@ async fn confirm(engine: &Engine, spec: &v1::JobSpec, words: &[String], yes: boo
         v1::Effect::Disrupt => "interrupts",
         v1::Effect::Change | v1::Effect::Unspecified => "changes",
     };
+    let what = format!("{} {does} {}", words.join(" "), devices(preview.total));
+    ask(&what, preview.total as usize, &preview.sample, yes)
+}
+
+/// Asks a person whether something is meant; elsewhere it takes `--yes`.
+pub(crate) fn ask(what: &str, total: usize, sample: &[String], yes: bool) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
-    let what = format!("{} {does} {}", words.join(" "), devices(preview.total));
     if !can_ask() {
         return Err(
             Failure::usage(format!("{what}; nobody is here to be asked")).hint("add --yes if it is meant")
         );
     }
-    let more = if preview.total > preview.sample.len() as u64 {
-        ", …"
-    } else {
-        ""
-    };
-    anstream::eprintln!("{BOLD}{what}{RESET}: {}{more}", preview.sample.join(", "));
+    let more = if total > sample.len() { ", …" } else { "" };
+    anstream::eprintln!("{BOLD}{what}{RESET}: {}{more}", sample.join(", "));
+    // With the signal caught, Ctrl-C is an answer and not the end of the process in the middle of a line.
+    let _stop = Stop::new()?;
     let answer = dialoguer::Confirm::new()
         .with_prompt("Go on?")
         .default(false)
@@ -152,9 +156,16 @@ async fn confirm(engine: &Engine, spec: &v1::JobSpec, words: &[String], yes: boo
         Ok(false) => Err(Failure::new(
             Exit::Usage,
             "DECLINED",
-            "declined; nothing was sent",
+            "declined; nothing was done",
         )),
-        Err(error) => Err(Failure::usage(format!("no answer: {error}; nothing was sent"))),
+        Err(_) => {
+            let _ = dialoguer::console::Term::stderr().show_cursor();
+            Err(Failure::new(
+                Exit::Usage,
+                "DECLINED",
+                "no answer; nothing was done",
+            ))
+        }
     }
 }
 

@@ -333,3 +333,75 @@ fn a_worker_of_its_own_serves_its_zone() {
     eastern.kill().unwrap();
     eastern.wait().unwrap();
 }
+
+#[test]
+fn a_change_waits_for_its_turn_and_is_not_sent_after_its_time() {
+    let fleet = Fleet::start(37, 1, &["--fault", "hang=1"]);
+    let engine = Engine::start(&[]);
+    engine.import(&fleet, 1, "\n");
+    let read = [
+        "run",
+        "--all",
+        "--timeout",
+        "20s",
+        "--detach",
+        "--",
+        "/interface/print",
+    ];
+    engine.run(&read).exits(7);
+    let job = engine.run(&["job", "list", "--json"]).ok().json().remove(0);
+    let leased = || {
+        let job = engine
+            .run(&["job", "show", job["job"].as_str().unwrap(), "--json"])
+            .ok()
+            .json()
+            .remove(0);
+        job["counts"]["leased"] == 1
+    };
+    until("the read is under way", leased);
+    let change = [
+        "run",
+        "--all",
+        "--timeout",
+        "1s",
+        "--yes",
+        "--json",
+        "--",
+        "/system/identity/set",
+        "name=x",
+    ];
+    let result = engine.run(&change).exits(5).of("r0");
+    assert_eq!(
+        (&result["state"], &result["error"]["class"]),
+        (&"expired".into(), &"timeout".into()),
+        "{result}"
+    );
+    assert_eq!(
+        result["error"]["message"],
+        "the device was busy with other commands"
+    );
+    let detach = [
+        "run",
+        "--all",
+        "--timeout",
+        "15s",
+        "--yes",
+        "--detach",
+        "--json",
+        "--",
+        "/system/identity/set",
+        "name=x",
+    ];
+    let id = engine.run(&detach).exits(7).json()[0]["job"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    engine.run(&["job", "abort", &id]).ok();
+    let aborted = engine.run(&["job", "watch", &id, "--json"]).exits(3).of("r0");
+    assert_eq!(
+        (&aborted["state"], &aborted["error"]["class"]),
+        (&"cancelled".into(), &"cancelled".into()),
+        "{aborted}"
+    );
+    assert_eq!(fleet.get("/journal"), json!([]), "no change reached the device");
+}
