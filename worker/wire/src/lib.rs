@@ -58,7 +58,7 @@ pub mod reply;
 pub mod sentence;
 pub mod value;
 
-pub use decode::{DecodeError, DecodeErrorKind, Decoder, Limits, decode_all};
+pub use decode::{DecodeError, DecodeErrorKind, Decoder, Kernel, Limits, decode_all};
 pub use encode::EncodeError;
 pub use query::{Query, QueryError};
 pub use reply::{Kind, TrapCategory};
