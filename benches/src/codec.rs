@@ -1,7 +1,7 @@
 //! The work that codec benches and codec rows time, and the check that it is done.
 
 use anyhow::{Context as _, ensure};
-use routeros_wire::{Decoder, EncodeError, encode, length};
+use routeros_wire::{Decoder, EncodeError, decode, encode, length};
 
 use crate::corpus::Corpus;
 
@@ -10,6 +10,29 @@ pub fn scan(decoder: &mut Decoder, bytes: &[u8]) -> u64 {
     // The streams were checked: an error would show as a wrong count.
     let sentences = decoder.scan(bytes).unwrap_or_default() as u64;
     decoder.consume();
+    sentences
+}
+
+/// Finds every word and sentence, in windows as long streams are read. Returns the number of sentences.
+pub fn windows(decoder: &mut Decoder, bytes: &[u8]) -> u64 {
+    let mut sentences = 0;
+    // As above.
+    let _ = decode::windows(decoder, bytes, |decoder, _| sentences += decoder.ready() as u64);
+    sentences
+}
+
+/// Feeds a stream in pieces, as reads bring them. Returns the number of sentences.
+pub fn pieces(decoder: &mut Decoder, buf: &mut Vec<u8>, bytes: &[u8], size: usize) -> u64 {
+    let mut sentences = 0;
+    buf.clear();
+    for piece in bytes.chunks(size) {
+        buf.extend_from_slice(piece);
+        let ready = decoder.scan(buf).unwrap_or_default();
+        if ready > 0 {
+            sentences += ready as u64;
+            buf.drain(..decoder.consume());
+        }
+    }
     sentences
 }
 

@@ -7,6 +7,7 @@ use crate::board::{Outcome, Spec};
 
 mod decode;
 mod f1;
+mod feed;
 
 /// A number that is watched.
 pub trait Row {
@@ -23,8 +24,10 @@ pub fn all() -> Vec<Box<dyn Row>> {
     vec![
         Box::new(f1::F1),
         Box::new(decode::W1),
+        Box::new(feed::W2),
         Box::new(decode::W3a),
         Box::new(decode::W3c),
+        Box::new(feed::W6),
     ]
 }
 

@@ -130,6 +130,45 @@ impl<'a> Walk<'a> {
         self.row = row;
     }
 
+    /// Walks rows up to `until` with lengths of one or two bytes, without a branch that depends on which; stops at
+    /// any other, and where a lane comes near the end of its buffer.
+    pub(super) fn run_wide(&mut self, rows: &mut Rows, until: usize) {
+        let mut at = self.at;
+        let mut row = self.row;
+        while row < until.min(ROWS) {
+            let mut next = [(0, 0); LANES];
+            let mut fits = true;
+            for (lane, next) in next.iter_mut().enumerate() {
+                let Some(block) = self.bufs[lane][at[lane]..].first_chunk::<{ BLOCK + 1 }>() else {
+                    fits = false;
+                    break;
+                };
+                let (first, second) = (usize::from(block[0]), usize::from(block[1]));
+                let wide = first >= 0x80;
+                let length = if wide { (first & 0x3F) << 8 | second } else { first };
+                let [narrow_block @ .., _] = block;
+                let [_, wide_block @ ..] = block;
+                let mark_narrow = unchecked::mark(narrow_block);
+                let mark_wide = unchecked::mark_wide(wide_block);
+                let mark = if wide { mark_wide } else { mark_narrow };
+                let end = at[lane] + 1 + usize::from(wide) + length;
+                fits &= first < 0xC0 && end <= self.bufs[lane].len() && (length > 0 || !wide);
+                *next = (end, mark);
+            }
+            if !fits {
+                break;
+            }
+            for (lane, (end, mark)) in next.into_iter().enumerate() {
+                rows.at[lane][row] = at[lane] as u32;
+                rows.marks[lane][row] = mark;
+                at[lane] = end;
+            }
+            row += 1;
+        }
+        self.at = at;
+        self.row = row;
+    }
+
     /// Walks one row whatever its lengths. Returns the first lane that cannot go on, all lanes left as they were:
     /// its word is cut, or over the limit, or none at all.
     pub(super) fn cold(&mut self, rows: &mut Rows, word_bytes: u32) -> Result<(), usize> {

@@ -31,8 +31,11 @@ const PROBE: usize = 32;
 /// Bytes a word from which on lanes do not pay.
 const LONG: usize = 512;
 
+/// Bytes a word from which on lengths of two bytes are expected.
+const WIDE: usize = 64;
+
 /// Rows aimed at, a little less than fit: words are not all alike.
-const AIM: usize = ROWS * 7 / 8;
+const AIM: usize = ROWS * 15 / 16;
 
 /// Serial words after failures, at most.
 const PENANCE: usize = 64 << 10;
@@ -45,7 +48,7 @@ pub(super) fn walk(
     steps: Steps,
     least: usize,
 ) -> Result<(), DecodeErrorKind> {
-    let mut rows = Rows::new();
+    let mut rows = None;
     let (mut serial, mut penance) = (PROBE, PROBE);
     let mut average = None;
     loop {
@@ -64,14 +67,22 @@ pub(super) fn walk(
         }
         let average_now = average.unwrap_or(LONG).max(1);
         if average_now >= LONG {
-            serial = 2 * PROBE;
+            serial = 8 * PROBE;
             continue;
         }
         let (at, words) = (tape.scan, tape.at.len());
         // The last lane gets a little more: guesses lie behind the quarter points, and it must not be the first
         // to run dry.
         let lane = ((left - left / 32 - 1024) / LANES).min(average_now * AIM);
-        if batch(tape, buf, limits, steps, &mut rows, lane) {
+        if batch(
+            tape,
+            buf,
+            limits,
+            steps,
+            rows.get_or_insert_with(Rows::new),
+            lane,
+            average_now,
+        ) {
             penance = PROBE;
         } else {
             serial = penance;
@@ -82,7 +93,15 @@ pub(super) fn walk(
 }
 
 /// Walks lanes of about `lane` bytes. Returns whether all guesses were right.
-fn batch(tape: &mut Tape, buf: &[u8], limits: &Limits, steps: Steps, rows: &mut Rows, lane: usize) -> bool {
+fn batch(
+    tape: &mut Tape,
+    buf: &[u8],
+    limits: &Limits,
+    steps: Steps,
+    rows: &mut Rows,
+    lane: usize,
+    average: usize,
+) -> bool {
     let mut starts = [tape.scan; LANES];
     for k in 1..LANES {
         let from = (tape.scan + k * lane).max(starts[k - 1] + 1);
@@ -99,13 +118,20 @@ fn batch(tape: &mut Tape, buf: &[u8], limits: &Limits, steps: Steps, rows: &mut 
         if short == 0 {
             break;
         }
-        // As many rows as it takes if the words are short; what is walked too far is dropped.
-        let count = walk.room().min(short / 32 + 4);
-        let cold = match count {
-            0 => true,
-            count => !walk.run(rows, count, steps),
-        };
-        if cold && (walk.row == ROWS || walk.cold(rows, limits.word_bytes).is_err()) {
+        // As many rows as it should take; what is walked too far is dropped.
+        let rows_left = short / average + 4;
+        if average < WIDE {
+            let count = walk.room().min(rows_left);
+            if count > 0 && walk.run(rows, count, steps) {
+                continue;
+            }
+        }
+        let row = walk.row;
+        if limits.word_bytes >= 0x3FFF {
+            let count = if average < WIDE { 1 } else { rows_left };
+            walk.run_wide(rows, row + count);
+        }
+        if walk.row == row && (row == ROWS || walk.cold(rows, limits.word_bytes).is_err()) {
             break;
         }
     }

@@ -1,8 +1,9 @@
 //! What a walk writes down.
 
 use super::error::{DecodeErrorKind, Limits};
+use super::mark::BLOCK;
 use super::{mark, unchecked};
-use crate::length;
+use crate::length::{self, BadPrefix};
 
 /// Where words and sentences are, and what came of the walk so far.
 #[derive(Clone, Debug, Default)]
@@ -43,62 +44,52 @@ impl Tape {
         limits: &Limits,
         words: usize,
     ) -> Result<Stop, DecodeErrorKind> {
-        for _ in 0..words {
-            let rest = &buf[self.scan..];
-            let (length, width, mark) = match rest.first_chunk() {
-                Some(block) if block[0] < 0x80 => (u32::from(block[0]), 1, Some(unchecked::mark(block))),
-                _ => match length::read(rest)? {
-                    // `mark` needs the word, which may not be there.
-                    Some((length, width)) => (length, width, None),
-                    None => {
-                        self.need = buf.len() + 1;
-                        return Ok(Stop::Dry);
+        // Locals, because a chain through memory takes twice as long.
+        let (mut scan, mut open_at, mut open_word) = (self.scan, self.open_at, self.open_word);
+        let mut words = words;
+        let mut need = None;
+        let stopped = loop {
+            if words == 0 {
+                break Ok(Stop::Enough);
+            }
+            words -= 1;
+            let rest = &buf[scan..];
+            let (length, width, mark) = match rest.first_chunk::<BLOCK>() {
+                Some(block) if block[0] < 0x80 => (u32::from(block[0]), 1, unchecked::mark(block)),
+                _ => match wide(rest) {
+                    Ok(Some(found)) => found,
+                    Ok(None) => {
+                        need = Some(buf.len() + 1);
+                        break Ok(Stop::Dry);
                     }
+                    Err(bad) => break Err(bad.into()),
                 },
             };
-            self.check(length, width, limits)?;
-            let end = self.scan + width + length as usize;
-            if end > buf.len() {
-                self.need = end;
-                return Ok(Stop::Dry);
+            let end = scan + width + length as usize;
+            if length > limits.word_bytes
+                || (length > 0
+                    && (self.at.len() - open_word >= limits.sentence_words
+                        || end - open_at > limits.sentence_bytes))
+            {
+                break Err(too_long(length, self.at.len() - open_word, limits));
             }
-            let mark = mark.unwrap_or_else(|| mark::of_word(&buf[self.scan + width..end]));
+            if end > buf.len() {
+                need = Some(end);
+                break Ok(Stop::Dry);
+            }
             // Lossless: buffers are cut at u32::MAX.
-            self.at.push(self.scan as u32);
+            self.at.push(scan as u32);
             self.marks.push(mark);
-            self.scan = end;
+            scan = end;
             if length == 0 {
                 self.ends.push(self.at.len() as u32 - 1);
-                self.open_word = self.at.len();
-                self.open_at = end;
+                open_word = self.at.len();
+                open_at = end;
             }
-        }
-        Ok(Stop::Enough)
-    }
-
-    fn check(&self, length: u32, width: usize, limits: &Limits) -> Result<(), DecodeErrorKind> {
-        if length > limits.word_bytes {
-            return Err(DecodeErrorKind::WordTooLong {
-                announced: length,
-                limit: limits.word_bytes,
-            });
-        }
-        if length == 0 {
-            return Ok(());
-        }
-        if self.at.len() - self.open_word >= limits.sentence_words {
-            return Err(DecodeErrorKind::SentenceTooLong {
-                limit: limits.sentence_words,
-                unit: "words",
-            });
-        }
-        if (self.scan - self.open_at + width).saturating_add(length as usize) > limits.sentence_bytes {
-            return Err(DecodeErrorKind::SentenceTooLong {
-                limit: limits.sentence_bytes,
-                unit: "bytes",
-            });
-        }
-        Ok(())
+        };
+        (self.scan, self.open_at, self.open_word) = (scan, open_at, open_word);
+        self.need = need.unwrap_or(self.need);
+        stopped
     }
 
     /// Takes over the words of a lane that began at `scan` and ended at `next`. When they break a limit nothing is
@@ -168,5 +159,39 @@ impl Tape {
         self.scan -= used;
         self.need = self.need.saturating_sub(used);
         used
+    }
+}
+
+/// Length, width and mark of a word that is not of the common kind. The mark is that of the part of the word that is
+/// there.
+fn wide(rest: &[u8]) -> Result<Option<(u32, usize, u8)>, BadPrefix> {
+    let Some((length, width)) = length::read(rest)? else {
+        return Ok(None);
+    };
+    let mark = match rest[width - 1..].first_chunk::<BLOCK>() {
+        _ if length == 0 => mark::END,
+        Some(block) => unchecked::mark_wide(block),
+        None => mark::of_word(&rest[width..rest.len().min(width + length as usize)]),
+    };
+    Ok(Some((length, width, mark)))
+}
+
+#[cold]
+fn too_long(length: u32, words: usize, limits: &Limits) -> DecodeErrorKind {
+    if length > limits.word_bytes {
+        DecodeErrorKind::WordTooLong {
+            announced: length,
+            limit: limits.word_bytes,
+        }
+    } else if words >= limits.sentence_words {
+        DecodeErrorKind::SentenceTooLong {
+            limit: limits.sentence_words,
+            unit: "words",
+        }
+    } else {
+        DecodeErrorKind::SentenceTooLong {
+            limit: limits.sentence_bytes,
+            unit: "bytes",
+        }
     }
 }

@@ -80,6 +80,32 @@ pub(super) fn run(walk: &mut Walk<'_>, rows: &mut Rows, until: usize) {
 pub(super) fn mark(block: &[u8; BLOCK]) -> u8 {
     #[cfg(target_arch = "x86_64")]
     {
+        (equal(block) | 1 << BLOCK).trailing_zeros() as u8
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        super::mark::of_block(block)
+    }
+}
+
+/// The mark of a word that is not empty and has a longer prefix, from the prefix's last byte on.
+#[inline(always)]
+pub(super) fn mark_wide(block: &[u8; BLOCK]) -> u8 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        (equal(block) & !1 | 1 << BLOCK).trailing_zeros() as u8
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        super::mark::of_word(&block[1..])
+    }
+}
+
+/// A bit for each byte that is as in the pattern of [`mark`](super::mark).
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn equal(block: &[u8; BLOCK]) -> u64 {
+    {
         use std::arch::x86_64::{
             _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8,
         };
@@ -94,11 +120,7 @@ pub(super) fn mark(block: &[u8; BLOCK]) -> u8 {
                 _mm_movemask_epi8(_mm_cmpeq_epi8(high, equals)) as u64,
             )
         };
-        (low | high << 16 | 1 << BLOCK).trailing_zeros() as u8
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        super::mark::of_block(block)
+        low | high << 16
     }
 }
 
