@@ -93,6 +93,18 @@ impl<'a> Sentence<'a> {
         (0..self.len()).rev().find_map(|index| self.value_at(index, name))
     }
 
+    /// The value of the attribute `name`, looked for at the `hint`-th word first; `hint` is then where it was found.
+    #[inline]
+    pub fn get_near(&self, name: &[u8], hint: &mut u32) -> Option<&'a [u8]> {
+        if let Some(value) = self.value_at(*hint as usize, name) {
+            return Some(value);
+        }
+        let (index, value) = (0..self.len()).find_map(|index| Some((index, self.value_at(index, name)?)))?;
+        // A sentence has no more words than bytes, and these have 32-bit offsets.
+        *hint = index as u32;
+        Some(value)
+    }
+
     /// All attributes in order, duplicates kept.
     pub fn attributes(&self) -> Attributes<'a> {
         Attributes {

@@ -27,6 +27,12 @@ pub(super) struct Tape {
     pub(super) lanes: usize,
 }
 
+/// Words that a burst of the serial walk takes.
+const BURST: usize = 64;
+
+/// Less than this is walked carefully.
+const LEAST: usize = 256;
+
 /// Why a serial walk stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
@@ -37,13 +43,68 @@ pub(super) enum Stop {
 }
 
 impl Tape {
-    /// Walks one word after the other, `words` of them at most.
+    /// Walks one word after the other, about `words` of them.
     pub(super) fn serial(
         &mut self,
         buf: &[u8],
         limits: &Limits,
-        words: usize,
+        mut words: usize,
     ) -> Result<Stop, DecodeErrorKind> {
+        // Bursts take every length of up to two bytes, and few bytes are not worth one.
+        while words > 0 && limits.word_bytes >= 0x3FFF && buf.len() - self.scan >= LEAST {
+            words = words.saturating_sub(BURST);
+            // What stopped a burst is for the careful walk: a word, or as many as a burst if nothing came of it, so
+            // that no limit makes all bursts vain.
+            let careful = match self.burst(buf, limits) {
+                BURST => continue,
+                0 => BURST,
+                _ => 1,
+            };
+            if self.careful(buf, limits, careful)? == Stop::Dry {
+                return Ok(Stop::Dry);
+            }
+        }
+        self.careful(buf, limits, words)
+    }
+
+    /// Walks up to [`BURST`] words and looks at limits after that. Returns how many were kept.
+    fn burst(&mut self, buf: &[u8], limits: &Limits) -> usize {
+        let (mut at, mut marks) = ([0; BURST], [0; BURST]);
+        let (mut scan, mut count) = (self.scan, 0);
+        while count < BURST {
+            let Some(block) = buf[scan..].first_chunk::<{ BLOCK + 1 }>() else {
+                break;
+            };
+            let [narrow @ .., _] = block;
+            let [first, wide @ ..] = block;
+            let (end, mark) = match first {
+                ..0x80 => (scan + 1 + usize::from(*first), unchecked::mark(narrow)),
+                0x80..0xC0 => {
+                    let length = usize::from(first & 0x3F) << 8 | usize::from(wide[0]);
+                    let mark = if length == 0 {
+                        mark::END
+                    } else {
+                        unchecked::mark_wide(wide)
+                    };
+                    (scan + 2 + length, mark)
+                }
+                _ => break,
+            };
+            if end > buf.len() {
+                break;
+            }
+            (at[count], marks[count]) = (scan as u32, mark);
+            scan = end;
+            count += 1;
+        }
+        match self.take(&at[..count], &marks[..count], scan, buf, limits) {
+            true => count,
+            false => 0,
+        }
+    }
+
+    /// The same with every length and limit looked at in turn: what comes first in the stream is told first.
+    fn careful(&mut self, buf: &[u8], limits: &Limits, words: usize) -> Result<Stop, DecodeErrorKind> {
         // Locals, because a chain through memory takes twice as long.
         let (mut scan, mut open_at, mut open_word) = (self.scan, self.open_at, self.open_word);
         let mut words = words;
@@ -110,11 +171,12 @@ impl Tape {
         }
         let (words, sentences) = (self.at.len(), self.ends.len());
         let (mut open, mut longest) = (self.open_word, 0);
+        let ends = &mut self.ends;
         mark::ends(marks, |index| {
             let end = words + index;
             longest = longest.max(end - open);
             open = end + 1;
-            self.ends.push(end as u32);
+            ends.push(end as u32);
         });
         longest = longest.max(words + at.len() - open);
         if longest > limits.sentence_words {
