@@ -1,7 +1,7 @@
 //! The work that codec benches and codec rows time, and the check that it is done.
 
 use anyhow::{Context as _, ensure};
-use routeros_wire::{Decoder, EncodeError, encode};
+use routeros_wire::{Decoder, EncodeError, decode, encode, length};
 
 use crate::corpus::Corpus;
 
@@ -10,6 +10,29 @@ pub fn scan(decoder: &mut Decoder, bytes: &[u8]) -> u64 {
     // The streams were checked: an error would show as a wrong count.
     let sentences = decoder.scan(bytes).unwrap_or_default() as u64;
     decoder.consume();
+    sentences
+}
+
+/// Finds every word and sentence, in windows as long streams are read. Returns the number of sentences.
+pub fn windows(decoder: &mut Decoder, bytes: &[u8]) -> u64 {
+    let mut sentences = 0;
+    // As above.
+    let _ = decode::windows(decoder, bytes, |decoder, _| sentences += decoder.ready() as u64);
+    sentences
+}
+
+/// Feeds a stream in pieces, as reads bring them. Returns the number of sentences.
+pub fn pieces(decoder: &mut Decoder, buf: &mut Vec<u8>, bytes: &[u8], size: usize) -> u64 {
+    let mut sentences = 0;
+    buf.clear();
+    for piece in bytes.chunks(size) {
+        buf.extend_from_slice(piece);
+        let ready = decoder.scan(buf).unwrap_or_default();
+        if ready > 0 {
+            sentences += ready as u64;
+            buf.drain(..decoder.consume());
+        }
+    }
     sentences
 }
 
@@ -38,26 +61,32 @@ pub fn get(decoder: &mut Decoder, bytes: &[u8], names: [&str; 3]) -> u64 {
 }
 
 /// What a loop with no thought of limits, resumption or views does: hops from length to length and counts, keeping
-/// nothing. Returns sentences and words; `None` when a word is cut or a length takes more than two bytes.
+/// nothing. Returns sentences and words; `None` when a word is cut.
 pub fn naive(bytes: &[u8]) -> Option<(u64, u64)> {
     let (mut at, mut sentences, mut words) = (0, 0, 0);
     while at < bytes.len() {
-        let length = match bytes[at] {
-            0 => {
-                sentences += 1;
-                0
+        let (length, width) = match bytes[at] {
+            short @ ..0x80 => (usize::from(short), 1),
+            _ => {
+                let (length, width) = length::read(&bytes[at..]).ok()??;
+                (length as usize, width)
             }
-            short @ 1..=0x7F => usize::from(short),
-            high @ 0x80..=0xBF => {
-                at += 1;
-                usize::from(high & 0x3F) << 8 | usize::from(*bytes.get(at)?)
-            }
-            _ => return None,
         };
+        sentences += u64::from(length == 0);
         words += 1;
-        at += 1 + length;
+        at += width + length;
     }
     (at == bytes.len()).then_some((sentences, words))
+}
+
+/// The bare chain of lengths of one byte: nothing is kept but the number of words.
+pub fn chain(bytes: &[u8]) -> u64 {
+    let (mut at, mut words) = (0, 0);
+    while let Some(&length) = bytes.get(at) {
+        at += 1 + usize::from(length);
+        words += 1;
+    }
+    words
 }
 
 /// Checks that all of the above find in a stream what was written into it.

@@ -5,6 +5,7 @@
 //!
 //! * **a** `/interface/print`: 100 rows of about 27 attributes, short words, fits the second-level cache.
 //! * **b** `/ip/firewall/filter/print`: 5,000 rows, some attributes present in some rows only, 1.3 MB.
+//! * **c** contents of files of 1 to 64 KiB, 2.2 MB: few words, long ones.
 //! * **d** 20,000 × `!done`: nothing but tiny sentences.
 //! * **f** words of 40 to 260 bytes: whether a length takes one byte or two cannot be predicted.
 //!
@@ -61,6 +62,40 @@ impl Corpus {
         out.finish()
     }
 
+    /// c: contents of files.
+    pub fn files() -> Self {
+        let mut out = Writer::new("c", ["name", "size", "contents"]);
+        for row in 0..68 {
+            let size = 1024 + out.random.below(63 * 1024 + 1);
+            out.file(row, size);
+        }
+        out.finish()
+    }
+
+    /// The same bytes again and again.
+    #[must_use]
+    pub fn repeated(&self, times: usize) -> Self {
+        let Facts {
+            sentences,
+            words,
+            attributes,
+            attribute_bytes,
+            named_bytes,
+        } = self.facts;
+        let many = times as u64;
+        Self {
+            bytes: self.bytes.repeat(times),
+            facts: Facts {
+                sentences: sentences * many,
+                words: words * many,
+                attributes: attributes * many,
+                attribute_bytes: attribute_bytes * many,
+                named_bytes: named_bytes * many,
+            },
+            ..*self
+        }
+    }
+
     /// d: completions.
     pub fn flood() -> Self {
         let mut out = Writer::new("d", ["ret", "name", ".id"]);
@@ -92,10 +127,11 @@ impl Corpus {
     }
 
     /// All of them.
-    pub fn all() -> [Self; 4] {
+    pub fn all() -> [Self; 5] {
         [
             Self::interfaces(),
             Self::firewall(),
+            Self::files(),
             Self::flood(),
             Self::lengths(),
         ]
@@ -121,9 +157,10 @@ mod tests {
             assert!(off < 0.1, "{} has {} bytes", corpus.name, corpus.bytes.len());
             assert_eq!(corpus.facts.sentences, sentences, "{}", corpus.name);
         };
-        let [a, b, d, f] = Corpus::all();
+        let [a, b, c, d, f] = Corpus::all();
         close(&a, 46_800, 101);
         close(&b, 1_260_000, 5_001);
+        close(&c, 2_200_000, 69);
         close(&d, 356_000, 20_001);
         close(&f, 2_500_000, 2_001);
     }

@@ -207,6 +207,17 @@ impl Writer {
         self.end();
     }
 
+    pub(super) fn file(&mut self, row: u64, size: u64) {
+        const LINE: &str = "/ip address add address=10.0.0.1/24 interface=ether1 comment=\"uplink\"\n";
+        let contents = LINE.chars().cycle().take(size as usize).collect::<String>();
+        self.row();
+        self.attribute(".id", format_args!("*{row:X}"));
+        self.attribute("name", format_args!("backup-{row}.rsc"));
+        self.attribute("size", size);
+        self.attribute("contents", contents);
+        self.end();
+    }
+
     pub(super) fn finish(mut self) -> Corpus {
         self.done(2);
         Corpus {

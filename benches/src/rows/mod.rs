@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use crate::board::{Outcome, Spec};
 
+mod decode;
 mod f1;
-mod w0a;
+mod feed;
 
 /// A number that is watched.
 pub trait Row {
@@ -20,7 +21,14 @@ pub trait Row {
 
 /// All rows in the order they are shown.
 pub fn all() -> Vec<Box<dyn Row>> {
-    vec![Box::new(f1::F1), Box::new(w0a::W0a)]
+    vec![
+        Box::new(f1::F1),
+        Box::new(decode::W1),
+        Box::new(feed::W2),
+        Box::new(decode::W3a),
+        Box::new(decode::W3c),
+        Box::new(feed::W6),
+    ]
 }
 
 /// How to measure.

@@ -50,6 +50,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod columns;
 pub mod decode;
 pub mod encode;
 pub mod expression;
@@ -59,7 +60,8 @@ pub mod reply;
 pub mod sentence;
 pub mod value;
 
-pub use decode::{DecodeError, DecodeErrorKind, Decoder, Limits, decode_all};
+pub use columns::Columns;
+pub use decode::{DecodeError, DecodeErrorKind, Decoder, Kernel, Limits, decode_all};
 pub use encode::EncodeError;
 pub use expression::{Expression, ExpressionError};
 pub use query::{Query, QueryError};

@@ -1,7 +1,10 @@
 //! A sentence as a view over the buffer it came in.
 
 use std::fmt;
+use std::iter::Zip;
+use std::slice;
 
+use crate::decode::mark;
 use crate::length;
 use crate::reply::Kind;
 
@@ -11,11 +14,15 @@ pub struct Sentence<'a> {
     buf: &'a [u8],
     /// Offset in `buf` of the prefix of each word, the terminator left out.
     tape: &'a [u32],
+    /// The [mark] of each word: where its name ends, near enough.
+    marks: &'a [u8],
 }
 
 impl<'a> Sentence<'a> {
-    pub(crate) fn new(buf: &'a [u8], tape: &'a [u32]) -> Self {
-        Self { buf, tape }
+    #[inline]
+    pub(crate) fn new(buf: &'a [u8], tape: &'a [u32], marks: &'a [u8]) -> Self {
+        debug_assert_eq!(tape.len(), marks.len());
+        Self { buf, tape, marks }
     }
 
     /// Number of words.
@@ -29,10 +36,31 @@ impl<'a> Sentence<'a> {
     }
 
     /// The `index`-th word.
+    #[inline]
     pub fn word(&self, index: usize) -> Option<&'a [u8]> {
-        let rest = self.buf.get(*self.tape.get(index)? as usize..)?;
+        self.word_at(*self.tape.get(index)?)
+    }
+
+    #[inline]
+    fn word_at(&self, at: u32) -> Option<&'a [u8]> {
+        let rest = self.buf.get(at as usize..)?;
         let (length, width) = length::read(rest).ok()??;
         rest.get(width..width + length as usize)
+    }
+
+    /// The value of the `index`-th word, if it is an attribute of this name.
+    #[inline]
+    pub fn value_at(&self, index: usize, name: &[u8]) -> Option<&'a [u8]> {
+        let mark = *self.marks.get(index)?;
+        // A name without a value has its `=`, if any, in a word behind it; one that is not near may be anywhere.
+        if mark < mark::of_name(name.len()) {
+            return None;
+        }
+        match self.word(index)?.strip_prefix(b"=")?.strip_prefix(name)? {
+            [] => Some(&[]),
+            [b'=', value @ ..] => Some(value),
+            _ => None,
+        }
     }
 
     /// All words in order.
@@ -50,24 +78,39 @@ impl<'a> Sentence<'a> {
 
     /// The value of `.tag=`, wherever it stands.
     pub fn tag(&self) -> Option<&'a [u8]> {
-        self.words().find_map(|word| word.strip_prefix(b".tag="))
+        const TAG: &[u8] = b".tag=";
+        let of_tag = mark::of_name(TAG.len() - 2);
+        let mut marks = self.marks.iter().enumerate();
+        marks.find_map(|(index, &mark)| match mark == of_tag {
+            true => self.word(index)?.strip_prefix(TAG),
+            false => None,
+        })
     }
 
     /// The value of the attribute `name`; of the last one, should a name occur twice. An attribute without a
     /// second `=` has an empty value.
     pub fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
-        self.words()
-            .rev()
-            .find_map(|word| match word.strip_prefix(b"=")?.strip_prefix(name)? {
-                [] => Some(&[][..]),
-                [b'=', value @ ..] => Some(value),
-                _ => None,
-            })
+        (0..self.len()).rev().find_map(|index| self.value_at(index, name))
+    }
+
+    /// The value of the attribute `name`, looked for at the `hint`-th word first; `hint` is then where it was found.
+    #[inline]
+    pub fn get_near(&self, name: &[u8], hint: &mut u32) -> Option<&'a [u8]> {
+        if let Some(value) = self.value_at(*hint as usize, name) {
+            return Some(value);
+        }
+        let (index, value) = (0..self.len()).find_map(|index| Some((index, self.value_at(index, name)?)))?;
+        // A sentence has no more words than bytes, and these have 32-bit offsets.
+        *hint = index as u32;
+        Some(value)
     }
 
     /// All attributes in order, duplicates kept.
     pub fn attributes(&self) -> Attributes<'a> {
-        Attributes { words: self.words() }
+        Attributes {
+            buf: self.buf,
+            words: self.tape.iter().zip(self.marks),
+        }
     }
 
     /// Whether this row of a `listen` says that its item is gone: `=.dead=true` on devices, `yes` in the vendor's
@@ -142,6 +185,7 @@ impl DoubleEndedIterator for Words<'_> {
             .filter(|&last| last >= self.front)?;
         let word = self.sentence.word(last);
         self.sentence.tape = &self.sentence.tape[..last];
+        self.sentence.marks = &self.sentence.marks[..last];
         word
     }
 }
@@ -151,24 +195,44 @@ impl ExactSizeIterator for Words<'_> {}
 /// Iterator over the attributes of a [`Sentence`] as `(name, value)`.
 #[derive(Clone, Debug)]
 pub struct Attributes<'a> {
-    words: Words<'a>,
+    buf: &'a [u8],
+    words: Zip<slice::Iter<'a, u32>, slice::Iter<'a, u8>>,
 }
 
 impl<'a> Iterator for Attributes<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        self.words.find_map(split_attribute)
+        for (&at, &mark) in &mut self.words {
+            let rest = self.buf.get(at as usize..)?;
+            let (length, width) = length::read(rest).ok()??;
+            let word = rest.get(width..width + length as usize)?;
+            let [b'=', word @ ..] = word else {
+                continue;
+            };
+            if mark >= mark::FAR {
+                return Some(split(word));
+            }
+            return Some(match word.split_at_checked(usize::from(mark) - 2) {
+                Some((name, [_, value @ ..])) => (name, value),
+                _ => (word, &[]),
+            });
+        }
+        None
     }
 }
 
 /// Splits `=name=value` at the second `=`; `=name` has an empty value; `None` for any other word.
 pub fn split_attribute(word: &[u8]) -> Option<(&[u8], &[u8])> {
-    let rest = word.strip_prefix(b"=")?;
-    Some(match rest.iter().position(|&byte| byte == b'=') {
+    word.strip_prefix(b"=").map(split)
+}
+
+fn split(rest: &[u8]) -> (&[u8], &[u8]) {
+    match rest.iter().position(|&byte| byte == b'=') {
         Some(at) => (&rest[..at], &rest[at + 1..]),
         None => (rest, &[]),
-    })
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,180 @@
+//! One large buffer as several lanes, by guesses that prove themselves.
+//!
+//! ```text
+//! buffer   ├──── lane 0 ────┼──── lane 1 ────┼──── lane 2 ────┼──── lane 3 ──▶
+//!          ▲ known          ▲ guess: behind a 00 that a `!re` or `!done` follows
+//! ```
+//!
+//! All lanes are walked in lock step until the first three have passed the place where their neighbour began. Lane 0
+//! began at a word. If one of its words began exactly where lane 1 did, lane 1 began at a word too, and what it found
+//! is true; and so on. Where a chain does not meet the next guess, as when a file's contents look like a reply, the
+//! lanes behind it are dropped: nothing wrong is ever kept, and time was lost only. Then some words are walked
+//! serially, twice as many after each failure in a row, so that a peer that sends such files costs no more than a
+//! small factor.
+//!
+//! Whether to try at all is measured on the words before: long ones are walked serially, because three searches for a
+//! guess cost more than a few words.
+
+use super::error::{DecodeErrorKind, Limits};
+use super::lanes::{LANES, ROWS, Rows, Steps, Walk};
+use super::tape::{Stop, Tape};
+
+/// Less than this is left to the serial walk.
+pub(super) const LEAST: usize = 6 << 10;
+
+/// How far to look for a guess.
+const SEARCH: usize = 2 << 10;
+
+/// Words that are walked serially first, to see how long they are.
+const PROBE: usize = 32;
+
+/// Bytes a word from which on lanes do not pay.
+const LONG: usize = 512;
+
+/// Bytes a word from which on lengths of two bytes are expected.
+const WIDE: usize = 64;
+
+/// Rows aimed at, a little less than fit: words are not all alike.
+const AIM: usize = ROWS * 15 / 16;
+
+/// Serial words after failures, at most.
+const PENANCE: usize = 64 << 10;
+
+/// Walks all complete words of `buf`.
+pub(super) fn walk(
+    tape: &mut Tape,
+    buf: &[u8],
+    limits: &Limits,
+    steps: Steps,
+    least: usize,
+) -> Result<(), DecodeErrorKind> {
+    let mut rows = None;
+    let (mut serial, mut penance) = (PROBE, PROBE);
+    let mut average = None;
+    loop {
+        if serial > 0 {
+            let (at, words) = (tape.scan, tape.at.len());
+            if tape.serial(buf, limits, serial)? == Stop::Dry {
+                return Ok(());
+            }
+            average = (tape.scan - at).checked_div(tape.at.len() - words);
+            serial = 0;
+        }
+        let left = buf.len() - tape.scan;
+        if left < least {
+            serial = usize::MAX;
+            continue;
+        }
+        let average_now = average.unwrap_or(LONG).max(1);
+        if average_now >= LONG {
+            serial = 8 * PROBE;
+            continue;
+        }
+        let (at, words) = (tape.scan, tape.at.len());
+        // The last lane gets a little more: guesses lie behind the quarter points, and it must not be the first
+        // to run dry.
+        let lane = ((left - left / 32 - 1024) / LANES).min(average_now * AIM);
+        if batch(
+            tape,
+            buf,
+            limits,
+            steps,
+            rows.get_or_insert_with(Rows::new),
+            lane,
+            average_now,
+        ) {
+            penance = PROBE;
+        } else {
+            serial = penance;
+            penance = (penance * 2).min(PENANCE);
+        }
+        average = (tape.scan - at).checked_div(tape.at.len() - words).or(average);
+    }
+}
+
+/// Walks lanes of about `lane` bytes. Returns whether all guesses were right.
+fn batch(
+    tape: &mut Tape,
+    buf: &[u8],
+    limits: &Limits,
+    steps: Steps,
+    rows: &mut Rows,
+    lane: usize,
+    average: usize,
+) -> bool {
+    let mut starts = [tape.scan; LANES];
+    for k in 1..LANES {
+        let from = (tape.scan + k * lane).max(starts[k - 1] + 1);
+        match guess(buf, from) {
+            Some(at) => starts[k] = at,
+            None => return false,
+        }
+    }
+    let mut walk = Walk::new([buf; LANES], starts);
+    loop {
+        let short = (0..LANES - 1)
+            .map(|k| starts[k + 1].saturating_sub(walk.at[k]))
+            .fold(0, usize::max);
+        if short == 0 {
+            break;
+        }
+        // As many rows as it should take; what is walked too far is dropped.
+        let rows_left = short / average + 4;
+        if average < WIDE {
+            let count = walk.room().min(rows_left);
+            if count > 0 && walk.run(rows, count, steps) {
+                continue;
+            }
+        }
+        let row = walk.row;
+        if limits.word_bytes >= 0x3FFF {
+            let count = if average < WIDE { 1 } else { rows_left };
+            walk.run_wide(rows, row + count);
+        }
+        if walk.row == row && (row == ROWS || walk.cold(rows, limits.word_bytes).is_err()) {
+            break;
+        }
+    }
+    // Keep what is proven.
+    for k in 0..LANES {
+        let (at, marks) = (&rows.at[k][..walk.row], &rows.marks[k][..walk.row]);
+        let (count, next, met) = match starts.get(k + 1) {
+            None => (walk.row, walk.at[k], true),
+            Some(&next) => {
+                let count = at.partition_point(|&at| (at as usize) < next);
+                match at.get(count) {
+                    Some(&at) if at as usize == next => (count, next, true),
+                    Some(&at) => (count, at as usize, false),
+                    None => (count, walk.at[k], walk.at[k] == next),
+                }
+            }
+        };
+        if !tape.take(&at[..count], &marks[..count], next, buf, limits) || !met {
+            return false;
+        }
+    }
+    true
+}
+
+/// The first place from `from` on that looks like the start of a reply.
+fn guess(buf: &[u8], from: usize) -> Option<usize> {
+    const STEP: usize = 32;
+    let hay = buf.get(from.checked_sub(1)?..)?;
+    let hay = &hay[..hay.len().min(SEARCH)];
+    for (index, chunk) in hay.chunks(STEP).enumerate() {
+        // Without a branch a byte, so that it becomes a vector compare.
+        if !chunk.iter().fold(false, |any, &byte| any | (byte == b'!')) {
+            continue;
+        }
+        let first = index * STEP;
+        for at in first..first + chunk.len() {
+            let reply = hay[at] == b'!'
+                && at >= 2
+                && (hay[at - 2..].starts_with(b"\0\x03!re") || hay[at - 2..].starts_with(b"\0\x05!done"));
+            if reply {
+                return Some(from + at - 2);
+            }
+        }
+    }
+    None
+}

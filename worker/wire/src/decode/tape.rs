@@ -1,0 +1,259 @@
+//! What a walk writes down.
+
+use super::error::{DecodeErrorKind, Limits};
+use super::mark::BLOCK;
+use super::{mark, unchecked};
+use crate::length::{self, BadPrefix};
+
+/// Where words and sentences are, and what came of the walk so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tape {
+    /// Offset in the buffer of the prefix of each word, terminators included.
+    pub(super) at: Vec<u32>,
+    /// The [mark](super::mark) of each word.
+    pub(super) marks: Vec<u8>,
+    /// For each complete sentence, the index of its terminator.
+    pub(super) ends: Vec<u32>,
+    /// Offset of the next prefix to read.
+    pub(super) scan: usize,
+    /// Offset of the first byte of the open sentence.
+    pub(super) open_at: usize,
+    /// Index of the first word of the open sentence.
+    pub(super) open_word: usize,
+    /// A buffer shorter than this has no further complete word.
+    pub(super) need: usize,
+    /// Words that lanes found.
+    #[cfg(test)]
+    pub(super) lanes: usize,
+}
+
+/// Words that a burst of the serial walk takes.
+const BURST: usize = 64;
+
+/// Less than this is walked carefully.
+const LEAST: usize = 256;
+
+/// Why a serial walk stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The rest of the buffer is part of a word.
+    Dry,
+    /// As many words as were asked for.
+    Enough,
+}
+
+impl Tape {
+    /// Walks one word after the other, about `words` of them.
+    pub(super) fn serial(
+        &mut self,
+        buf: &[u8],
+        limits: &Limits,
+        mut words: usize,
+    ) -> Result<Stop, DecodeErrorKind> {
+        // Bursts take every length of up to two bytes, and few bytes are not worth one.
+        while words > 0 && limits.word_bytes >= 0x3FFF && buf.len() - self.scan >= LEAST {
+            words = words.saturating_sub(BURST);
+            // What stopped a burst is for the careful walk: a word, or as many as a burst if nothing came of it, so
+            // that no limit makes all bursts vain.
+            let careful = match self.burst(buf, limits) {
+                BURST => continue,
+                0 => BURST,
+                _ => 1,
+            };
+            if self.careful(buf, limits, careful)? == Stop::Dry {
+                return Ok(Stop::Dry);
+            }
+        }
+        self.careful(buf, limits, words)
+    }
+
+    /// Walks up to [`BURST`] words and looks at limits after that. Returns how many were kept.
+    fn burst(&mut self, buf: &[u8], limits: &Limits) -> usize {
+        let (mut at, mut marks) = ([0; BURST], [0; BURST]);
+        let (mut scan, mut count) = (self.scan, 0);
+        while count < BURST {
+            let Some(block) = buf[scan..].first_chunk::<{ BLOCK + 1 }>() else {
+                break;
+            };
+            let [narrow @ .., _] = block;
+            let [first, wide @ ..] = block;
+            let (end, mark) = match first {
+                ..0x80 => (scan + 1 + usize::from(*first), unchecked::mark(narrow)),
+                0x80..0xC0 => {
+                    let length = usize::from(first & 0x3F) << 8 | usize::from(wide[0]);
+                    let mark = if length == 0 {
+                        mark::END
+                    } else {
+                        unchecked::mark_wide(wide)
+                    };
+                    (scan + 2 + length, mark)
+                }
+                _ => break,
+            };
+            if end > buf.len() {
+                break;
+            }
+            (at[count], marks[count]) = (scan as u32, mark);
+            scan = end;
+            count += 1;
+        }
+        match self.take(&at[..count], &marks[..count], scan, buf, limits) {
+            true => count,
+            false => 0,
+        }
+    }
+
+    /// The same with every length and limit looked at in turn: what comes first in the stream is told first.
+    fn careful(&mut self, buf: &[u8], limits: &Limits, words: usize) -> Result<Stop, DecodeErrorKind> {
+        // Locals, because a chain through memory takes twice as long.
+        let (mut scan, mut open_at, mut open_word) = (self.scan, self.open_at, self.open_word);
+        let mut words = words;
+        let mut need = None;
+        let stopped = loop {
+            if words == 0 {
+                break Ok(Stop::Enough);
+            }
+            words -= 1;
+            let rest = &buf[scan..];
+            let (length, width, mark) = match rest.first_chunk::<BLOCK>() {
+                Some(block) if block[0] < 0x80 => (u32::from(block[0]), 1, unchecked::mark(block)),
+                _ => match wide(rest) {
+                    Ok(Some(found)) => found,
+                    Ok(None) => {
+                        need = Some(buf.len() + 1);
+                        break Ok(Stop::Dry);
+                    }
+                    Err(bad) => break Err(bad.into()),
+                },
+            };
+            let end = scan + width + length as usize;
+            if length > limits.word_bytes
+                || (length > 0
+                    && (self.at.len() - open_word >= limits.sentence_words
+                        || end - open_at > limits.sentence_bytes))
+            {
+                break Err(too_long(length, self.at.len() - open_word, limits));
+            }
+            if end > buf.len() {
+                need = Some(end);
+                break Ok(Stop::Dry);
+            }
+            // Lossless: buffers are cut at u32::MAX.
+            self.at.push(scan as u32);
+            self.marks.push(mark);
+            scan = end;
+            if length == 0 {
+                self.ends.push(self.at.len() as u32 - 1);
+                open_word = self.at.len();
+                open_at = end;
+            }
+        };
+        (self.scan, self.open_at, self.open_word) = (scan, open_at, open_word);
+        self.need = need.unwrap_or(self.need);
+        stopped
+    }
+
+    /// Takes over the words of a lane that began at `scan` and ended at `next`. When they break a limit nothing is
+    /// taken and the answer is false: the serial walk knows which word it was.
+    pub(super) fn take(
+        &mut self,
+        at: &[u32],
+        marks: &[u8],
+        next: usize,
+        buf: &[u8],
+        limits: &Limits,
+    ) -> bool {
+        debug_assert!(at.first().is_none_or(|&first| first as usize == self.scan));
+        // A bound on every sentence at once; lanes are small beside the limit, so it seldom rejects wrongly, and
+        // then it only costs time.
+        if next - self.open_at > limits.sentence_bytes {
+            return false;
+        }
+        let (words, sentences) = (self.at.len(), self.ends.len());
+        let (mut open, mut longest) = (self.open_word, 0);
+        let ends = &mut self.ends;
+        mark::ends(marks, |index| {
+            let end = words + index;
+            longest = longest.max(end - open);
+            open = end + 1;
+            ends.push(end as u32);
+        });
+        longest = longest.max(words + at.len() - open);
+        if longest > limits.sentence_words {
+            self.ends.truncate(sentences);
+            return false;
+        }
+        self.at.extend_from_slice(at);
+        self.marks.extend_from_slice(marks);
+        self.scan = next;
+        #[cfg(test)]
+        {
+            self.lanes += at.len();
+        }
+        if open > self.open_word {
+            self.open_word = open;
+            // A length of zero may be written in more than one byte.
+            let end = self.at[open - 1] as usize;
+            self.open_at = match length::read(&buf[end..]) {
+                Ok(Some((_, width))) => end + width,
+                _ => end + 1,
+            };
+        }
+        true
+    }
+
+    /// Forgets the complete sentences. Returns how many bytes they had.
+    pub(super) fn consume(&mut self) -> usize {
+        let used = self.open_at;
+        if self.open_word == self.at.len() {
+            self.at.clear();
+            self.marks.clear();
+        } else {
+            self.at.drain(..self.open_word);
+            self.marks.drain(..self.open_word);
+            for at in &mut self.at {
+                *at -= used as u32;
+            }
+        }
+        self.ends.clear();
+        self.open_word = 0;
+        self.open_at = 0;
+        self.scan -= used;
+        self.need = self.need.saturating_sub(used);
+        used
+    }
+}
+
+/// Length, width and mark of a word that is not of the common kind. The mark is that of the part of the word that is
+/// there.
+fn wide(rest: &[u8]) -> Result<Option<(u32, usize, u8)>, BadPrefix> {
+    let Some((length, width)) = length::read(rest)? else {
+        return Ok(None);
+    };
+    let mark = match rest[width - 1..].first_chunk::<BLOCK>() {
+        _ if length == 0 => mark::END,
+        Some(block) => unchecked::mark_wide(block),
+        None => mark::of_word(&rest[width..rest.len().min(width + length as usize)]),
+    };
+    Ok(Some((length, width, mark)))
+}
+
+#[cold]
+fn too_long(length: u32, words: usize, limits: &Limits) -> DecodeErrorKind {
+    if length > limits.word_bytes {
+        DecodeErrorKind::WordTooLong {
+            announced: length,
+            limit: limits.word_bytes,
+        }
+    } else if words >= limits.sentence_words {
+        DecodeErrorKind::SentenceTooLong {
+            limit: limits.sentence_words,
+            unit: "words",
+        }
+    } else {
+        DecodeErrorKind::SentenceTooLong {
+            limit: limits.sentence_bytes,
+            unit: "bytes",
+        }
+    }
+}
