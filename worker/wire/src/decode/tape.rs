@@ -50,7 +50,7 @@ impl Tape {
         limits: &Limits,
         mut words: usize,
     ) -> Result<Stop, DecodeErrorKind> {
-        // Bursts take every length of up to two bytes, and few bytes are not worth one.
+        // Bursts take every length of up to two bytes unseen, and few bytes are not worth one.
         while words > 0 && limits.word_bytes >= 0x3FFF && buf.len() - self.scan >= LEAST {
             words = words.saturating_sub(BURST);
             // What stopped a burst is for the careful walk: a word, or as many as a burst if nothing came of it, so
@@ -76,19 +76,19 @@ impl Tape {
                 break;
             };
             let [narrow @ .., _] = block;
-            let [first, wide @ ..] = block;
+            let [first, second @ ..] = block;
             let (end, mark) = match first {
                 ..0x80 => (scan + 1 + usize::from(*first), unchecked::mark(narrow)),
-                0x80..0xC0 => {
-                    let length = usize::from(first & 0x3F) << 8 | usize::from(wide[0]);
-                    let mark = if length == 0 {
-                        mark::END
-                    } else {
-                        unchecked::mark_wide(wide)
-                    };
-                    (scan + 2 + length, mark)
+                0x80..0xC0 if *first > 0x80 || second[0] > 0 => {
+                    let length = usize::from(first & 0x3F) << 8 | usize::from(second[0]);
+                    (scan + 2 + length, unchecked::mark_wide(second))
                 }
-                _ => break,
+                _ => match wide(&buf[scan..]) {
+                    Ok(Some((length, width, mark))) if length <= limits.word_bytes => {
+                        (scan + width + length as usize, mark)
+                    }
+                    _ => break,
+                },
             };
             if end > buf.len() {
                 break;
