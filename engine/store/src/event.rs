@@ -32,12 +32,4 @@ impl Store {
         };
         rows.into_iter().map(event).collect()
     }
-
-    /// The newest event of all jobs.
-    pub async fn last_event(&self) -> Result<u64, StoreError> {
-        let seq: i64 = sqlx::query_scalar(sql::EVENT_LAST)
-            .fetch_one(self.readers())
-            .await?;
-        Ok(seq.unsigned_abs())
-    }
 }

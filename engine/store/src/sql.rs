@@ -227,7 +227,6 @@ statements! {
         INSERT INTO event (job_id, at, kind, ended)
         SELECT value ->> 0, ?2, value ->> 1, value -> 2 FROM json_each(?1)";
     EVENTS_AFTER = "SELECT seq, kind, ended FROM event WHERE job_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
-    EVENT_LAST = "SELECT coalesce(max(seq), 0) FROM event";
 
     // Status
     DEVICE_COUNT = "SELECT count(*) FROM device";
