@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::duration;
+use crate::{config, duration};
 
 /// Runs commands, changes and audits on fleets of RouterOS routers
 #[derive(Debug, Parser)]
@@ -82,6 +82,9 @@ pub(crate) struct Serve {
     /// Run no worker in this process
     #[arg(long)]
     pub no_worker: bool,
+    /// A worker that is silent for this long has lost its work [default: 15s]
+    #[arg(long, value_name = "TIME", value_parser = config::parse_lease)]
+    pub lease: Option<Duration>,
     /// A configuration file, TOML; flags win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -137,6 +140,9 @@ pub(crate) struct Sim {
     /// Routers that misbehave, for example hang=3,reset=2; see the simulator's README
     #[arg(long, value_name = "KIND=COUNT[,…]", default_value = "")]
     pub fault: String,
+    /// How long a router with the fault late takes to answer
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration::parse)]
+    pub late: Duration,
     /// Write answers in pieces of random size
     #[arg(long)]
     pub fragment: bool,

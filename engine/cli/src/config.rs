@@ -18,7 +18,7 @@ pub(crate) struct Config {
     /// As `--listen`.
     pub listen: Option<SocketAddr>,
     /// A worker that is silent for this long has lost its leases; `"15s"` unless told otherwise.
-    #[serde(default, deserialize_with = "duration::deserialize")]
+    #[serde(default, deserialize_with = "deserialize_lease")]
     pub lease: Option<Duration>,
     /// The worker in the engine's process.
     #[serde(default)]
@@ -50,19 +50,24 @@ impl Config {
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
-        let config: Self =
-            toml::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
-        if config
-            .lease
-            .is_some_and(|lease| lease < Duration::from_millis(50))
-        {
-            return Err(Failure::usage(format!(
-                "{}: lease: at least \"50ms\" is needed",
-                path.display()
-            )));
-        }
-        Ok(config)
+        toml::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
     }
+}
+
+/// Shorter terms than this are lost whenever a machine is busy for a moment.
+const SHORTEST_LEASE: Duration = Duration::from_millis(50);
+
+/// Reads the term of a lease.
+pub(crate) fn parse_lease(text: &str) -> Result<Duration, String> {
+    match duration::parse(text)? {
+        short if short < SHORTEST_LEASE => Err(format!("{text:?} is too short; at least 50ms is needed")),
+        lease => Ok(lease),
+    }
+}
+
+fn deserialize_lease<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_lease(&text).map(Some).map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]
@@ -83,5 +88,7 @@ mod tests {
             "{error}"
         );
         assert!(toml::from_str::<Config>("lease = \"15\"").is_err());
+        let error = toml::from_str::<Config>("lease = \"49ms\"").expect_err("too short");
+        assert!(error.to_string().contains("at least 50ms"), "{error}");
     }
 }

@@ -27,7 +27,7 @@ pub(crate) async fn run(args: args::Serve) -> Done {
     if let Some(listen) = args.listen.or(config.listen) {
         engine_config.listen = listen;
     }
-    if let Some(lease) = config.lease {
+    if let Some(lease) = args.lease.or(config.lease) {
         engine_config.lease = lease;
     }
     let mut stop = Stop::new()?;

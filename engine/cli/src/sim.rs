@@ -36,6 +36,7 @@ pub(crate) async fn run(args: args::Sim, json: bool) -> Done {
         password: args.password,
         faults: parse_faults(&args.fault).map_err(|error| Failure::usage(format!("--fault: {error}")))?,
         fragment: args.fragment,
+        late: args.late,
         ..defaults
     };
     let mut stop = Stop::new()?;

@@ -76,9 +76,10 @@ impl Connection {
             }
             let due = self.conversation.poll_timeout();
             tokio::select! {
-                ready = self.stream.readable() => {
+                ready = self.stream.readable(), if self.conversation.is_reading() => {
                     ready?;
-                    if !self.read()? {
+                    // The fault may have come since.
+                    if self.conversation.is_reading() && !self.read()? {
                         return Ok(End::Close);
                     }
                 }

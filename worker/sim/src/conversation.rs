@@ -175,6 +175,12 @@ impl Conversation {
         }
     }
 
+    /// Whether the device takes what the client sends. Look again after [`handle_push`](Self::handle_push).
+    pub fn is_reading(&self) -> bool {
+        let stalled = self.world.fault(self.device) == Some(Fault::NotReading);
+        !stalled || self.session.group().is_none()
+    }
+
     /// Whether [`stream`](Self::stream) has rows to give, whenever the socket takes some.
     pub fn is_streaming(&self) -> bool {
         !self.endless.is_empty() && self.end.is_none()
@@ -320,6 +326,7 @@ impl Conversation {
                 | Fault::Drop
                 | Fault::Endless
                 | Fault::Late
+                | Fault::NotReading
                 | Fault::Silent
                 | Fault::WrongPassword,
             )

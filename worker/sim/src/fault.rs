@@ -34,6 +34,9 @@ pub enum Fault {
     LostAnswer,
     /// Reads the command and resets without executing it.
     LostCommand,
+    /// Logs in, then takes nothing from its connections until the fault is taken away. What came until then waits
+    /// in the kernel's buffers, which close the receive window when they are full.
+    NotReading,
     /// Executes the command and resets in the middle of a sentence of its answer.
     Reset,
     /// Accepts and never answers anything.
@@ -46,7 +49,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault, in the order of their names.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ByteByByte,
         Self::Drop,
         Self::Endless,
@@ -57,6 +60,7 @@ impl Fault {
         Self::Late,
         Self::LostAnswer,
         Self::LostCommand,
+        Self::NotReading,
         Self::Reset,
         Self::Silent,
         Self::TwoTraps,
@@ -76,6 +80,7 @@ impl Fault {
             Self::Late => "late",
             Self::LostAnswer => "lost-answer",
             Self::LostCommand => "lost-command",
+            Self::NotReading => "not-reading",
             Self::Reset => "reset",
             Self::Silent => "silent",
             Self::TwoTraps => "two-traps",

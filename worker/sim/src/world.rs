@@ -118,6 +118,7 @@ impl World {
     pub fn set_fault(&self, index: usize, fault: Option<Fault>) {
         if let Some(place) = self.devices.get(index) {
             place.fault.store(fault_code(fault), Relaxed);
+            place.lock().wake_all();
         }
     }
 
@@ -187,6 +188,13 @@ impl State {
             {
                 outbox.push(&event.bytes);
             }
+        }
+    }
+
+    /// Lets every connection look again at what the device does wrong.
+    fn wake_all(&self) {
+        for (_, outbox) in &self.outboxes {
+            outbox.push(&[]);
         }
     }
 

@@ -188,6 +188,25 @@ async fn lost_answer_executes_and_lost_command_does_not() {
 }
 
 #[tokio::test]
+async fn not_reading_takes_what_came_when_the_fault_is_taken_away() {
+    let fleet = faulty(Fault::NotReading).await;
+    let mut client = Client::login(&fleet, 0).await;
+    client.send(&SET).await;
+    let mut gone = Client::login(&fleet, 0).await;
+    // More than a receive buffer holds: it does not come whole before its sender leaves.
+    gone.send_in_part(&["/system/identity/set", &format!("=name={}", "x".repeat(1_000_000))])
+        .await;
+    gone.reset();
+    assert_eq!(fleet.counters().sentences, 2, "the logins");
+    fleet.set_fault(0, None);
+    assert_eq!(client.line().await, "!done .tag=9");
+    assert_eq!(client.ask(&PRINT).await[0], "!re .tag=9 =name=changed");
+    until(|| fleet.counters().open == 1).await;
+    assert_eq!(fleet.journal().len(), 1, "half a command is none");
+    fleet.stop().await;
+}
+
+#[tokio::test]
 async fn late_answers_after_its_delay_and_may_be_cancelled() {
     let fleet = faulty(Fault::Late).await;
     let mut client = Client::login(&fleet, 0).await;

@@ -94,6 +94,21 @@ impl Client {
         stream.write_all(bytes).await.expect("the device takes it");
     }
 
+    /// Sends as much of a sentence as the kernel takes at once.
+    pub(crate) async fn send_in_part(&mut self, words: &[&str]) {
+        let mut bytes = Vec::new();
+        encode::sentence(&mut bytes, words).expect("no empty words");
+        let stream = self.stream.as_ref().expect("connected");
+        stream.writable().await.expect("open");
+        stream.try_write(&bytes).expect("some of it");
+    }
+
+    /// Leaves with an RST.
+    pub(crate) fn reset(self) {
+        let stream = self.stream.expect("connected");
+        stream.set_zero_linger().expect("a socket");
+    }
+
     pub(crate) async fn read(&mut self) -> Read {
         let read = tokio::time::timeout(PATIENCE, self.read_patiently()).await;
         read.expect("the device answers in time")
