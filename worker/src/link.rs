@@ -73,6 +73,7 @@ pub(crate) async fn run(
     // Names this process's run of the worker, so that a restarted one is not taken for it.
     let instance = uuid::Uuid::new_v4().to_string();
     let mut delay = RECONNECT.0;
+    let mut longest = RECONNECT.1;
     loop {
         let mut link = Link {
             config: &config,
@@ -83,15 +84,18 @@ pub(crate) async fn run(
             stop: stop.clone(),
             plans: HashMap::new(),
             credentials: HashMap::new(),
-            welcomed: false,
+            lease: None,
         };
         let ended = tokio::select! {
             ended = link.serve(&mut inbox) => ended,
             () = stop.cancelled() => break,
         };
-        if link.welcomed {
+        if let Some(lease) = link.lease {
             delay = RECONNECT.0;
+            // What it holds is taken from it a term after the engine is back: it has to try more often than that.
+            longest = RECONNECT.1.min(lease / 3);
         }
+        delay = delay.min(longest);
         if let Err(error) = ended {
             tracing::warn!(%error, engine = config.engine, retry_in = ?delay, "no session with the engine");
         }
@@ -99,7 +103,7 @@ pub(crate) async fn run(
             () = tokio::time::sleep(delay) => {}
             () = stop.cancelled() => break,
         }
-        delay = (delay * 2).min(RECONNECT.1);
+        delay *= 2;
     }
     devices.close();
 }
@@ -113,7 +117,8 @@ struct Link<'a> {
     stop: CancellationToken,
     plans: HashMap<Vec<u8>, Arc<Plan>>,
     credentials: HashMap<String, Arc<Credentials>>,
-    welcomed: bool,
+    /// What the engine said at the welcome.
+    lease: Option<Duration>,
 }
 
 impl Link<'_> {
@@ -122,7 +127,8 @@ impl Link<'_> {
         let Some(Down::Welcome(welcome)) = next(&mut downstream, Duration::from_secs(10)).await? else {
             return Err(LinkError::Ended);
         };
-        self.welcomed = true;
+        let lease = Duration::from_millis(welcome.lease_ms.into());
+        self.lease = Some(lease);
         tracing::info!(
             session = welcome.session,
             engine = self.config.engine,
@@ -132,7 +138,6 @@ impl Link<'_> {
             self.held.cancel((lease.execution, lease.epoch));
         }
         self.resume(&upstream).await?;
-        let lease = Duration::from_millis(welcome.lease_ms.into());
         let mut heartbeat = tokio::time::interval(Duration::from_millis(welcome.heartbeat_ms.max(10).into()));
         let mut batch = Vec::with_capacity(BATCH);
         let mut heard = Instant::now();

@@ -65,7 +65,9 @@ pub(crate) fn parse_lease(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn deserialize_lease<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+fn deserialize_lease<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_lease(&text).map(Some).map_err(serde::de::Error::custom)
 }

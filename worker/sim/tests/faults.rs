@@ -194,8 +194,11 @@ async fn not_reading_takes_what_came_when_the_fault_is_taken_away() {
     client.send(&SET).await;
     let mut gone = Client::login(&fleet, 0).await;
     // More than a receive buffer holds: it does not come whole before its sender leaves.
-    gone.send_in_part(&["/system/identity/set", &format!("=name={}", "x".repeat(1_000_000))])
-        .await;
+    gone.send_in_part(&[
+        "/system/identity/set",
+        &format!("=name={}", "x".repeat(1_000_000)),
+    ])
+    .await;
     gone.reset();
     assert_eq!(fleet.counters().sentences, 2, "the logins");
     fleet.set_fault(0, None);

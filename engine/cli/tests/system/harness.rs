@@ -1,12 +1,22 @@
-//! A simulated fleet, an engine and a client as real processes, on free ports and in a temporary folder.
+//! A simulated fleet, an engine, workers and a client as real processes, on free ports and in a temporary folder.
+
+pub(crate) mod api;
+pub(crate) mod database;
+pub(crate) mod log;
+pub(crate) mod proxy;
+pub(crate) mod session;
+pub(crate) mod worker;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use log::Log;
 
 /// A running `muster sim`, addressed by its own range so that tests can run beside each other.
 pub(crate) struct Fleet {
@@ -59,8 +69,34 @@ impl Fleet {
 
     /// What the control API answers.
     pub(crate) fn get(&self, path: &str) -> Value {
+        self.ask("GET", path, "")
+    }
+
+    /// Sets what a device does wrong.
+    pub(crate) fn set_fault(&self, index: usize, fault: Option<&str>) {
+        let body = serde_json::json!({ "fault": fault }).to_string();
+        self.ask("POST", &format!("/devices/{index}/fault"), &body);
+    }
+
+    /// Every mutating command that a device executed, in order.
+    pub(crate) fn journal(&self) -> Vec<Executed> {
+        serde_json::from_value(self.get("/journal")).expect("a journal")
+    }
+
+    /// How many mutating commands were executed.
+    pub(crate) fn executed(&self) -> u64 {
+        self.get("/counters")["mutating_commands"]
+            .as_u64()
+            .expect("a count")
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> Value {
         let mut stream = std::net::TcpStream::connect(&self.control).expect("control API");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: sim\r\nConnection: close\r\n\r\n");
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: sim\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        );
         stream.write_all(request.as_bytes()).expect("written");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("read");
@@ -90,36 +126,85 @@ impl Drop for Fleet {
     }
 }
 
+/// A line of the simulator's journal.
+#[derive(Clone, Debug, serde::Deserialize)]
+pub(crate) struct Executed {
+    pub(crate) device: usize,
+    pub(crate) words: Vec<String>,
+    /// `done` or `trap`.
+    pub(crate) result: String,
+}
+
 /// A running `muster serve`.
 pub(crate) struct Engine {
     child: Option<Child>,
     pub(crate) url: String,
     pub(crate) directory: TempDir,
     more: Vec<String>,
+    around: Vec<String>,
+    environment: Vec<(String, String)>,
+    pub(crate) log: Log,
 }
 
 impl Engine {
     pub(crate) fn start(more: &[&str]) -> Self {
-        let directory = TempDir::new().expect("temporary directory");
-        let more = more.iter().map(ToString::to_string).collect();
-        let mut engine = Self {
-            child: None,
-            url: "127.0.0.1:0".into(),
-            directory,
-            more,
-        };
+        let mut engine = Self::prepare(more);
         engine.start_again();
         engine
     }
 
+    /// An engine that does not run yet.
+    pub(crate) fn prepare(more: &[&str]) -> Self {
+        Self {
+            child: None,
+            url: "127.0.0.1:0".into(),
+            directory: TempDir::new().expect("temporary directory"),
+            more: more.iter().map(ToString::to_string).collect(),
+            around: Vec::new(),
+            environment: Vec::new(),
+            log: Log::default(),
+        }
+    }
+
+    /// Starts it through another program, which is to replace itself by it.
+    pub(crate) fn through(mut self, program: &[&str]) -> Self {
+        self.around = program.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Starts on the same data and, after the first time, on the same port.
     pub(crate) fn start_again(&mut self) {
-        let mut child = muster()
+        let began = Instant::now();
+        // Somebody's outgoing connection may have the port for a moment.
+        while let Err(said) = self.try_start() {
+            let taken = said.iter().any(|line| line.contains("Address already in use"));
+            assert!(
+                taken && began.elapsed() < Duration::from_secs(10),
+                "the engine did not start: {said:?}"
+            );
+        }
+    }
+
+    /// Starts it, or returns what it said instead.
+    pub(crate) fn try_start(&mut self) -> Result<(), Vec<String>> {
+        let muster = muster();
+        let mut words = self.around.clone();
+        words.push(muster.get_program().to_str().expect("UTF-8").to_owned());
+        let mut child = Command::new(&words[0])
+            .args(&words[1..])
             .args(["serve", "--data"])
             .arg(self.data())
             .args(["--listen", self.url.trim_start_matches("http://")])
             .args(&self.more)
+            .current_dir(self.directory.path())
             .env("MUSTER_LOG", "info")
+            .envs(self.environment.iter().cloned())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the engine starts");
@@ -134,14 +219,14 @@ impl Engine {
                     "http://{}",
                     log["fields"]["address"].as_str().expect("an address")
                 );
-                break;
+                self.log.follow("engine", lines);
+                self.child = Some(child);
+                return Ok(());
             }
             said.push(line);
         }
-        // Drained, so that the engine never waits for its log to be read.
-        std::thread::spawn(move || lines.for_each(drop));
-        assert!(self.url != "127.0.0.1:0", "the engine did not start: {said:?}");
-        self.child = Some(child);
+        child.wait().expect("reaped");
+        Err(said)
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -207,20 +292,22 @@ impl Engine {
         ran
     }
 
+    /// Makes the credential of the fleet.
+    pub(crate) fn set_credential(&self, password: &str) {
+        let words = [
+            "credential",
+            "set",
+            "ops",
+            "--username",
+            "admin",
+            "--password-stdin",
+        ];
+        self.run_with_input(&words, password).ok();
+    }
+
     /// Makes the credential and imports every device of a fleet as r0, r1, …
     pub(crate) fn import(&self, fleet: &Fleet, devices: usize, password: &str) {
-        self.run_with_input(
-            &[
-                "credential",
-                "set",
-                "ops",
-                "--username",
-                "admin",
-                "--password-stdin",
-            ],
-            password,
-        )
-        .ok();
+        self.set_credential(password);
         let mut csv = String::from("name,address,port,transport,credential,zone,labels\n");
         for index in 0..devices {
             let (address, port) = (fleet.address(index), fleet.port);
@@ -287,6 +374,11 @@ impl Ran {
         let found = self.json().into_iter().find(|result| result["device"] == device);
         found.unwrap_or_else(|| panic!("no result of {device}"))
     }
+}
+
+/// Sends a process of ours a signal.
+fn send_signal(child: &Child, signal: Signal) {
+    rustix::process::kill_process(Pid::from_child(child), signal).expect("it runs");
 }
 
 /// Asks again until it is so; each question is a client command, which takes its time by itself.

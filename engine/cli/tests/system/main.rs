@@ -6,8 +6,13 @@
     reason = "a test says what it knows"
 )]
 
+mod clock;
 mod crash;
+mod fencing;
 mod fleet;
 mod harness;
 mod input;
+mod kills;
+mod outcomes;
+mod storage;
 mod wire;

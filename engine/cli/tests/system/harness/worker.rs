@@ -1,0 +1,88 @@
+//! `muster worker` as a process of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+
+use rustix::process::Signal;
+
+use super::{Engine, muster, send_signal, until};
+
+/// A worker beside an engine.
+pub(crate) struct Worker {
+    child: Option<Child>,
+    engine: String,
+    words: Vec<String>,
+    log: super::Log,
+}
+
+impl Worker {
+    /// Starts one for this engine.
+    pub(crate) fn start(engine: &Engine, name: &str, more: &[&str]) -> Self {
+        Self::start_at(engine, &engine.url, name, more)
+    }
+
+    /// Starts one that reaches the engine at another address.
+    pub(crate) fn start_at(engine: &Engine, url: &str, name: &str, more: &[&str]) -> Self {
+        let token = engine.data().join("worker.token");
+        let token = token.to_str().expect("UTF-8");
+        let words = ["worker", "--name", name, "--token-file", token];
+        let words = words.iter().chain(more).map(ToString::to_string).collect();
+        let mut worker = Self {
+            child: None,
+            engine: url.to_owned(),
+            words,
+            log: engine.log.clone(),
+        };
+        worker.start_again();
+        worker
+    }
+
+    /// Starts it again after a kill.
+    pub(crate) fn start_again(&mut self) {
+        let mut child = muster()
+            .args(&self.words)
+            .env("MUSTER_ENGINE", &self.engine)
+            .env("MUSTER_LOG", "info")
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the worker starts");
+        let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        self.log.follow(&self.words[2], lines);
+        self.child = Some(child);
+    }
+
+    /// Stops it, and waits until each of its threads stands still.
+    pub(crate) fn stop(&self) {
+        let child = self.child.as_ref().expect("running");
+        send_signal(child, Signal::STOP);
+        until("every thread stands still", || {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", child.id())).expect("it runs");
+            threads.flatten().all(|thread| {
+                let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+                // pid (name) state …, and the name may hold anything.
+                stat.rsplit_once(')')
+                    .is_some_and(|(_, rest)| rest.starts_with(" T"))
+            })
+        });
+    }
+
+    /// Lets it go on after a stop.
+    pub(crate) fn go_on(&self) {
+        send_signal(self.child.as_ref().expect("running"), Signal::CONT);
+    }
+
+    /// SIGKILL: no chance to tidy up.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.child.take().expect("running");
+        child.kill().expect("killed");
+        child.wait().expect("reaped");
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Changes whose device or connection fails at one exact point: what is told, and what the device really did.
+
+use crate::harness::{Engine, Fleet, Ran, until};
+
+const CHANGE: [&str; 2] = ["/ip/dns/set", "servers=9.9.9.9"];
+
+/// Changes one device, which has this fault.
+struct Case {
+    fleet: Fleet,
+    engine: Engine,
+}
+
+impl Case {
+    fn new(network: u8, fault: &str, more: &[&str]) -> Self {
+        let fault = format!("{fault}=1");
+        let fleet = Fleet::start(network, 1, &[&["--fault", &fault], more].concat());
+        let engine = Engine::start(&[]);
+        engine.import(&fleet, 1, "\n");
+        Self { fleet, engine }
+    }
+
+    fn change(&self, timeout: &str, more: &[&str]) -> Ran {
+        let words = [
+            &["run", "--all", "--yes", "--timeout", timeout],
+            more,
+            &["--"],
+            &CHANGE,
+        ];
+        self.engine.run(&words.concat())
+    }
+}
+
+#[test]
+fn a_change_whose_answer_is_lost_is_unknown_and_was_done_once() {
+    let case = Case::new(71, "lost-answer", &[]);
+    let ran = case.change("5s", &[]).exits(3);
+    assert!(ran.stdout().starts_with("r0 "), "{}", ran.stdout());
+    assert!(ran.stdout().contains("unknown    reset: "), "{}", ran.stdout());
+    assert!(ran.stderr().contains("1 device: 1 unknown"), "{}", ran.stderr());
+    assert_eq!(case.fleet.journal().len(), 1);
+}
+
+#[test]
+fn a_change_that_is_lost_on_its_way_is_unknown_and_was_not_done() {
+    let case = Case::new(72, "lost-command", &[]);
+    let result = case.change("5s", &["--json"]).exits(3).of("r0");
+    assert_eq!(
+        (&result["state"], &result["error"]["class"], &result["attempts"]),
+        (&"unknown".into(), &"reset".into(), &1.into()),
+        "{result}"
+    );
+    assert!(case.fleet.journal().is_empty(), "and it is not repeated blindly");
+}
+
+#[test]
+fn a_change_that_is_answered_after_its_deadline_is_unknown_and_its_answer_is_nobody_elses() {
+    let case = Case::new(73, "late", &["--late", "800ms"]);
+    let result = case.change("300ms", &["--json"]).exits(3).of("r0");
+    assert_eq!(
+        (&result["state"], &result["error"]["class"]),
+        (&"unknown".into(), &"timeout".into()),
+        "{result}"
+    );
+    assert_eq!(case.fleet.journal().len(), 1, "it was done in spite of that");
+    // The next command is not told the answer of the one before it.
+    let read = ["run", "--all", "--json", "--", "/system/identity/print"];
+    let result = case.engine.run(&read).ok().of("r0");
+    assert_eq!(result["rows"][0]["name"], "sim-00001", "{result}");
+    assert_eq!(case.fleet.journal().len(), 1);
+}
+
+#[test]
+fn a_device_that_is_gone_for_good_is_unknown_in_the_middle_and_expired_before() {
+    let Case { fleet, engine } = Case::new(74, "hang", &[]);
+    let start = |timeout: &str| {
+        let words = [
+            "run",
+            "--all",
+            "--yes",
+            "--timeout",
+            timeout,
+            "--detach",
+            "--json",
+        ];
+        let words = [&words[..], &["--"], &CHANGE].concat();
+        engine.run(&words).exits(7).json()[0]["job"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let under_way = start("20s");
+    until("the change is under way", || {
+        fleet.get("/counters")["commands"]["/ip/dns/set"].is_u64()
+    });
+    assert!(fleet.journal().is_empty());
+    drop(fleet);
+    let result = engine
+        .run(&["job", "watch", &under_way, "--json"])
+        .exits(3)
+        .of("r0");
+    assert_eq!(
+        (&result["state"], &result["error"]["class"], &result["attempts"]),
+        (&"unknown".into(), &"reset".into(), &1.into()),
+        "{result}"
+    );
+    let before = start("1500ms");
+    let result = engine.run(&["job", "watch", &before, "--json"]).exits(5).of("r0");
+    assert_eq!(
+        (&result["state"], &result["error"]["class"]),
+        (&"expired".into(), &"refused".into()),
+        "{result}"
+    );
+}
