@@ -102,12 +102,24 @@ pub(crate) fn not_there_yet(what: &str) -> Status {
     )
 }
 
-/// The store failed. The text is for the operator; the caller may try again.
+/// The store failed, and nothing was written. The text is for the operator; the caller may try again.
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
 pub(crate) fn store(error: StoreError) -> Status {
     tracing::error!(%error, "the store failed");
-    let message = format!("the engine's store failed: {error}");
-    Status::with_error_details(Code::Unavailable, message, info("STORE", []))
+    let (code, reason, message) = match &error {
+        StoreError::Full => (
+            Code::ResourceExhausted,
+            "DISK_FULL",
+            "the engine's disk is full and nothing was written; it goes on when there is space where its data is".into(),
+        ),
+        StoreError::Locked => (
+            Code::Unavailable,
+            "DATABASE_LOCKED",
+            "another process holds the database of the engine and nothing was written; try again".into(),
+        ),
+        error => (Code::Unavailable, "STORE", format!("the engine's store failed: {error}")),
+    };
+    Status::with_error_details(code, message, info(reason, []))
 }
 
 /// What should not happen.

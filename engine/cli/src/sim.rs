@@ -20,7 +20,6 @@ pub(crate) async fn run(args: args::Sim, json: bool) -> Done {
             "more devices than connections that fit into this process"
         );
     }
-    let defaults = FleetConfig::default();
     let config = FleetConfig {
         devices: args.devices,
         base: args.base,
@@ -28,7 +27,7 @@ pub(crate) async fn run(args: args::Sim, json: bool) -> Done {
         control: args.control,
         seed: args.seed,
         versions: if args.version.is_empty() {
-            defaults.versions.clone()
+            FleetConfig::default().versions
         } else {
             args.version
         },
@@ -37,7 +36,6 @@ pub(crate) async fn run(args: args::Sim, json: bool) -> Done {
         faults: parse_faults(&args.fault).map_err(|error| Failure::usage(format!("--fault: {error}")))?,
         fragment: args.fragment,
         late: args.late,
-        ..defaults
     };
     let mut stop = Stop::new()?;
     let fleet = Fleet::start(config)

@@ -61,13 +61,35 @@ pub struct Store {
 pub enum StoreError {
     /// SQLite's word.
     #[error("database: {0}")]
-    Sql(#[from] sqlx::Error),
+    Sql(sqlx::Error),
+    /// Somebody else, another process, has had the right to write for longer than we wait.
+    #[error("another process holds the database")]
+    Locked,
+    /// No space is left for a commit. Nothing of it was written.
+    #[error("the disk is full")]
+    Full,
     /// The writer has stopped, after an error that it could not get over.
     #[error("the database writer has stopped")]
     WriterGone,
     /// What was read back is not what is ever written.
     #[error("database: {0}")]
     Corrupt(String),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        // The lowest byte of an extended code is the code: https://www.sqlite.org/rescode.html
+        const BUSY: i32 = 5;
+        const FULL: i32 = 13;
+        let code = error
+            .as_database_error()
+            .and_then(|error| error.code()?.parse::<i32>().ok());
+        match code.map(|code| code & 0xFF) {
+            Some(BUSY) => Self::Locked,
+            Some(FULL) => Self::Full,
+            _ => Self::Sql(error),
+        }
+    }
 }
 
 /// A store that cannot be opened.

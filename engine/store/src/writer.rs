@@ -90,6 +90,13 @@ async fn commit_group(connection: &mut SqliteConnection, mut group: Vec<Box<dyn 
     if group.len() > 1 {
         match transaction(connection, &mut group).await {
             Ok(()) => return group.into_iter().for_each(|operation| operation.finish(Ok(()))),
+            // It is nobody's fault in the group, and each by itself would wait as long again.
+            Err(StoreError::Locked) => {
+                tracing::warn!(operations = group.len(), "another process holds the database");
+                return group
+                    .into_iter()
+                    .for_each(|operation| operation.finish(Err(StoreError::Locked)));
+            }
             Err(error) => {
                 tracing::warn!(%error, operations = group.len(), "group commit failed; retrying one by one");
             }

@@ -52,12 +52,7 @@ impl Clock {
 #[test]
 fn setting_the_clock_back_and_forth_ends_nothing_early_and_repeats_nothing() {
     let fleet = Fleet::start(91, DEVICES, &["--fault", "late=60", "--late", "200ms"]);
-    let engine = Engine::prepare(&["--lease", "450ms", "--config", "muster.toml"]);
-    std::fs::write(
-        engine.directory.path().join("muster.toml"),
-        "[worker]\nslots = 10\n",
-    )
-    .unwrap();
+    let engine = Engine::prepare(&["--lease", "450ms"]).configured("[worker]\nslots = 10\n");
     let Some(clock) = Clock::new(engine.directory.path()) else {
         return;
     };

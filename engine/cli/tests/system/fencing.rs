@@ -207,12 +207,14 @@ fn bytes_that_wait_for_a_device_die_with_their_worker() {
     assert_eq!(journal[0].words[1], "=name=one");
 }
 
-/// Whether a connection to this port has bytes that its peer has not acknowledged.
+/// Whether a connection to this port has more bytes on their way than a login, which its peer does not acknowledge.
 fn bytes_wait_for(port: u16) -> bool {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let to = format!(":{port:04X}");
     table.lines().skip(1).any(|line| {
+        // sl, local address, remote address, state, tx_queue:rx_queue, …
         let columns = line.split_whitespace().collect::<Vec<_>>();
-        columns[2].ends_with(&to) && !columns[4].starts_with("00000000:")
+        let queued = columns[4].split(':').next().unwrap();
+        columns[2].ends_with(&to) && u64::from_str_radix(queued, 16).unwrap() > 100_000
     })
 }

@@ -166,9 +166,18 @@ impl Engine {
         }
     }
 
+    /// Gives it a configuration file.
+    pub(crate) fn configured(mut self, toml: &str) -> Self {
+        let file = self.directory.path().join("muster.toml");
+        std::fs::write(&file, toml).expect("written");
+        self.more
+            .extend(["--config".to_owned(), file.to_str().expect("UTF-8").to_owned()]);
+        self
+    }
+
     /// Starts it through another program, which is to replace itself by it.
-    pub(crate) fn through(mut self, program: &[&str]) -> Self {
-        self.around = program.iter().map(ToString::to_string).collect();
+    pub(crate) fn through(mut self, program: Vec<String>) -> Self {
+        self.around = program;
         self
     }
 
@@ -202,7 +211,6 @@ impl Engine {
             .arg(self.data())
             .args(["--listen", self.url.trim_start_matches("http://")])
             .args(&self.more)
-            .current_dir(self.directory.path())
             .env("MUSTER_LOG", "info")
             .envs(self.environment.iter().cloned())
             .stderr(Stdio::piped())

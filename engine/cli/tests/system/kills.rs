@@ -23,6 +23,8 @@ const SLOW: &str = "late=150";
 const LATE: &str = "150ms";
 /// Executions that a worker holds at once: the job is long enough to be hit in its middle, and a kill can hit no more.
 const SLOTS: usize = 60;
+/// The name of the engine's own worker.
+const EMBEDDED: &str = "beside the engine";
 const WORKERS: [&str; 2] = ["one", "two"];
 const LEASE: &str = "450ms";
 /// A kill that waits for the job to get somewhere waits no longer.
@@ -80,7 +82,7 @@ impl fmt::Display for Told {
             .map(|(state, count)| format!("{count} {state}"));
         write!(
             f,
-            "seed {:>4}  {:<8} {} step(s)  {:>4} changes executed  {}  in {:.1} s  killed {}{}",
+            "seed {:>4}  {:<8}  {} step(s)  {:>4} changes executed  {}  in {:.1} s  killed {}{}",
             self.seed,
             format!("{:?}", self.variant).to_lowercase(),
             self.steps,
@@ -168,13 +170,11 @@ fn start(variant: Variant, seed: u64) -> System {
         DEVICES,
         &["--seed", &seed_text, "--fault", SLOW, "--late", LATE],
     );
-    let mut more = vec!["--lease", LEASE, "--config", "muster.toml"];
+    let mut more = vec!["--lease", LEASE];
     if variant == Variant::Remote {
         more.push("--no-worker");
     }
-    let mut engine = Engine::prepare(&more);
-    let config = engine.directory.path().join("muster.toml");
-    std::fs::write(&config, format!("[worker]\nslots = {SLOTS}\n")).unwrap();
+    let mut engine = Engine::prepare(&more).configured(&format!("[worker]\nslots = {SLOTS}\n"));
     engine.start_again();
     engine.import(&fleet, DEVICES, "\n");
     let slots = SLOTS.to_string();
@@ -223,7 +223,7 @@ impl System {
         }
         std::thread::sleep(Duration::from_millis(dice.u64(..200)));
         if engine && variant != Variant::Remote {
-            names.push("beside the engine");
+            names.push(EMBEDDED);
         }
         let data = self.engine.data();
         let mut database = if engine {
@@ -239,11 +239,11 @@ impl System {
         for at in hit {
             self.workers[at].start_again();
         }
-        match engine {
-            true if names.is_empty() => "engine".to_owned(),
-            true => format!("engine and {}", names.join(" and ")),
-            false => names.join(" and "),
+        names.retain(|name| *name != EMBEDDED);
+        if engine {
+            names.insert(0, "engine");
         }
+        names.join("+")
     }
 
     /// Waits until so many changes were executed, or none is for a while. Returns how many were.

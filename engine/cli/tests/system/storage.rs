@@ -14,6 +14,7 @@ use crate::harness::database::Database;
 use crate::harness::{Engine, Fleet, first_line, until};
 
 const DEVICES: usize = 60;
+const CONFIG: &str = "[worker]\nslots = 10\n";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A small disk of its own for a data directory, in a mount namespace that ends with this value.
@@ -112,14 +113,11 @@ fn agree(results: &[Value], fleet: &Fleet) {
 #[test]
 fn a_full_disk_is_told_and_what_runs_goes_on_when_there_is_space_again() {
     let fleet = Fleet::start(81, DEVICES, &["--fault", "late=60", "--late", "200ms"]);
-    let mut engine = Engine::prepare(&["--config", "muster.toml"]);
-    let config = engine.directory.path().join("muster.toml");
-    std::fs::write(config, "[worker]\nslots = 10\n").unwrap();
+    let mut engine = Engine::prepare(&[]).configured(CONFIG);
     let Some(disk) = Disk::mount(&engine.data()) else {
         return;
     };
-    let around = disk.around();
-    engine = engine.through(&around.iter().map(String::as_str).collect::<Vec<_>>());
+    engine = engine.through(disk.around());
     engine.start_again();
     engine.import(&fleet, DEVICES, "\n");
     let api = Api::new(&engine.url);
@@ -127,9 +125,6 @@ fn a_full_disk_is_told_and_what_runs_goes_on_when_there_is_space_again() {
         .create(&order(&[&["/ip/dns/set", "servers=9.9.9.9"]], "before"))
         .unwrap();
     until("it is in the middle of it", || fleet.executed() > 0);
-    // An empty log has to grow for the next commit.
-    let mut database = Database::open(&disk.mounted);
-    database.run("PRAGMA wal_checkpoint(TRUNCATE)");
     disk.fill();
 
     let steps: &[&[&str]] = &[&["/system/identity/set", &format!("name={}", "x".repeat(900_000))]];
@@ -168,20 +163,19 @@ fn a_full_disk_is_told_and_what_runs_goes_on_when_there_is_space_again() {
     assert_eq!(engine.run(&["credential", "list", "--json"]).json().len(), 1);
     api.create(&order(&[&["/system/identity/print"]], "after"))
         .unwrap();
+    engine.kill();
+    let mut database = Database::of_the_dead(&disk.mounted);
     assert_eq!(database.text("PRAGMA integrity_check"), "ok");
 }
 
 #[test]
 fn an_engine_killed_on_a_full_disk_finds_everything_that_was_told() {
     let fleet = Fleet::start(82, DEVICES, &["--fault", "late=60", "--late", "200ms"]);
-    let mut engine = Engine::prepare(&["--config", "muster.toml"]);
-    let config = engine.directory.path().join("muster.toml");
-    std::fs::write(config, "[worker]\nslots = 10\n").unwrap();
+    let mut engine = Engine::prepare(&[]).configured(CONFIG);
     let Some(disk) = Disk::mount(&engine.data()) else {
         return;
     };
-    let around = disk.around();
-    engine = engine.through(&around.iter().map(String::as_str).collect::<Vec<_>>());
+    engine = engine.through(disk.around());
     engine.start_again();
     engine.import(&fleet, DEVICES, "\n");
     let api = Api::new(&engine.url);
@@ -224,15 +218,15 @@ fn an_engine_killed_on_a_full_disk_finds_everything_that_was_told() {
             _ => panic!("{result}"),
         }
     }
-    assert_eq!(Database::open(&disk.mounted).text("PRAGMA integrity_check"), "ok");
+    engine.kill();
+    let mut database = Database::of_the_dead(&disk.mounted);
+    assert_eq!(database.text("PRAGMA integrity_check"), "ok");
 }
 
 #[test]
 fn a_database_that_somebody_else_locks_is_told_and_waited_for() {
     let fleet = Fleet::start(83, DEVICES, &["--fault", "late=60", "--late", "200ms"]);
-    let mut engine = Engine::prepare(&["--config", "muster.toml"]);
-    let config = engine.directory.path().join("muster.toml");
-    std::fs::write(config, "[worker]\nslots = 10\n").unwrap();
+    let mut engine = Engine::prepare(&[]).configured(CONFIG);
     engine.start_again();
     engine.import(&fleet, DEVICES, "\n");
     let api = Api::new(&engine.url);
