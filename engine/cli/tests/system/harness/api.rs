@@ -103,7 +103,7 @@ impl Api {
             if began.elapsed() > within {
                 return None;
             }
-            std::thread::sleep(LOOK);
+            self.runtime.block_on(tokio::time::sleep(LOOK));
         }
     }
 }

@@ -22,12 +22,6 @@ impl Log {
         });
     }
 
-    /// How many lines hold all of these texts.
-    pub(crate) fn count(&self, texts: &[&str]) -> usize {
-        let holds = |line: &&String| texts.iter().all(|text| line.contains(text));
-        self.lock().iter().filter(holds).count()
-    }
-
     /// Everything so far.
     pub(crate) fn text(&self) -> String {
         self.lock().join("\n")
