@@ -6,4 +6,4 @@ pub mod execution;
 pub mod job;
 pub mod retry;
 
-pub use execution::{Context, Event, Execution, Illegal, Outcome, Transition};
+pub use execution::{Context, Event, Execution, Illegal, Intent, Outcome, Resolution, Transition};

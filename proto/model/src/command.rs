@@ -391,11 +391,22 @@ mod tests {
         let declare = |words: &[&str]| Command::parse(words).expect("valid").declare_read();
         let peek = declare(&["/interface/peek"]).expect("unknown");
         assert!(peek.effect().is_read() && peek.is_declared_read());
-        for known in ["/ip/dns/set", "/system/reboot", "/tool/fetch", "/system/script/run"] {
+        for known in [
+            "/ip/dns/set",
+            "/system/reboot",
+            "/tool/fetch",
+            "/system/script/run",
+        ] {
             let told = declare(&[known]).expect_err(known).to_string();
-            assert!(told.contains("only a command that muster does not know"), "{told}");
+            assert!(
+                told.contains("only a command that muster does not know"),
+                "{told}"
+            );
         }
-        assert!(declare(&["/interface/print", "file=x"]).is_err(), "it leaves a file");
+        assert!(
+            declare(&["/interface/print", "file=x"]).is_err(),
+            "it leaves a file"
+        );
         assert!(!declare(&["/interface/print"]).expect("a read").is_declared_read());
     }
 
@@ -404,9 +415,16 @@ mod tests {
         let verify = Verify::new(["/ip/dns/print"], "servers=1.1.1.1", false).expect("a read");
         let set = Command::parse(["/ip/dns/set", "servers=1.1.1.1"]).expect("valid");
         let json = |command: &Command| serde_json::to_string(command).expect("strings");
-        assert_eq!(json(&set), r#"["/ip/dns/set","=servers=1.1.1.1"]"#, "as it always was");
+        assert_eq!(
+            json(&set),
+            r#"["/ip/dns/set","=servers=1.1.1.1"]"#,
+            "as it always was"
+        );
         let set = set.with_verify(verify.clone()).expect("a change");
-        assert_eq!(serde_json::from_str::<Command>(&json(&set)).expect("round trip"), set);
+        assert_eq!(
+            serde_json::from_str::<Command>(&json(&set)).expect("round trip"),
+            set
+        );
         assert!(Verify::new(["/ip/dns/set"], "", false).is_err());
         let print = Command::parse(["/ip/dns/print"]).expect("valid");
         assert!(print.with_verify(verify).is_err());
@@ -414,13 +432,24 @@ mod tests {
 
     #[test]
     fn a_trap_proves_something_for_one_item_only() {
-        let proves = |words: &[&str]| Command::parse(words).expect("valid").trap_proves_nothing_done("failure");
+        let proves = |words: &[&str]| {
+            Command::parse(words)
+                .expect("valid")
+                .trap_proves_nothing_done("failure")
+        };
         assert!(proves(&["/ip/dns/set", "servers=1.1.1.1"]));
         assert!(proves(&["/interface/disable", ".id=*1"]));
         assert!(!proves(&["/interface/disable", ".id=*1,*2"]));
         assert!(!proves(&["/interface/disable", "numbers=*1,*2"]));
-        assert!(!proves(&["/system/script/run", ".id=*1"]), "its first lines may have run");
-        let told = |path: &str| Command::parse([path]).expect("valid").trap_proves_nothing_done("no such command prefix");
+        assert!(
+            !proves(&["/system/script/run", ".id=*1"]),
+            "its first lines may have run"
+        );
+        let told = |path: &str| {
+            Command::parse([path])
+                .expect("valid")
+                .trap_proves_nothing_done("no such command prefix")
+        };
         assert!(told("/ip/dns/frobnicate"), "the device's parser refused it");
         assert!(!told("/import"), "a line of it may be what is not known");
     }

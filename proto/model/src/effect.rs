@@ -83,7 +83,11 @@ const COMMANDS: &[(&str, Effect, &str)] = &[
     ("/tool/ping", Effect::Read, "sends packets"),
     ("/tool/torch", Effect::Read, "values as they change"),
     ("/tool/traceroute", Effect::Read, "sends packets"),
-    ("/tool/fetch", Effect::Stage, "writes the files it fetches; device-mode gates it, a read is not gated"),
+    (
+        "/tool/fetch",
+        Effect::Stage,
+        "writes the files it fetches; device-mode gates it, a read is not gated",
+    ),
     ("/system/backup/save", Effect::Stage, "a file"),
     (
         "/system/package/update/check-for-updates",
@@ -98,15 +102,35 @@ const COMMANDS: &[(&str, Effect, &str)] = &[
     ("/undo", Effect::Change, "an action back"),
     ("/safe-mode/take", Effect::Change, "a hold that ends by undoing"),
     ("/safe-mode/unroll", Effect::Change, "undoes"),
-    ("/system/device-mode/update", Effect::Change, "what the device allows"),
-    ("/system/backup/load", Effect::Disrupt, "a restored backup reboots the device"),
+    (
+        "/system/device-mode/update",
+        Effect::Change,
+        "what the device allows",
+    ),
+    (
+        "/system/backup/load",
+        Effect::Disrupt,
+        "a restored backup reboots the device",
+    ),
     ("/system/package/apply-changes", Effect::Disrupt, "reboots"),
     ("/system/package/downgrade", Effect::Disrupt, "reboots"),
     ("/system/package/update/install", Effect::Disrupt, "reboots"),
     ("/system/reboot", Effect::Disrupt, "reboots"),
-    ("/system/reset-configuration", Effect::Disrupt, "reboots, and forgets"),
-    ("/system/routerboard/upgrade", Effect::Disrupt, "new firmware at the next boot"),
-    ("/system/shutdown", Effect::Disrupt, "nobody is there to switch it on"),
+    (
+        "/system/reset-configuration",
+        Effect::Disrupt,
+        "reboots, and forgets",
+    ),
+    (
+        "/system/routerboard/upgrade",
+        Effect::Disrupt,
+        "new firmware at the next boot",
+    ),
+    (
+        "/system/shutdown",
+        Effect::Disrupt,
+        "nobody is there to switch it on",
+    ),
 ];
 
 /// Verbs that act on one item, or on the menu's only one: a trap says that it was not done (A5).

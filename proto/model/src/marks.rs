@@ -8,6 +8,11 @@ use crate::plan::{Plan, Step};
 pub struct Marks<'a>(&'a str);
 
 impl<'a> Marks<'a> {
+    /// Of a plan without steps.
+    pub const fn empty() -> Self {
+        Self("")
+    }
+
     /// As stored.
     pub fn new(letters: &'a str) -> Self {
         Self(letters)
@@ -35,7 +40,8 @@ impl<'a> Marks<'a> {
 
     /// Whether a step says how its effect is verified.
     pub fn is_verifiable(self, step: u32) -> bool {
-        self.letter(step).is_some_and(|letter| letter.is_ascii_uppercase())
+        self.letter(step)
+            .is_some_and(|letter| letter.is_ascii_uppercase())
     }
 
     /// Whether a step before this one may have changed the device.

@@ -161,6 +161,10 @@ states! {
         Worker = 9, "worker";
         /// Withdrawn by a person.
         Cancelled = 10, "cancelled";
+        /// An answer was lost, and a look showed that the step was not done.
+        NotDone = 11, "not_done";
+        /// The device is quarantined.
+        Quarantined = 12, "quarantined";
     }
 }
 
