@@ -34,6 +34,11 @@ pub const READ_ATTEMPTS: u32 = 3;
 /// How long after the quiet time an open question may still be asked.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long after its grant an open intent is given up, beyond the deadline of its command.
+pub fn resolved_within() -> Duration {
+    quiet::after(Duration::ZERO) + RESOLVE_WITHIN
+}
+
 /// What is stored of an execution, as far as decisions need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Execution {

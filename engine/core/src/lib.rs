@@ -4,6 +4,8 @@
 
 pub mod execution;
 pub mod job;
+pub mod quarantine;
 pub mod retry;
 
 pub use execution::{Context, Event, Execution, Illegal, Intent, Outcome, Resolution, Transition};
+pub use quarantine::Quarantine;

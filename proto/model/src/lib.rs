@@ -22,6 +22,6 @@ pub use effect::Effect;
 pub use label::Labels;
 pub use marks::Marks;
 pub use name::NameError;
-pub use outcome::{DeviceError, ErrorClass, ExecutionState, JobState};
+pub use outcome::{DeviceError, ErrorClass, ExecutionState, JobState, Priority};
 pub use plan::{Plan, PlanDigest, Step};
 pub use selector::{Selector, SelectorError};

@@ -139,6 +139,20 @@ impl JobState {
 }
 
 states! {
+    /// Who goes first (D1). Inside a class jobs share equally. The numbers are those of `muster.v1.JobPriority`.
+    Priority {
+        /// Before everything else.
+        Emergency = 1, "emergency";
+        /// Somebody waits at a terminal.
+        Interactive = 2, "interactive";
+        /// A rollout.
+        Rollout = 3, "rollout";
+        /// An audit.
+        Audit = 4, "audit";
+    }
+}
+
+states! {
     /// What kept a device from answering well. The numbers are those of `muster.v1.ErrorClass`.
     ErrorClass {
         /// The connection was refused, or there is no route.
