@@ -3,6 +3,7 @@
 //! Live work and crash recovery go through the same [`Execution::next`], so that what was tested is what runs.
 
 pub mod execution;
+pub mod explain;
 pub mod job;
 pub mod quarantine;
 pub mod retry;

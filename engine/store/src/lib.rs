@@ -16,6 +16,7 @@ mod create;
 mod credential;
 mod device;
 mod event;
+mod explain;
 mod history;
 mod intent;
 mod job;
@@ -46,6 +47,7 @@ pub use device::{
     RemoveDevicesRefused, StoreFacts,
 };
 pub use event::EventRecord;
+pub use explain::{LOOKED_AT, OneExecution, Wait, Waiting, WithWorker};
 pub use history::{Deed, HistoryRecord, chained};
 pub use intent::{GrantIntents, IntentRequest, Verdict};
 pub use job::{JobRecord, Preview};

@@ -3,6 +3,7 @@
 use muster_engine_core::{Event, Quarantine};
 use sqlx::SqliteConnection;
 
+use crate::history::{self, Deed};
 use crate::transition::{Loaded, Moves};
 use crate::{Store, StoreError, Write, json_ids, sql};
 
@@ -56,6 +57,10 @@ pub(crate) async fn skip(tx: &mut SqliteConnection, devices: &[i64], now: i64) -
 pub struct ReleaseDevices {
     /// Their names.
     pub names: Vec<String>,
+    /// For the history.
+    pub deed: Deed,
+    /// Unix milliseconds.
+    pub now: i64,
 }
 
 impl Write for ReleaseDevices {
@@ -64,7 +69,11 @@ impl Write for ReleaseDevices {
 
     async fn apply(&self, tx: &mut SqliteConnection) -> Result<u64, StoreError> {
         let names = serde_json::json!(self.names).to_string();
-        let done = sqlx::query(sql::HARM_FORGET).bind(names).execute(tx).await?;
+        let done = sqlx::query(sql::HARM_FORGET)
+            .bind(names)
+            .execute(&mut *tx)
+            .await?;
+        history::add(tx, &self.deed, self.now).await?;
         Ok(done.rows_affected())
     }
 }

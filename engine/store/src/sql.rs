@@ -308,6 +308,32 @@ statements! {
         SELECT value ->> 0, ?2, value ->> 1, value -> 2 FROM json_each(?1)";
     EVENTS_AFTER = "SELECT seq, kind, ended FROM event WHERE job_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
 
+    // Explain. ?1 job, ?2 now, ?3 device or null, ?4 whether devices are held, ?5 limit.
+    EXPLAIN_WAITING = "
+        SELECT kind, zone, count(*), min(ready_at), holder FROM (
+            SELECT e.zone AS zone, e.ready_at AS ready_at, l.uuid AS holder,
+                   CASE WHEN e.open_intent IS NOT NULL THEN 0
+                        WHEN l.uuid IS NOT NULL THEN 1
+                        WHEN e.ready_at > ?2 AND e.error_class IN (1, 2, 3, 8) THEN 2
+                        WHEN e.ready_at > ?2 THEN 3
+                        ELSE 4 END AS kind
+            FROM (SELECT * FROM execution
+                  WHERE job_id = ?1 AND state = 1 AND (?3 IS NULL OR device_id = ?3) LIMIT ?5) e
+            LEFT JOIN (SELECT x.device_id, x.job_id, o.uuid FROM execution x JOIN job o ON o.id = x.job_id
+                       WHERE x.locked = 1) l
+                ON ?4 AND l.device_id = e.device_id AND l.job_id <> e.job_id)
+        GROUP BY kind, zone, holder ORDER BY kind, zone";
+    EXPLAIN_WITH_WORKERS = "
+        SELECT s.id, s.worker, count(*), sum(e.open_intent IS NOT NULL AND e.intent_epoch <> e.epoch)
+        FROM execution e JOIN session s ON s.id = e.session_id
+        WHERE e.state IN (2, 3) AND e.job_id = ?1 AND (?2 IS NULL OR e.device_id = ?2)
+        GROUP BY s.id ORDER BY s.id";
+    EXPLAIN_ONE = "
+        SELECT e.state, e.attempts, e.error_class, e.error_message, e.error_category, e.device_id
+        FROM execution e
+        WHERE e.job_id = ?1 AND e.device_id = coalesce((SELECT id FROM device WHERE name = ?2),
+            (SELECT x.device_id FROM execution x WHERE x.job_id = ?1 AND x.device_name = ?2))";
+
     // Status
     DEVICE_COUNT = "SELECT count(*) FROM device";
     JOB_LIVE_COUNT = "SELECT count(*) FROM job WHERE state < 20";

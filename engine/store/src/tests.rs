@@ -1041,11 +1041,12 @@ async fn a_device_that_keeps_ending_badly_is_left_out_until_it_is_released() {
     for job in [waiting, job] {
         bench.check_counts(&job).await;
     }
-    let names = vec!["r1".to_owned()];
-    assert_eq!(
-        bench.store.write(ReleaseDevices { names }).await.expect("write"),
-        5
-    );
+    let release = ReleaseDevices {
+        names: vec!["r1".to_owned()],
+        deed: Deed::default(),
+        now: 20,
+    };
+    assert_eq!(bench.store.write(release).await.expect("write"), 5);
     assert!(bench.store.quarantined(20).await.expect("read").is_empty());
 }
 
