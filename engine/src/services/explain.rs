@@ -71,7 +71,7 @@ async fn gather(
         .map_err(error::store)?;
     let mut blockers = Vec::new();
     let pending: u64 = waiting.iter().map(|waiting| waiting.executions).sum();
-    blockers.extend(of_the_job(job, pending));
+    blockers.extend(of_the_job(job.state, job.total, &job.uuid, pending));
     let ready = waiting.iter().filter(|waiting| waiting.wait == Wait::Ready);
     if job.state == JobState::Running {
         let in_flight = |&(state, _): &(ExecutionState, u64)| {
@@ -104,15 +104,15 @@ async fn gather(
     Ok(joined(blockers))
 }
 
-fn of_the_job(job: &JobRecord, executions: u64) -> Option<Blocker> {
-    let (kind, text) = match job.state {
+fn of_the_job(state: JobState, total: u64, uuid: &str, executions: u64) -> Option<Blocker> {
+    let (kind, text) = match state {
         JobState::Draft => (
             Kind::Draft,
-            format!("the job is being laid out: {} devices so far", job.total),
+            format!("the job is being laid out: {total} devices so far"),
         ),
         JobState::Paused => (
             Kind::Paused,
-            format!("the job is paused; it goes on with: job resume {}", job.uuid),
+            format!("the job is paused; it goes on with: job resume {uuid}"),
         ),
         _ => return None,
     };
@@ -238,6 +238,14 @@ fn message(blocker: Blocker) -> v1::Blocker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_draft_waits_for_being_laid_out() {
+        let kind = |state| of_the_job(state, 10_000, "j", 10_000).map(|blocker| blocker.kind);
+        assert_eq!(kind(JobState::Draft), Some(Kind::Draft));
+        assert_eq!(kind(JobState::Paused), Some(Kind::Paused));
+        assert_eq!(kind(JobState::Running), None);
+    }
 
     #[test]
     fn every_kind_of_the_core_is_in_the_api() {

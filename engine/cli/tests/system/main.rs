@@ -9,6 +9,7 @@
 
 mod clock;
 mod crash;
+mod explain;
 mod fencing;
 mod fleet;
 mod harness;
