@@ -134,7 +134,7 @@ statements! {
         FROM job j WHERE j.state = 4 AND j.expires_at > ?1 ORDER BY j.priority, j.id";
     JOB_STATE = "SELECT state, uuid FROM job WHERE id = ?1";
     JOB_STATE_BY_UUID = "SELECT id, state FROM job WHERE uuid = ?1";
-    JOB_SETTLE = "UPDATE job SET state = ?2, finished_at = ?3 WHERE id = ?1";
+    JOB_SETTLE = "UPDATE job SET state = ?2, finished_at = ?3, paused_at = NULL WHERE id = ?1";
     JOB_DUE = "SELECT id FROM job WHERE state IN (4, 9) AND expires_at <= ?1 ORDER BY id";
     COUNTS = "SELECT state, count FROM job_count WHERE job_id = ?1";
     COUNTS_OF = "SELECT job_id, state, count FROM job_count WHERE job_id IN (SELECT value FROM json_each(?1))";
