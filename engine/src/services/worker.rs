@@ -10,8 +10,8 @@ use muster_proto::v1::session_response::Message as Down;
 use muster_proto::v1::worker_service_server::WorkerService;
 use muster_proto::{Violation, v1};
 use muster_store::{
-    AdoptLeases, ApplyReports, FactsRecord, GrantIntents, IntentRequest, OpenSession, Report, ReportAnswer,
-    StoreFacts, Verdict, Zones,
+    AdoptLeases, Adopted, ApplyReports, FactsRecord, GrantIntents, IntentRequest, OpenSession, Report,
+    ReportAnswer, StoreFacts, Verdict, Zones,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -112,7 +112,7 @@ async fn begin(
     };
     let id = shared.store.write(open).await.map_err(error::store)?;
     // Whatever is left of the worker's sessions before has no say any more.
-    for other in shared.sessions.others_of(&hello.instance, id) {
+    for other in shared.sessions.before(&hello.instance, id) {
         shared.sessions.close(other);
     }
     let held = hello
@@ -126,7 +126,26 @@ async fn begin(
         held,
         now,
     };
-    let adopted = shared.store.write(adopt).await.map_err(error::store)?;
+    let begun = match shared.store.write(adopt).await.map_err(error::store) {
+        Ok(adopted) => welcome(shared, id, hello, adopted, outbox).await,
+        Err(status) => Err(status),
+    };
+    if let Err(status) = begun {
+        // The worker left before it was let in, and what it held may be this session's already.
+        reconcile::end_session(shared, id, shared.lease);
+        return Err(status);
+    }
+    Ok(id)
+}
+
+/// Tells a worker that it is let in, and hands it work from then on.
+async fn welcome(
+    shared: &Arc<Shared>,
+    id: u64,
+    hello: &v1::Hello,
+    adopted: Adopted,
+    outbox: &mpsc::Sender<Result<v1::SessionResponse, Status>>,
+) -> Result<(), Status> {
     let zones = if hello.zones.is_empty() {
         Zones::Rest
     } else {
@@ -159,7 +178,7 @@ async fn begin(
     shared.sessions.open(id, session);
     shared.committed();
     shared.work_appeared();
-    Ok(id)
+    Ok(())
 }
 
 fn check(hello: &v1::Hello) -> Result<(), Status> {
