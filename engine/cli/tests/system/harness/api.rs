@@ -51,6 +51,7 @@ impl Api {
         let step = |words: &&[&str]| v1::Step {
             kind: Some(v1::step::Kind::Command(v1::Command {
                 words: words.iter().map(ToString::to_string).collect(),
+                ..v1::Command::default()
             })),
         };
         let request = v1::CreateJobRequest {
