@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use muster_proto::v1::{self, ExecutionState, IntentVerdict, ReportOutcome};
+use serde_json::Value;
 
 use crate::harness::api::{Api, Order};
 use crate::harness::database::Database;
@@ -79,7 +80,7 @@ fn an_older_epoch_moves_nothing() {
 }
 
 #[test]
-fn a_late_report_of_a_lost_worker_leaves_the_state_as_it_was_told() {
+fn a_late_report_of_a_lost_worker_is_evidence_and_moves_nothing() {
     let fleet = Fleet::start(62, 1, &[]);
     let (engine, api) = engine(&fleet, "300ms");
     let id = api.create(&order(CHANGE, "a")).unwrap();
@@ -98,6 +99,12 @@ fn a_late_report_of_a_lost_worker_leaves_the_state_as_it_was_told() {
     let after = engine.run(&["job", "results", &id, "--json"]).exits(3).of("r0");
     assert_eq!(after["state"], "unknown", "{after}");
     assert_eq!(after["finished_at"], told["finished_at"], "{after}");
+    assert_eq!(
+        (&told["resolution"], &after["resolution"]["done"]),
+        (&Value::Null, &true.into())
+    );
+    let shown = engine.run(&["job", "results", &id]).exits(3).stdout();
+    assert!(shown.contains("found out later: it was done"), "{shown}");
 }
 
 #[test]

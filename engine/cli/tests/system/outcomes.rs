@@ -1,8 +1,12 @@
 //! Changes whose device or connection fails at one exact point: what is told, and what the device really did.
 
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
 use crate::harness::{Engine, Fleet, Ran, until};
 
-const CHANGE: [&str; 2] = ["/ip/dns/set", "servers=9.9.9.9"];
+const CHANGE: [&str; 2] = ["/ip/dns/set", "servers=192.0.2.53"];
 
 /// Changes one device, which has this fault.
 struct Case {
@@ -110,4 +114,42 @@ fn a_device_that_is_gone_for_good_is_unknown_in_the_middle_and_expired_before() 
         (&"expired".into(), &"refused".into()),
         "{result}"
     );
+}
+
+#[test]
+fn a_verification_turns_a_lost_answer_into_the_truth() {
+    let fleet = Fleet::start(75, 3, &[]);
+    fleet.set_fault(0, Some("lost-answer"));
+    fleet.set_fault(1, Some("lost-command"));
+    let engine = Engine::start(&[]);
+    engine.import(&fleet, 3, "\n");
+    let verify = ["--verify", "/ip/dns/print", "--expect", "servers=192.0.2.53"];
+    let words = ["run", "--all", "--yes", "--timeout", "1s", "--detach", "--json"];
+    let words = [&words[..], &verify, &["--"], &CHANGE].concat();
+    let id = engine.run(&words).exits(7).json()[0]["job"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    until("every device has the command", || {
+        fleet.get("/counters")["commands"]["/ip/dns/set"] == 3
+    });
+    fleet.set_fault(0, None);
+    fleet.set_fault(1, None);
+    let told = engine.run(&["job", "watch", &id, "--json"]).exits(3);
+    let (done, not_done) = (told.of("r0"), told.of("r1"));
+    assert_eq!(
+        (&done["state"], &done["error"]),
+        (&"succeeded".into(), &Value::Null),
+        "{done}"
+    );
+    assert_eq!(not_done["state"], "failed", "{not_done}");
+    let message = not_done["error"]["message"].as_str().unwrap();
+    assert!(message.contains("verified"), "{message}");
+    assert_eq!(told.of("r2")["state"], "succeeded");
+    let executed = fleet
+        .journal()
+        .iter()
+        .map(|entry| entry.device)
+        .collect::<BTreeSet<_>>();
+    assert_eq!((executed, fleet.journal().len()), (BTreeSet::from([0, 2]), 2));
 }
