@@ -151,8 +151,8 @@ impl Engine {
         let shared = Arc::new(Shared {
             seal: Seal::new(data.key()),
             worker_token: data.worker_token().to_owned(),
+            clock: EngineClock::start(store.newest_time().await?),
             store,
-            clock: EngineClock::start(),
             sessions: Sessions::default(),
             lease: config.lease,
             boot: uuid::Uuid::new_v4().to_string(),

@@ -103,7 +103,8 @@ pub(crate) fn end_session(shared: &Arc<Shared>, session: u64, term: Duration) {
                 Err(StoreError::WriterGone) => return,
                 Err(error) => tracing::error!(%error, session, "taking executions back"),
             }
-            tokio::time::sleep(PERIOD).await;
+            // While the store could not write, the worker could not come back either: it has a term from now on.
+            tokio::time::sleep(term.max(PERIOD)).await;
         }
     });
 }

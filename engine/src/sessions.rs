@@ -66,12 +66,12 @@ impl Sessions {
         self.lock().get_mut(&id).map(act)
     }
 
-    /// Sessions of a worker's process other than this one.
-    pub(crate) fn others_of(&self, instance: &str, id: u64) -> Vec<u64> {
+    /// Sessions of a worker's process before this one. One after it has more say: this one was begun and given up.
+    pub(crate) fn before(&self, instance: &str, id: u64) -> Vec<u64> {
         let sessions = self.lock();
         let others = sessions
             .iter()
-            .filter(|(other, session)| **other != id && session.instance == instance);
+            .filter(|(other, session)| **other < id && session.instance == instance);
         others.map(|(other, _)| *other).collect()
     }
 

@@ -10,11 +10,12 @@ use muster_proto::v1::session_response::Message as Down;
 use muster_proto::v1::worker_service_server::WorkerService;
 use muster_proto::{Violation, v1};
 use muster_store::{
-    AdoptLeases, ApplyReports, FactsRecord, GrantIntents, IntentRequest, OpenSession, Report, ReportAnswer,
-    StoreFacts, Verdict, Zones,
+    Adopted, ApplyReports, BeginSession, FactsRecord, GrantIntents, IntentRequest, OpenSession, Report,
+    ReportAnswer, StoreFacts, Verdict, Zones,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Service;
@@ -67,6 +68,8 @@ async fn serve(
     let id = begin(shared, &hello, &outbox).await?;
     tracing::info!(session = id, worker = hello.name, zones = ?hello.zones, slots = hello.slots, "worker connected");
     let work = Arc::new(Semaphore::new(IN_WORK));
+    let beat = tokio::spawn(say_alive(shared.lease / 3, outbox.clone()));
+    let _beat = AbortOnDropHandle::new(beat);
     let term = loop {
         let message = match tokio::time::timeout(shared.lease, upstream.message()).await {
             Ok(Ok(Some(message))) => message.message,
@@ -96,37 +99,57 @@ async fn serve(
     Ok(())
 }
 
+/// Tells the worker that the engine is there, in a steady beat: while the store is slow, messages of a session wait to
+/// be read, heartbeats among them, and a worker that hears nothing for a term takes the engine for dead.
+async fn say_alive(period: Duration, outbox: mpsc::Sender<Result<v1::SessionResponse, Status>>) {
+    let mut beat = tokio::time::interval(period);
+    while send(&outbox, Down::HeartbeatAck(v1::HeartbeatAck {}))
+        .await
+        .is_ok()
+    {
+        beat.tick().await;
+    }
+}
+
 async fn begin(
     shared: &Arc<Shared>,
     hello: &v1::Hello,
     outbox: &mpsc::Sender<Result<v1::SessionResponse, Status>>,
 ) -> Result<u64, Status> {
     check(hello)?;
-    let now = shared.clock.now();
     let open = OpenSession {
         worker: hello.name.clone(),
         instance: hello.instance.clone(),
         engine_boot: hello.engine_boot.clone(),
         zones: hello.zones.clone(),
-        now,
+        now: shared.clock.now(),
     };
-    let id = shared.store.write(open).await.map_err(error::store)?;
+    let held = hello.held.iter().map(|lease| (lease.execution, lease.epoch));
+    let begin = BeginSession {
+        open,
+        held: held.collect(),
+    };
+    let (id, adopted) = shared.store.write(begin).await.map_err(error::store)?;
     // Whatever is left of the worker's sessions before has no say any more.
-    for other in shared.sessions.others_of(&hello.instance, id) {
+    for other in shared.sessions.before(&hello.instance, id) {
         shared.sessions.close(other);
     }
-    let held = hello
-        .held
-        .iter()
-        .map(|lease| (lease.execution, lease.epoch))
-        .collect();
-    let adopt = AdoptLeases {
-        session: id,
-        instance: hello.instance.clone(),
-        held,
-        now,
-    };
-    let adopted = shared.store.write(adopt).await.map_err(error::store)?;
+    if let Err(status) = welcome(shared, id, hello, adopted, outbox).await {
+        // The worker left before it was let in, and what it held is this session's already.
+        reconcile::end_session(shared, id, shared.lease);
+        return Err(status);
+    }
+    Ok(id)
+}
+
+/// Tells a worker that it is let in, and hands it work from then on.
+async fn welcome(
+    shared: &Arc<Shared>,
+    id: u64,
+    hello: &v1::Hello,
+    adopted: Adopted,
+    outbox: &mpsc::Sender<Result<v1::SessionResponse, Status>>,
+) -> Result<(), Status> {
     let zones = if hello.zones.is_empty() {
         Zones::Rest
     } else {
@@ -159,7 +182,7 @@ async fn begin(
     shared.sessions.open(id, session);
     shared.committed();
     shared.work_appeared();
-    Ok(id)
+    Ok(())
 }
 
 fn check(hello: &v1::Hello) -> Result<(), Status> {
@@ -206,7 +229,6 @@ async fn on_message(
         }
         Some(Up::Heartbeat(heartbeat)) => {
             shared.sessions.with(id, |session| session.held = heartbeat.held);
-            send(outbox, Down::HeartbeatAck(v1::HeartbeatAck {})).await?;
         }
         Some(Up::Facts(facts)) => learn(shared, facts).await?,
         Some(Up::Draining(_)) => {

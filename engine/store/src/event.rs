@@ -14,6 +14,14 @@ pub struct EventRecord {
 }
 
 impl Store {
+    /// When the last event was noted, Unix milliseconds; 0 when there is none.
+    pub async fn newest_time(&self) -> Result<i64, StoreError> {
+        let newest = sqlx::query_scalar(sql::EVENT_LATEST)
+            .fetch_optional(self.readers())
+            .await?;
+        Ok(newest.unwrap_or_default())
+    }
+
     /// Up to `limit` events of a job after `seq`.
     pub async fn events(&self, job: i64, after: u64, limit: u32) -> Result<Vec<EventRecord>, StoreError> {
         let query = sqlx::query_as(sql::EVENTS_AFTER)

@@ -90,6 +90,32 @@ impl Write for AdoptLeases {
     }
 }
 
+/// Opens a session and gives it what its worker still holds, in one go: a worker that comes back within its term loses
+/// nothing, however long the store takes for it.
+#[derive(Debug)]
+pub struct BeginSession {
+    /// The session.
+    pub open: OpenSession,
+    /// Execution and epoch of what the worker holds.
+    pub held: Vec<(u64, u64)>,
+}
+
+impl Write for BeginSession {
+    /// The session's number, and what became of what the worker holds.
+    type Out = (u64, Adopted);
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> Result<(u64, Adopted), StoreError> {
+        let session = self.open.apply(tx).await?;
+        let adopt = AdoptLeases {
+            session,
+            instance: self.open.instance.clone(),
+            held: self.held.clone(),
+            now: self.open.now,
+        };
+        Ok((session, adopt.apply(tx).await?))
+    }
+}
+
 /// Takes every lease from sessions that are over.
 #[derive(Debug)]
 pub struct LoseLeases {

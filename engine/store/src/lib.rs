@@ -51,7 +51,7 @@ pub use explain::{LOOKED_AT, OneExecution, Wait, Waiting, WithWorker};
 pub use history::{Deed, HistoryRecord, chained};
 pub use intent::{GrantIntents, IntentRequest, Verdict};
 pub use job::{JobRecord, Preview};
-pub use lease::{AdoptLeases, Adopted, ExpireJobs, LoseLeases, OpenSession};
+pub use lease::{AdoptLeases, Adopted, BeginSession, ExpireJobs, LoseLeases, OpenSession};
 pub use quarantine::ReleaseDevices;
 pub use report::{Applied, ApplyReports, Report, ReportAnswer};
 pub use result::{ResultPage, ResultRecord};

@@ -182,7 +182,7 @@ statements! {
     ADOPT = "
         UPDATE execution SET session_id = ?1 FROM json_each(?2) h
         WHERE execution.id = h.value ->> 0 AND epoch = h.value ->> 1 AND execution.state IN (2, 3)
-          AND session_id IN (SELECT id FROM session WHERE instance = ?3)
+          AND session_id IN (SELECT id FROM session WHERE instance = ?3 AND id < ?1)
         RETURNING execution.id, epoch";
     NEXT_READY = "
         SELECT min(ready_at) FROM (
@@ -271,7 +271,7 @@ statements! {
     ZONES_NOTE = "INSERT INTO zone (name) SELECT value FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING";
     SESSIONS_OF = "
         SELECT DISTINCT e.session_id FROM execution e JOIN session s ON s.id = e.session_id
-        WHERE e.state IN (2, 3) AND s.instance = ?1 AND s.id <> ?2";
+        WHERE e.state IN (2, 3) AND s.instance = ?1 AND s.id < ?2";
     SESSIONS_HOLDING = "
         SELECT DISTINCT s.id, s.engine_boot FROM execution e JOIN session s ON s.id = e.session_id
         WHERE e.state IN (2, 3)";
@@ -306,6 +306,7 @@ statements! {
     EVENT_STORE = "
         INSERT INTO event (job_id, at, kind, ended)
         SELECT value ->> 0, ?2, value ->> 1, value -> 2 FROM json_each(?1)";
+    EVENT_LATEST = "SELECT at FROM event ORDER BY seq DESC LIMIT 1";
     EVENTS_AFTER = "SELECT seq, kind, ended FROM event WHERE job_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
 
     // Explain. ?1 job, ?2 now, ?3 device or null, ?4 whether devices are held, ?5 limit.

@@ -6,6 +6,8 @@ use indicatif::ProgressBar;
 use muster_proto::v1;
 use routeros_wire::Expression;
 use serde_json::json;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use super::connect::{Engine, claimed_by};
 use super::follow::{Followed, Follower, follow};
@@ -114,19 +116,34 @@ pub(crate) fn spec(plan: v1::Plan, selection: Selection, timeout: Duration) -> v
     }
 }
 
-/// Stores a job, which starts it.
+/// How long an engine that goes away while it is asked for a job is waited for, and how often it is asked again.
+const ASK_WITHIN: Duration = Duration::from_secs(30);
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
+/// Stores a job, which starts it. An engine that does not answer is asked again, with the same request id: it makes
+/// the job once.
 pub(crate) async fn create(engine: &Engine, spec: v1::JobSpec) -> Result<v1::Job, Failure> {
     let request = v1::CreateJobRequest {
         spec: Some(spec),
         request_id: uuid::Uuid::new_v4().to_string(),
         claimed_by: claimed_by(),
     };
-    let answer = engine
-        .jobs()
-        .create_job(request)
-        .await
-        .map_err(|status| usage(status.into()))?;
-    Ok(answer.into_inner().job.unwrap_or_default())
+    let began = Instant::now();
+    loop {
+        match engine.jobs().create_job(request.clone()).await {
+            Ok(answer) => return Ok(answer.into_inner().job.unwrap_or_default()),
+            Err(status) if is_gone(&status) && began.elapsed() < ASK_WITHIN => {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            Err(status) => return Err(usage(status.into())),
+        }
+    }
+}
+
+/// Whether the connection ended, and not the engine's patience.
+fn is_gone(status: &Status) -> bool {
+    let told = status.get_error_details().error_info().is_some();
+    !told && matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled)
 }
 
 /// Asks before a command that is not a read.

@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use muster_proto::v1::{self, ExecutionState, IntentVerdict, ReportOutcome};
+use serde_json::Value;
 
 use crate::harness::api::{Api, Order};
+use crate::harness::database::Database;
 use crate::harness::proxy::Proxy;
 use crate::harness::session::Session;
 use crate::harness::worker::Worker;
@@ -78,7 +80,7 @@ fn an_older_epoch_moves_nothing() {
 }
 
 #[test]
-fn a_late_report_of_a_lost_worker_leaves_the_state_as_it_was_told() {
+fn a_late_report_of_a_lost_worker_is_evidence_and_moves_nothing() {
     let fleet = Fleet::start(62, 1, &[]);
     let (engine, api) = engine(&fleet, "300ms");
     let id = api.create(&order(CHANGE, "a")).unwrap();
@@ -97,6 +99,38 @@ fn a_late_report_of_a_lost_worker_leaves_the_state_as_it_was_told() {
     let after = engine.run(&["job", "results", &id, "--json"]).exits(3).of("r0");
     assert_eq!(after["state"], "unknown", "{after}");
     assert_eq!(after["finished_at"], told["finished_at"], "{after}");
+    assert_eq!(
+        (&told["resolution"], &after["resolution"]["done"]),
+        (&Value::Null, &true.into())
+    );
+    let shown = engine.run(&["job", "results", &id]).exits(3).stdout();
+    assert!(shown.contains("found out later: it was done"), "{shown}");
+}
+
+#[test]
+fn a_worker_that_is_gone_before_it_is_let_in_holds_nothing() {
+    let fleet = Fleet::start(66, 1, &[]);
+    let (engine, api) = engine(&fleet, "1s");
+    let id = api.create(&order(CHANGE, "a")).unwrap();
+    let mut session = Session::open(&api, &engine, "worker", Vec::new());
+    let held = session.take();
+    assert_eq!(session.ask(held.execution, held.epoch, 0), IntentVerdict::Granted);
+    let lease = v1::HeldLease {
+        execution: held.execution,
+        epoch: held.epoch,
+    };
+    // The engine reads the hello of a new session, and cannot write it down before the worker is gone.
+    let mut database = Database::open(&engine.data());
+    database.run("BEGIN IMMEDIATE");
+    let again = Session::begin(&api, &engine, "worker", vec![lease]);
+    engine.run(&["admin", "status"]).ok();
+    drop((session, again));
+    engine.run(&["admin", "status"]).ok();
+    database.run("ROLLBACK");
+    assert!(api.finished(&id, PATIENCE).is_some(), "its lease ends");
+    let told = engine.run(&["job", "results", &id, "--json"]).exits(3).of("r0");
+    assert_eq!(told["state"], "unknown", "{told}");
+    assert!(fleet.journal().is_empty());
 }
 
 #[test]

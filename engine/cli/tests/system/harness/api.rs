@@ -104,7 +104,7 @@ impl Api {
             if began.elapsed() > within {
                 return None;
             }
-            self.runtime.block_on(tokio::time::sleep(LOOK));
+            self.runtime.block_on(async { tokio::time::sleep(LOOK).await });
         }
     }
 }

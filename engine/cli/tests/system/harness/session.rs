@@ -24,6 +24,16 @@ pub(crate) struct Session<'a> {
 impl<'a> Session<'a> {
     /// Opens a session of the worker's process `instance`, which holds these leases.
     pub(crate) fn open(api: &'a Api, engine: &Engine, instance: &str, held: Vec<v1::HeldLease>) -> Self {
+        let mut session = Self::begin(api, engine, instance, held);
+        let Down::Welcome(welcome) = session.next() else {
+            panic!("a session begins with a welcome")
+        };
+        session.revoked = welcome.revoked;
+        session
+    }
+
+    /// Asks for a session and does not wait for the welcome.
+    pub(crate) fn begin(api: &'a Api, engine: &Engine, instance: &str, held: Vec<v1::HeldLease>) -> Self {
         let (up, receiver) = mpsc::channel(16);
         let mut request = Request::new(ReceiverStream::new(receiver));
         let token = std::fs::read_to_string(engine.data().join("worker.token")).expect("a token");
@@ -41,18 +51,13 @@ impl<'a> Session<'a> {
             up.send(message(hello)).await.expect("open");
             client.session(request).await
         });
-        let mut session = Self {
+        Self {
             api,
             up,
             down: opened.expect("a session").into_inner(),
             revoked: Vec::new(),
             seq: 0,
-        };
-        let Down::Welcome(welcome) = session.next() else {
-            panic!("a session begins with a welcome")
-        };
-        session.revoked = welcome.revoked;
-        session
+        }
     }
 
     /// Takes one execution.
