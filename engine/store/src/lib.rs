@@ -20,17 +20,22 @@ mod job;
 mod lease;
 mod report;
 mod result;
+mod retention;
 mod select;
+mod space;
 mod sql;
 mod status;
 mod transition;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{Connection, SqlSafeStr, SqliteConnection, SqlitePool};
 use thiserror::Error;
 
@@ -45,13 +50,18 @@ pub use intent::{GrantIntents, IntentRequest, Verdict};
 pub use job::{AbortJob, Aborted, CreateJob, CreateRefused, JobRecord, Preview};
 pub use lease::{AdoptLeases, Adopted, ExpireJobs, LoseLeases, OpenSession};
 pub use report::{ApplyReports, Report, ReportAnswer};
-pub use result::{ResultPage, ResultRecord};
+pub use result::{PAGE_BYTES, ResultPage, ResultRecord};
+pub use retention::{
+    DeleteJob, DeleteOld, Deleted, ForgetPlans, ForgetRequests, REQUEST_KEPT_MS, Sweep, Swept,
+};
+pub use space::{ReturnSpace, Space};
 pub use status::Status;
 pub use writer::Write;
 
 /// A handle on the store; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
+    path: Arc<PathBuf>,
     readers: SqlitePool,
     writer: writer::Handle,
 }
@@ -124,8 +134,17 @@ impl Store {
             .pragma("cache_size", "-65536")
             .pragma("temp_store", "memory")
             .pragma("journal_size_limit", "67108864");
-        let mut writer = SqliteConnection::connect_with(&options).await.map_err(sql)?;
+        let making = match space::is_new(path) {
+            // Possible before the first table only, or by `space::convert`.
+            true => options.clone().auto_vacuum(SqliteAutoVacuum::Incremental),
+            false => options.clone(),
+        };
+        let mut writer = SqliteConnection::connect_with(&making).await.map_err(sql)?;
         check_version(&mut writer, &name).await?;
+        if space::convert(&mut writer, path).await.map_err(sql)? {
+            writer.close().await.map_err(sql)?;
+            writer = SqliteConnection::connect_with(&making).await.map_err(sql)?;
+        }
         let migrate = |source| OpenError::Migrate {
             path: name.clone(),
             source,
@@ -140,6 +159,7 @@ impl Store {
             .await
             .map_err(sql)?;
         Ok(Self {
+            path: Arc::new(path.to_owned()),
             readers,
             writer: writer::spawn(writer),
         })
@@ -154,6 +174,14 @@ impl Store {
         &self.readers
     }
 
+    pub(crate) fn writer(&self) -> &writer::Handle {
+        &self.writer
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Waits for the queue to be written and closes the file, so that nothing is left in the log.
     pub async fn close(self) {
         self.readers.close().await;
@@ -162,11 +190,18 @@ impl Store {
 }
 
 fn migrations() -> Vec<Migration> {
-    const ALL: &[(i64, &str, &str)] = &[(
-        1,
-        "first light",
-        include_str!("../../../migrations/sqlite/0001_first_light.sql"),
-    )];
+    const ALL: &[(i64, &str, &str)] = &[
+        (
+            1,
+            "first light",
+            include_str!("../../../migrations/sqlite/0001_first_light.sql"),
+        ),
+        (
+            3,
+            "retention",
+            include_str!("../../../migrations/sqlite/0003_retention.sql"),
+        ),
+    ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
         Migration::new(
             version,
