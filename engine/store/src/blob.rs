@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use sqlx::SqliteConnection;
 
-use crate::{StoreError, json_ids, sql};
+use crate::{StoreError, sql};
 
 const PLAIN: i64 = 0;
 const LZ4: i64 = 1;
@@ -24,19 +24,27 @@ const TOGETHER: usize = 4096;
 /// SHA-256 of an answer.
 pub(crate) type Digest = [u8; 32];
 
-/// Stores the answers of executions, one for each step sent, in place of those of earlier attempts.
-pub(crate) async fn store(tx: &mut SqliteConnection, results: &[(u64, &[Bytes])]) -> Result<(), StoreError> {
-    // Of an execution that is told of twice, the later report counts.
-    let results = results.iter().copied().collect::<BTreeMap<_, _>>();
-    let before = forget_steps(tx, results.keys().copied()).await?;
+/// Stores the answers of executions, one for each step sent, from the step given; what earlier attempts answered to
+/// that step and later ones makes room.
+pub(crate) async fn store(
+    tx: &mut SqliteConnection,
+    results: &[(u64, u32, &[Bytes])],
+) -> Result<(), StoreError> {
+    let from = results.iter().map(|&(execution, first, _)| (execution, first));
+    let before = forget_steps(tx, from).await?;
+    let mut answers = BTreeMap::new();
+    for &(execution, first, replies) in results {
+        // Of an execution that is told of twice, the later report counts.
+        let told = (execution, first)..=(execution, u32::MAX);
+        answers.extract_if(told, |_, _| true).for_each(drop);
+        answers.extend((first..).map(|step| (execution, step)).zip(replies));
+    }
     let mut steps = Vec::new();
     let mut uses = BTreeMap::<Digest, (i64, &Bytes)>::new();
-    for (execution, replies) in results {
-        for (step, bytes) in replies.iter().enumerate() {
-            let digest: Digest = Sha256::digest(bytes).into();
-            steps.push(json!([execution, step, hex(&digest)]));
-            uses.entry(digest).or_insert((0, bytes)).0 += 1;
-        }
+    for ((execution, step), bytes) in answers {
+        let digest: Digest = Sha256::digest(bytes).into();
+        steps.push(json!([execution, step, hex(&digest)]));
+        uses.entry(digest).or_insert((0, bytes)).0 += 1;
     }
     if !steps.is_empty() {
         store_blobs(tx, uses).await?;
@@ -49,12 +57,16 @@ pub(crate) async fn store(tx: &mut SqliteConnection, results: &[(u64, &[Bytes])]
     Ok(())
 }
 
-/// Deletes the steps of executions. The answers they named, and how often, are the caller's to release.
+/// Deletes the steps of executions, each from the step given on. Returns the answers that they named, and how often,
+/// for the caller to release.
 pub(crate) async fn forget_steps(
     tx: &mut SqliteConnection,
-    executions: impl IntoIterator<Item = u64>,
+    from: impl Iterator<Item = (u64, u32)>,
 ) -> Result<BTreeMap<Digest, i64>, StoreError> {
-    let query = sqlx::query_scalar(sql::STEPS_REMOVE).bind(json_ids(executions));
+    let from = from
+        .map(|(execution, first)| json!([execution, first]))
+        .collect::<Value>();
+    let query = sqlx::query_scalar(sql::STEPS_REMOVE).bind(from.to_string());
     let named: Vec<Vec<u8>> = query.fetch_all(tx).await?;
     let mut uses = BTreeMap::new();
     for digest in named {

@@ -91,7 +91,7 @@ impl Write for ApplyReports {
                         to: row.execution.state,
                         released: held && !row.locked,
                     });
-                    results.push((report.execution, report.replies.as_slice()));
+                    results.push((report.execution, 0, report.replies.as_slice()));
                 }
                 Err(illegal) => answers.push(ReportAnswer::Ignored(illegal.to_string())),
             }

@@ -170,7 +170,7 @@ async fn batch(tx: &mut SqliteConnection, job: i64) -> Result<Vec<u64>, StoreErr
 }
 
 async fn executions(tx: &mut SqliteConnection, batch: &[u64]) -> Result<Swept, StoreError> {
-    let named = blob::forget_steps(tx, batch.iter().copied()).await?;
+    let named = blob::forget_steps(tx, batch.iter().map(|execution| (*execution, 0))).await?;
     let answers = blob::release(tx, &named).await?;
     let ids = json_ids(batch.iter().copied());
     for statement in [sql::SWEEP_YOUNGEST, sql::SWEEP_EXECUTIONS] {

@@ -213,7 +213,10 @@ statements! {
     BLOB_UNSHARED = "DELETE FROM blob_share WHERE digest IN (SELECT unhex(value) FROM json_each(?1)) AND more <= 0";
     BLOB_REMOVE = "DELETE FROM blob WHERE digest IN (SELECT unhex(value) FROM json_each(?1))";
     STEPS_REMOVE = "
-        DELETE FROM step_result WHERE execution_id IN (SELECT value FROM json_each(?1)) RETURNING digest";
+        DELETE FROM step_result WHERE (execution_id, step) IN (
+            SELECT s.execution_id, s.step FROM json_each(?1) w
+            JOIN step_result s ON s.execution_id = w.value ->> 0 AND s.step >= w.value ->> 1)
+        RETURNING digest";
     STEP_STORE = "
         INSERT INTO step_result (execution_id, step, digest)
         SELECT value ->> 0, value ->> 1, unhex(value ->> 2) FROM json_each(?1)";
