@@ -4,7 +4,10 @@ use std::time::Duration;
 use muster_model::{ExecutionState, Plan, Selector};
 use muster_proto::v1::job_service_server::JobService;
 use muster_proto::{Violation, duration, plan, v1};
-use muster_store::{AbortJob, Aborted, CreateJob, CreateRefused, JobRecord, ResultPage};
+use muster_store::{
+    AbortJob, Aborted, CreateJob, CreateRefused, DeleteJob, Deleted, JobRecord, PAGE_BYTES, ResultPage,
+    ResultRecord,
+};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use tokio_stream::Stream;
@@ -17,8 +20,6 @@ use crate::{answer, error, page, services};
 const TIMEOUT: Duration = Duration::from_secs(30);
 const TIMEOUTS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
-/// A page of results is cut when it grows over this.
-pub(crate) const PAGE_BYTES: usize = 1 << 20;
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -67,9 +68,15 @@ impl JobService for Service {
         self.0.committed();
         self.0.work_appeared();
         match created {
-            Ok(uuid) => Ok(Response::new(v1::CreateJobResponse {
-                job: Some(answer::job(&self.job(&uuid).await?)),
-            })),
+            Ok(uuid) => match self.0.store.job(&uuid).await.map_err(error::store)? {
+                Some(record) => Ok(Response::new(v1::CreateJobResponse {
+                    job: Some(answer::job(&record)),
+                })),
+                None => {
+                    let message = format!("this request made job {uuid}, which was deleted since");
+                    Err(error::precondition("JOB_DELETED", &uuid, message))
+                }
+            },
             Err(CreateRefused::EmptySelection) => Err(empty_selection(&spec)),
             Err(CreateRefused::RequestIdReused(job)) => {
                 Err(error::request_id_reused(&request.request_id, &job))
@@ -165,17 +172,18 @@ impl JobService for Service {
             states,
         };
         let records = self.0.store.results(&wanted).await.map_err(error::store)?;
-        let (mut results, mut bytes, mut next) = (Vec::new(), 0, None);
-        for found in records {
-            if results.len() == size as usize || bytes > PAGE_BYTES {
-                next = results
-                    .last()
-                    .map(|last: &v1::ExecutionResult| page::token(&query, &last.execution));
-                break;
-            }
-            bytes += found.reply_bytes();
-            results.push(answer::result(&record.uuid, found));
-        }
+        let bytes = records.iter().map(ResultRecord::reply_bytes).sum::<usize>();
+        // Without a record over the page's size, the store may still have cut it by bytes.
+        let more = records.len() > size as usize || bytes > PAGE_BYTES;
+        let results = records
+            .into_iter()
+            .take(size as usize)
+            .map(|found| answer::result(&record.uuid, found))
+            .collect::<Vec<_>>();
+        let next = results
+            .last()
+            .filter(|_| more)
+            .map(|last| page::token(&query, &last.execution));
         Ok(Response::new(v1::ListResultsResponse {
             results,
             next_page_token: next.unwrap_or_default(),
@@ -212,6 +220,34 @@ impl JobService for Service {
         Ok(Response::new(v1::AbortJobResponse {
             job: Some(answer::job(&record)),
         }))
+    }
+
+    async fn delete_job(
+        &self,
+        request: Request<v1::DeleteJobRequest>,
+    ) -> Result<Response<v1::DeleteJobResponse>, Status> {
+        let request = request.into_inner();
+        let delete = DeleteJob {
+            uuid: request.id.clone(),
+            now: self.0.clock.now(),
+        };
+        match self.0.store.write(delete).await.map_err(error::store)? {
+            Deleted::NotFound => Err(error::not_found("job", &request.id)),
+            Deleted::Live => {
+                let message = format!(
+                    "job {} is not over; end it first: muster job abort {}",
+                    request.id, request.id
+                );
+                Err(error::precondition("JOB_LIVE", &request.id, message))
+            }
+            Deleted::Gone => {
+                tracing::info!(job = request.id, by = request.claimed_by, "job deleted");
+                // Watchers of it are told that there is no such job.
+                self.0.committed();
+                self.0.reconcilers.retention.wake();
+                Ok(Response::new(v1::DeleteJobResponse {}))
+            }
+        }
     }
 
     async fn explain_job(
