@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use muster_store::{LoseLeases, StoreError};
 
 use super::{Pass, Reconcile, Reconciler};
-use crate::Shared;
+use crate::{Shared, services};
 
 /// How often the store is looked through for sessions that hold leases and are not there. None should be: they are
 /// noted as they end.
@@ -62,6 +62,11 @@ pub(crate) async fn recover(shared: &Shared) -> Result<(), StoreError> {
         note(shared, session, term);
     }
     take_back(shared).await?;
+    // Jobs whose laying out was cut off. Nobody can change the inventory before this is done.
+    for uuid in shared.store.drafts().await? {
+        tracing::warn!(job = uuid, "laying out what is left of a job");
+        services::job::lay_out(shared, &uuid).await?;
+    }
     Ok(())
 }
 

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use muster_engine_core::Resolution;
 use muster_model::{DeviceError, ExecutionState};
 use sqlx::SqliteConnection;
 
 use crate::blob::{Digest, Packed, fixed};
-use crate::transition::device_error;
+use crate::transition::{device_error, resolution};
 use crate::{Store, StoreError, json_ids, sql};
 
 /// Replies of one page of results, in bytes: with the record that grows over it, a page ends. So neither a page nor
@@ -27,6 +28,8 @@ pub struct ResultRecord {
     pub attempts: u32,
     /// Why it is not well.
     pub error: Option<DeviceError>,
+    /// What was found out after it had ended without an answer.
+    pub resolution: Option<Resolution>,
     /// For each step sent, the reply sentences in wire format without tags.
     pub replies: Vec<Bytes>,
     /// When the last attempt began, Unix milliseconds.
@@ -63,6 +66,9 @@ type Row = (
     Option<i32>,
     Option<String>,
     Option<u8>,
+    Option<i64>,
+    Option<i64>,
+    Option<bool>,
     Option<i64>,
     Option<i64>,
 );
@@ -144,7 +150,8 @@ async fn with_replies(
 }
 
 fn record(row: Row, replies: Vec<Bytes>) -> Result<ResultRecord, StoreError> {
-    let (id, device, state, attempts, class, message, category, started_at, finished_at) = row;
+    let (id, device, state, attempts, class, message, category, started_at, finished_at, done, epoch, at) =
+        row;
     let unknown = || StoreError::Corrupt(format!("execution {id} is in state {state}"));
     Ok(ResultRecord {
         execution: id.unsigned_abs(),
@@ -152,6 +159,7 @@ fn record(row: Row, replies: Vec<Bytes>) -> Result<ResultRecord, StoreError> {
         state: ExecutionState::from_number(state).ok_or_else(unknown)?,
         attempts,
         error: device_error(class, message, category),
+        resolution: resolution(done, epoch, at),
         replies,
         started_at,
         finished_at,

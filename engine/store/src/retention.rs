@@ -7,7 +7,7 @@ use muster_model::JobState;
 use sqlx::SqliteConnection;
 
 use crate::blob::{self, Digest, fixed};
-use crate::{Store, StoreError, Write, json_ids, sql};
+use crate::{Deed, Store, StoreError, Write, history, json_ids, sql};
 
 /// How long a request id is kept, whatever becomes of its job: 24 h, in milliseconds.
 pub const REQUEST_KEPT_MS: i64 = 24 * 60 * 60 * 1000;
@@ -24,6 +24,8 @@ const EVENTS: i64 = 100;
 pub struct DeleteJob {
     /// Its id.
     pub uuid: String,
+    /// Who, as stated.
+    pub claimed_by: String,
     /// Unix milliseconds.
     pub now: i64,
 }
@@ -55,7 +57,14 @@ impl Write for DeleteJob {
             .bind(job)
             .bind(self.now - REQUEST_KEPT_MS);
         query.execute(&mut *tx).await?;
-        sqlx::query(sql::JOB_REMOVED).bind(job).execute(tx).await?;
+        sqlx::query(sql::JOB_REMOVED).bind(job).execute(&mut *tx).await?;
+        let deed = Deed {
+            claimed_by: self.claimed_by.clone(),
+            action: "job.delete",
+            subject: self.uuid.clone(),
+            ..Deed::default()
+        };
+        history::add(tx, &deed, self.now).await?;
         Ok(Deleted::Gone)
     }
 }

@@ -24,6 +24,8 @@ impl Bench {
             epoch: lease.epoch,
             outcome: Outcome::Succeeded,
             error: None,
+            steps_done: 1,
+            first_step: 0,
             replies: answer(index),
             started_at: 5,
         };
@@ -34,8 +36,12 @@ impl Bench {
     }
 
     async fn delete(&self, job: &str, now: i64) -> Deleted {
-        let uuid = job.to_owned();
-        self.store.write(DeleteJob { uuid, now }).await.expect("write")
+        let delete = DeleteJob {
+            uuid: job.to_owned(),
+            claimed_by: "tester".into(),
+            now,
+        };
+        self.store.write(delete).await.expect("write")
     }
 
     /// Sweeps until nothing is left; returns what was deleted, and in how many batches.
@@ -130,7 +136,11 @@ async fn a_deleted_job_is_gone_at_once_and_leaves_nothing() {
         states: vec![],
     };
     for record in bench.store.results(&page).await.expect("read") {
-        assert_eq!(record.replies, [shared.clone()], "what another job shares stays");
+        assert_eq!(
+            record.replies,
+            std::slice::from_ref(&shared),
+            "what another job shares stays"
+        );
     }
 }
 
@@ -406,6 +416,8 @@ async fn play(acts: Vec<Act>) {
                         Outcome::Succeeded
                     },
                     error: again.then(|| DeviceError::new(ErrorClass::Reset, "cut")),
+                    steps_done: u32::from(!*again),
+                    first_step: 0,
                     replies: steps.iter().map(|step| noise(u64::from(*step), 600)).collect(),
                     started_at: 0,
                 };
