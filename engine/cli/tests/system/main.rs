@@ -10,4 +10,6 @@ mod crash;
 mod fleet;
 mod harness;
 mod input;
+mod retention;
+mod watch;
 mod wire;
