@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use muster_engine_core::Outcome;
 use muster_model::{DeviceError, ErrorClass};
@@ -41,18 +41,27 @@ enum DispatchError {
 /// Runs until the engine stops.
 pub(crate) async fn run(shared: Arc<Shared>) {
     loop {
-        let wait = match round(&shared).await {
-            Ok(Round::More) => continue,
-            Ok(Round::Until(at)) => {
-                let left =
-                    at.map(|at| Duration::from_millis((at - shared.clock.now()).max(1).unsigned_abs()));
-                left.unwrap_or(AT_MOST).min(AT_MOST)
-            }
-            Err(error) => {
-                tracing::error!(%error, "dispatch");
-                AFTER_FAILURE
+        let (at, began) = (shared.clock.now(), Instant::now());
+        let mut handed_out = 0;
+        let (wait, did) = loop {
+            match round(&shared, &mut handed_out).await {
+                Ok(Round::More) => {}
+                Ok(Round::Until(at)) => {
+                    let left =
+                        at.map(|at| Duration::from_millis((at - shared.clock.now()).max(1).unsigned_abs()));
+                    let did = match handed_out {
+                        0 => String::new(),
+                        some => format!("{some} executions handed out"),
+                    };
+                    break (left.unwrap_or(AT_MOST).min(AT_MOST), Ok(did));
+                }
+                Err(error) => {
+                    tracing::error!(%error, "dispatch");
+                    break (AFTER_FAILURE, Err(error.to_string()));
+                }
             }
         };
+        shared.reconcilers.dispatch.ran(at, began, did, wait);
         tokio::select! {
             () = shared.work.notified() => {}
             () = tokio::time::sleep(wait) => {}
@@ -68,7 +77,7 @@ enum Round {
     Until(Option<i64>),
 }
 
-async fn round(shared: &Arc<Shared>) -> Result<Round, DispatchError> {
+async fn round(shared: &Arc<Shared>, handed_out: &mut usize) -> Result<Round, DispatchError> {
     let sessions = shared.sessions.with_credit();
     let mut next = None;
     let mut more = false;
@@ -83,11 +92,13 @@ async fn round(shared: &Arc<Shared>) -> Result<Round, DispatchError> {
         let claimed = shared.store.write(claim).await?;
         next = next.into_iter().chain(claimed.next_ready).min();
         more |= claimed.leases.len() == limit;
+        *handed_out += claimed.leases.len();
         if claimed.leases.is_empty() {
             continue;
         }
         shared.sessions.with(id, |session| {
             session.credit = session.credit.saturating_sub(claimed.leases.len());
+            session.held = session.held.saturating_add(claimed.leases.len() as u32);
             session.handing_out = true;
         });
         shared.committed();

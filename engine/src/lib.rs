@@ -17,8 +17,8 @@ mod sessions;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use muster_store::Store;
@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 pub use data::{DataDirectory, DataError};
 
 use clock::EngineClock;
+use reconcile::{Ended, Reconcilers};
 use seal::Seal;
 use sessions::Sessions;
 
@@ -43,7 +44,12 @@ pub struct EngineConfig {
     pub listen: SocketAddr,
     /// A worker that is silent for this long has lost its leases. Default 15 s.
     pub lease: Duration,
+    /// Jobs are deleted this long after their end; never when it is none. At least [`KEEP_AT_LEAST`]; default 90 days.
+    pub keep: Option<Duration>,
 }
+
+/// Jobs are kept at least this long after their end, so that a request that is repeated is not done again.
+pub const KEEP_AT_LEAST: Duration = Duration::from_millis(muster_store::REQUEST_KEPT_MS.unsigned_abs());
 
 impl EngineConfig {
     /// The defaults for a data directory.
@@ -52,6 +58,7 @@ impl EngineConfig {
             data: data.into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 7600)),
             lease: Duration::from_secs(15),
+            keep: Some(Duration::from_secs(90 * 24 * 3600)),
         }
     }
 }
@@ -86,6 +93,11 @@ pub(crate) struct Shared {
     pub(crate) clock: EngineClock,
     pub(crate) sessions: Sessions,
     pub(crate) lease: Duration,
+    pub(crate) keep: Option<Duration>,
+    /// How long a small durable write took at the start; not known at first.
+    pub(crate) sync_time: OnceLock<Duration>,
+    pub(crate) reconcilers: Reconcilers,
+    pub(crate) ended: Ended,
     /// Names this run of the engine.
     pub(crate) boot: String,
     pub(crate) worker_token: String,
@@ -155,6 +167,10 @@ impl Engine {
             store,
             sessions: Sessions::default(),
             lease: config.lease,
+            keep: config.keep.map(|keep| keep.max(KEEP_AT_LEAST)),
+            sync_time: OnceLock::new(),
+            reconcilers: Reconcilers::default(),
+            ended: Ended::default(),
             boot: uuid::Uuid::new_v4().to_string(),
             inventory: Arc::default(),
             work: Notify::new(),
@@ -167,6 +183,7 @@ impl Engine {
             tokio::spawn(dispatch::run(shared.clone())),
             tokio::spawn(reconcile::run(shared.clone())),
             tokio::spawn(services::serve(shared.clone(), listener)),
+            tokio::spawn(time_disk(shared.clone())),
         ];
         tracing::info!(%address, data = %config.data.display(), "engine started");
         Ok(Self {
@@ -201,5 +218,21 @@ impl Engine {
             }
         }
         self.shared.store.clone().close().await;
+    }
+}
+
+/// How fast the disk is bounds everything that is durable: it is told at the start.
+async fn time_disk(shared: Arc<Shared>) {
+    match shared.store.sync_time().await {
+        Ok(took) => {
+            let commits = (1.0 / took.as_secs_f64()) as u64;
+            tracing::info!(
+                micros = took.as_micros() as u64,
+                commits_per_second = commits,
+                "a durable write takes"
+            );
+            let _ = shared.sync_time.set(took);
+        }
+        Err(error) => tracing::warn!(%error, "the disk cannot be timed"),
     }
 }

@@ -20,6 +20,7 @@ pub(crate) struct Session {
     pub(crate) instance: String,
     pub(crate) zones: Zones,
     pub(crate) slots: u32,
+    /// Executions it holds: what it says, and what it was given and told since.
     pub(crate) held: u32,
     /// How many more executions it takes.
     pub(crate) credit: usize,
@@ -59,6 +60,10 @@ impl Sessions {
 
     pub(crate) fn close(&self, id: u64) -> Option<Session> {
         self.lock().remove(&id)
+    }
+
+    pub(crate) fn is_open(&self, id: u64) -> bool {
+        self.lock().contains_key(&id)
     }
 
     /// Does something with a session that is still open.

@@ -20,6 +20,7 @@ mod session;
 
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -82,6 +83,7 @@ pub struct Worker {
     stop: CancellationToken,
     tasks: TaskTracker,
     held: held::Held,
+    refused: watch::Receiver<Option<String>>,
 }
 
 /// How long what runs may take to end when the worker stops.
@@ -90,7 +92,8 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 impl Worker {
-    /// Starts a worker. It keeps trying to reach its engine until it is stopped.
+    /// Starts a worker. It keeps trying to reach its engine until it is stopped, unless the engine's first answer is
+    /// that it does not know it.
     pub fn start(config: WorkerConfig) -> Self {
         let (drain, stop, tasks) = (
             CancellationToken::new(),
@@ -99,9 +102,11 @@ impl Worker {
         );
         let (outbox, inbox) = tokio::sync::mpsc::unbounded_channel();
         let held = held::Held::new(outbox);
+        let (refusal, refused) = watch::channel(None);
         let signals = link::Signals {
             drain: drain.clone(),
             stop: stop.clone(),
+            refusal,
         };
         tasks.spawn(link::run(config, held.clone(), inbox, signals, tasks.clone()));
         Self {
@@ -109,6 +114,17 @@ impl Worker {
             stop,
             tasks,
             held,
+            refused,
+        }
+    }
+
+    /// Waits until the engine has refused the worker's token at the first try: it will not take another. Says what
+    /// the engine said.
+    pub async fn refused(&self) -> String {
+        let mut refused = self.refused.clone();
+        match refused.wait_for(Option::is_some).await {
+            Ok(refusal) => refusal.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
         }
     }
 

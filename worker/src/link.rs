@@ -11,12 +11,12 @@ use muster_proto::v1::worker_service_client::WorkerServiceClient;
 use muster_proto::{plan, v1};
 use routeros_conn::Credentials;
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Endpoint;
-use tonic::{Request, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 
 use crate::WorkerConfig;
 use crate::devices::Devices;
@@ -58,6 +58,8 @@ pub(crate) struct Signals {
     pub(crate) drain: CancellationToken,
     /// To end.
     pub(crate) stop: CancellationToken,
+    /// Tells the outside that the engine does not know this worker.
+    pub(crate) refusal: watch::Sender<Option<String>>,
 }
 
 /// Serves the engine until told to stop, over as many sessions as it takes.
@@ -68,11 +70,11 @@ pub(crate) async fn run(
     signals: Signals,
     tasks: TaskTracker,
 ) {
-    let Signals { drain, stop } = signals;
+    let Signals { drain, stop, refusal } = signals;
     let devices = Devices::new(config.device, config.sessions, tasks.clone());
     // Names this process's run of the worker, so that a restarted one is not taken for it.
     let instance = uuid::Uuid::new_v4().to_string();
-    let mut delay = RECONNECT.0;
+    let (mut delay, mut first) = (RECONNECT.0, true);
     let mut longest = RECONNECT.1;
     loop {
         let mut link = Link {
@@ -96,6 +98,20 @@ pub(crate) async fn run(
             longest = RECONNECT.1.min(lease / 3);
         }
         delay = delay.min(longest);
+        if let Err(LinkError::Status(status)) = &ended
+            && first
+            && status.code() == Code::Unauthenticated
+        {
+            // Later it may be an engine that was set up anew, and is being put right.
+            tracing::error!(
+                engine = config.engine,
+                "the engine refuses this worker: {}",
+                status.message()
+            );
+            refusal.send_replace(Some(status.message().to_owned()));
+            break;
+        }
+        first = false;
         if let Err(error) = ended {
             tracing::warn!(%error, engine = config.engine, retry_in = ?delay, "no session with the engine");
         }

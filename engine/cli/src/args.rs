@@ -92,6 +92,9 @@ pub(crate) struct Serve {
     /// A worker that is silent for this long has lost its work [default: 15s]
     #[arg(long, value_name = "TIME", value_parser = config::parse_lease)]
     pub lease: Option<Duration>,
+    /// Delete jobs, with their results, so long after their end: 2160h, at least 24h, or forever [default: 2160h, 90 days]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_keep)]
+    pub keep: Option<duration::Keep>,
     /// A configuration file, TOML; flags win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -237,6 +240,9 @@ pub(crate) enum Job {
         /// Only executions in these states
         #[arg(long, value_delimiter = ',', value_name = "STATE[,…]")]
         state: Vec<String>,
+        /// Print CSV: a line for each row of each device, a column for each attribute that any of them has
+        #[arg(long, conflicts_with = "json")]
+        csv: bool,
     },
     /// Say what keeps a job, or its execution on one device, from moving
     Explain {
@@ -275,6 +281,11 @@ pub(crate) enum Job {
         /// Print the new job's id and return at once, with exit code 7
         #[arg(long)]
         detach: bool,
+    },
+    /// Delete a job that is over, with its results
+    Delete {
+        /// Its id
+        id: String,
     },
     /// End a job early
     Abort {
@@ -385,7 +396,7 @@ pub(crate) enum Credential {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Admin {
-    /// Workers, live jobs, and what no worker can take
+    /// Workers, live jobs, what no worker can take, what the engine does by itself, and the database
     Status,
 }
 

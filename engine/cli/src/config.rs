@@ -20,6 +20,9 @@ pub(crate) struct Config {
     /// A worker that is silent for this long has lost its leases; `"15s"` unless told otherwise.
     #[serde(default, deserialize_with = "deserialize_lease")]
     pub lease: Option<Duration>,
+    /// As `--keep`.
+    #[serde(default, deserialize_with = "duration::deserialize_keep")]
+    pub keep: Option<duration::Keep>,
     /// The worker in the engine's process.
     #[serde(default)]
     pub worker: Worker,
@@ -78,9 +81,13 @@ mod tests {
 
     #[test]
     fn a_full_file_is_read_and_a_typo_is_not() {
-        let text = "data = \"/var/lib/muster\"\nlisten = \"127.0.0.1:7601\"\nlease = \"15s\"\n[worker]\nenabled = true\n\
+        let text = "data = \"/var/lib/muster\"\nlisten = \"127.0.0.1:7601\"\nlease = \"15s\"\nkeep = \"720h\"\n[worker]\nenabled = true\n\
                     slots = 10\nconnect-timeout = \"10s\"\nidle = \"1m\"\nin-flight = 4\nconnects-per-second = 100\n";
         let config = toml::from_str::<Config>(text).expect("valid");
+        assert_eq!(
+            config.keep,
+            Some(duration::Keep(Some(Duration::from_secs(30 * 86_400))))
+        );
         assert_eq!(config.worker.idle, Some(Duration::from_secs(60)));
         let error = toml::from_str::<Config>("lissten = \"127.0.0.1:1\"")
             .expect_err("a typo")

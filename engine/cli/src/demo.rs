@@ -249,6 +249,12 @@ impl Follower for Answers {
     fn note(&mut self, note: &str) {
         self.bar.suspend(|| anstream::eprintln!("{note}"));
     }
+
+    fn resync(&mut self) {
+        self.bar.set_position(0);
+        self.rows.clear();
+        self.failed.clear();
+    }
 }
 
 impl Answers {

@@ -21,6 +21,34 @@ pub(crate) fn parse_positive(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How long to keep something; none for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Keep(pub(crate) Option<Duration>);
+
+/// Reads how long jobs are kept: a duration of at least a day, or `forever`, which `0` means too.
+pub(crate) fn parse_keep(text: &str) -> Result<Keep, String> {
+    if matches!(text, "forever" | "0") {
+        return Ok(Keep(None));
+    }
+    let least = muster_engine::KEEP_AT_LEAST;
+    match parse(text)? {
+        Duration::ZERO => Ok(Keep(None)),
+        keep if keep < least => Err(format!(
+            "{text:?} is too short; at least {}h, so that a request that is repeated is not done again",
+            least.as_secs() / 3600
+        )),
+        keep => Ok(Keep(Some(keep))),
+    }
+}
+
+/// For serde.
+pub(crate) fn deserialize_keep<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Keep>, D::Error> {
+    let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+    parse_keep(&text).map(Some).map_err(serde::de::Error::custom)
+}
+
 /// For serde.
 pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
@@ -40,6 +68,21 @@ mod tests {
         assert_eq!(parse("500ms"), Ok(Duration::from_millis(500)));
         for bad in ["30", "", "-5s", "soon"] {
             assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_kept_for_a_day_at_least() {
+        assert_eq!(
+            parse_keep("2160h"),
+            Ok(Keep(Some(Duration::from_secs(90 * 86_400))))
+        );
+        assert_eq!(parse_keep("24h"), Ok(Keep(Some(Duration::from_secs(86_400)))));
+        for ever in ["0", "0s", "forever"] {
+            assert_eq!(parse_keep(ever), Ok(Keep(None)), "{ever}");
+        }
+        for bad in ["23h", "1ms", "90", "always", "-24h"] {
+            assert!(parse_keep(bad).is_err(), "{bad}");
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::{self, reachable};
 use crate::config::{self, Config};
 use crate::exit::{Done, Exit, Failure};
-use crate::{limits, logging};
+use crate::{duration, limits, logging};
 
 /// Where everything is kept unless told otherwise.
 const DATA: &str = "muster-data";
@@ -29,6 +29,9 @@ pub(crate) async fn run(args: args::Serve) -> Done {
     }
     if let Some(lease) = args.lease.or(config.lease) {
         engine_config.lease = lease;
+    }
+    if let Some(duration::Keep(keep)) = args.keep.or(config.keep) {
+        engine_config.keep = keep;
     }
     let mut stop = Stop::new()?;
     let engine = start(engine_config).await?;

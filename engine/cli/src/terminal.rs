@@ -33,9 +33,24 @@ pub(crate) fn out(line: impl fmt::Display) {
         return;
     }
     if let Err(error) = writeln!(anstream::stdout(), "{line}") {
-        let told = (error.kind() != ErrorKind::BrokenPipe).then(|| error.to_string());
-        let _ = CLOSED.set(told);
+        close(&error);
     }
+}
+
+/// Prints whole lines of data at once.
+pub(crate) fn lines(text: &[u8]) {
+    if is_closed() {
+        return;
+    }
+    let mut stdout = std::io::stdout().lock();
+    if let Err(error) = stdout.write_all(text).and_then(|()| stdout.flush()) {
+        close(&error);
+    }
+}
+
+fn close(error: &std::io::Error) {
+    let told = (error.kind() != ErrorKind::BrokenPipe).then(|| error.to_string());
+    let _ = CLOSED.set(told);
 }
 
 /// Whether nobody reads standard output any more.

@@ -26,9 +26,16 @@ pub(crate) async fn run(args: args::Worker, engine: &str) -> Done {
         engine_boot: String::new(),
         device: DeviceLimits::default(),
     });
-    stop.wait().await;
+    let refused = tokio::select! {
+        () = stop.wait() => None,
+        refusal = worker.refused() => Some(refusal),
+    };
     worker.stop().await;
-    Ok(Exit::Ok)
+    match refused {
+        None => Ok(Exit::Ok),
+        Some(refusal) => Err(Failure::new(Exit::NotAllowed, "BAD_WORKER_TOKEN", refusal)
+            .hint("give the engine's own with --token-file")),
+    }
 }
 
 /// Passwords travel from engine to worker: until there is TLS between them, they stay on one machine.

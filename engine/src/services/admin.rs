@@ -28,6 +28,8 @@ impl AdminService for Service {
                 .map(|(zone, pending)| v1::ZoneStatus { zone, pending })
                 .collect(),
             workers,
+            reconcilers: self.0.reconcilers.status(),
+            store: Some(self.store().await?),
         }))
     }
 
@@ -54,5 +56,19 @@ impl AdminService for Service {
             entries: records.into_iter().map(answer::history).collect(),
             next_page_token: next.unwrap_or_default(),
         }))
+    }
+}
+
+impl Service {
+    async fn store(&self) -> Result<v1::StoreStatus, Status> {
+        let space = self.0.store.space().await.map_err(error::store)?;
+        Ok(v1::StoreStatus {
+            database_bytes: space.database,
+            free_bytes: space.free,
+            wal_bytes: space.wal,
+            sync_time: self.0.sync_time.get().and_then(|took| (*took).try_into().ok()),
+            queued: self.0.store.queued() as u64,
+            keep: self.0.keep.and_then(|keep| keep.try_into().ok()),
+        })
     }
 }

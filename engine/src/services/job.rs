@@ -5,8 +5,8 @@ use muster_model::{ExecutionState, Selector};
 use muster_proto::v1::job_service_server::JobService;
 use muster_proto::{Violation, v1};
 use muster_store::{
-    AbortJob, Aborted, CreateJob, CreateRefused, Created, Deed, JobRecord, LayOut, PauseJob, Paused,
-    ResultPage, Retry, StoreError,
+    AbortJob, Aborted, CreateJob, CreateRefused, Created, Deed, DeleteJob, Deleted, JobRecord, LayOut,
+    PAGE_BYTES, PauseJob, Paused, ResultPage, ResultRecord, Retry, StoreError,
 };
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -16,9 +16,6 @@ use tonic::{Request, Response, Status};
 use super::spec::check;
 use super::{Service, explain, watch};
 use crate::{Shared, answer, error, page, services};
-
-/// A page of results is cut when it grows over this.
-pub(crate) const PAGE_BYTES: usize = 1 << 20;
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -152,17 +149,18 @@ impl JobService for Service {
             states,
         };
         let records = self.0.store.results(&wanted).await.map_err(error::store)?;
-        let (mut results, mut bytes, mut next) = (Vec::new(), 0, None);
-        for found in records {
-            if results.len() == size as usize || bytes > PAGE_BYTES {
-                next = results
-                    .last()
-                    .map(|last: &v1::ExecutionResult| page::token(&query, &last.execution));
-                break;
-            }
-            bytes += found.reply_bytes();
-            results.push(answer::result(&record.uuid, found));
-        }
+        let bytes = records.iter().map(ResultRecord::reply_bytes).sum::<usize>();
+        // Without a record over the page's size, the store may still have cut it by bytes.
+        let more = records.len() > size as usize || bytes > PAGE_BYTES;
+        let results = records
+            .into_iter()
+            .take(size as usize)
+            .map(|found| answer::result(&record.uuid, found))
+            .collect::<Vec<_>>();
+        let next = results
+            .last()
+            .filter(|_| more)
+            .map(|last| page::token(&query, &last.execution));
         Ok(Response::new(v1::ListResultsResponse {
             results,
             next_page_token: next.unwrap_or_default(),
@@ -193,6 +191,35 @@ impl JobService for Service {
         Ok(Response::new(v1::AbortJobResponse {
             job: Some(answer::job(&record)),
         }))
+    }
+
+    async fn delete_job(
+        &self,
+        request: Request<v1::DeleteJobRequest>,
+    ) -> Result<Response<v1::DeleteJobResponse>, Status> {
+        let request = request.into_inner();
+        let delete = DeleteJob {
+            uuid: request.id.clone(),
+            claimed_by: claimed(&request.claimed_by),
+            now: self.0.clock.now(),
+        };
+        match self.0.store.write(delete).await.map_err(error::store)? {
+            Deleted::NotFound => Err(error::not_found("job", &request.id)),
+            Deleted::Live => {
+                let message = format!(
+                    "job {} is not over; end it first: muster job abort {}",
+                    request.id, request.id
+                );
+                Err(error::precondition("JOB_LIVE", &request.id, message))
+            }
+            Deleted::Gone => {
+                tracing::info!(job = request.id, by = request.claimed_by, "job deleted");
+                // Watchers of it are told that there is no such job.
+                self.0.committed();
+                self.0.reconcilers.retention.wake();
+                Ok(Response::new(v1::DeleteJobResponse {}))
+            }
+        }
     }
 
     async fn explain_job(
@@ -337,7 +364,13 @@ impl Service {
             Ok(created)
         });
         match created.await.map_err(error::internal)?.map_err(error::store)? {
-            Ok(created) => Ok(answer::job(&self.job(&created.uuid).await?)),
+            Ok(Created { uuid, .. }) => match self.0.store.job(&uuid).await.map_err(error::store)? {
+                Some(record) => Ok(answer::job(&record)),
+                None => {
+                    let message = format!("this request made job {uuid}, which was deleted since");
+                    Err(error::precondition("JOB_DELETED", &uuid, message))
+                }
+            },
             Err(CreateRefused::EmptySelection) => Err(nothing()),
             Err(CreateRefused::RequestIdReused(job)) => Err(error::request_id_reused(request_id, &job)),
         }

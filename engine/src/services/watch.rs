@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_proto::v1;
-use muster_store::{EventRecord, JobRecord};
+use muster_store::{EventRecord, JobRecord, PAGE_BYTES, ResultRecord};
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::job::PAGE_BYTES;
 use crate::{Shared, answer, error};
 
 /// Events read at once.
@@ -36,6 +35,7 @@ pub(crate) fn stream(
             job,
             seq: from_seq,
             results,
+            resync: false,
             sender,
         };
         let watching = async {
@@ -54,6 +54,8 @@ struct Watcher {
     /// Everything up to here has been sent.
     seq: u64,
     results: bool,
+    /// The next message says that the reader is told everything anew.
+    resync: bool,
     sender: mpsc::Sender<Result<v1::WatchJobResponse, Status>>,
 }
 
@@ -71,6 +73,10 @@ impl From<Status> for Gone {
 impl Watcher {
     async fn watch(&mut self) -> Result<(), Gone> {
         let mut news = self.shared.news.subscribe();
+        if self.seq > self.shared.store.last_event().await.map_err(error::store)? {
+            // It has seen what this database has not: waiting for a place that was given before would lose events.
+            (self.seq, self.resync) = (0, true);
+        }
         let mut first = true;
         loop {
             news.mark_unchanged();
@@ -130,17 +136,21 @@ impl Watcher {
                 .into_iter()
                 .flat_map(|event| event.ended)
                 .collect::<Vec<_>>();
-            for some in ended.chunks(RESULTS) {
+            let mut rest = ended.as_slice();
+            while !rest.is_empty() {
+                let some = &rest[..rest.len().min(RESULTS)];
                 let records = self.shared.store.results_of(some).await.map_err(error::store)?;
-                let (mut results, mut bytes) = (Vec::new(), 0);
-                for record in records {
-                    bytes += record.reply_bytes();
-                    results.push(answer::result(&self.job.uuid, record));
-                    if bytes > PAGE_BYTES {
-                        bytes = 0;
-                        self.send(before, std::mem::take(&mut results)).await?;
-                    }
-                }
+                let bytes = records.iter().map(ResultRecord::reply_bytes).sum::<usize>();
+                // A page that is cut by bytes ends with its last record.
+                let told = match records.last().filter(|_| bytes > PAGE_BYTES) {
+                    Some(last) => some.iter().position(|id| *id == last.execution),
+                    None => None,
+                };
+                rest = &rest[told.map_or(some.len(), |at| at + 1)..];
+                let results = records
+                    .into_iter()
+                    .map(|record| answer::result(&self.job.uuid, record))
+                    .collect::<Vec<_>>();
                 if !results.is_empty() {
                     self.send(before, results).await?;
                 }
@@ -150,11 +160,12 @@ impl Watcher {
         self.send(after, Vec::new()).await
     }
 
-    async fn send(&self, seq: u64, results: Vec<v1::ExecutionResult>) -> Result<(), Gone> {
+    async fn send(&mut self, seq: u64, results: Vec<v1::ExecutionResult>) -> Result<(), Gone> {
         let message = v1::WatchJobResponse {
             seq,
             job: Some(answer::job(&self.job)),
             results,
+            resync: std::mem::take(&mut self.resync),
         };
         self.sender.send(Ok(message)).await.map_err(|_| Gone::Reader)
     }

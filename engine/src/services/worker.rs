@@ -219,8 +219,12 @@ async fn on_message(
             shared.credit_appeared();
         }
         Some(Up::Reports(reports)) => {
-            let seq = reports.seq;
+            let (seq, told) = (reports.seq, reports.reports.len() as u32);
             apply(shared, reports).await?;
+            // Near enough until the next heartbeat: what is told twice counts twice.
+            shared
+                .sessions
+                .with(id, |session| session.held = session.held.saturating_sub(told));
             send(outbox, Down::ReportsAck(v1::ReportsAck { seq })).await?;
         }
         Some(Up::Intents(intents)) => {

@@ -1,12 +1,15 @@
 //! Answers by content: stored once however many devices gave the same, in RouterOS's own wire format.
+//!
+//! A blob lives as long as a step names it. How many do is counted where it is more than one (`blob_share`), in the
+//! transaction that writes or deletes the steps: after every commit each step has its blob, and each blob a step.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use sqlx::{SqliteConnection, SqlitePool};
+use sha2::{Digest as _, Sha256};
+use sqlx::SqliteConnection;
 
 use crate::{StoreError, sql};
 
@@ -18,26 +21,87 @@ const COMPRESS_FROM: usize = 512;
 /// Answers up to this, in bytes as stored, go into one statement together; larger ones have one each.
 const TOGETHER: usize = 4096;
 
-/// Stores the answers of executions, one for each step sent, from the step given.
+/// SHA-256 of an answer.
+pub(crate) type Digest = [u8; 32];
+
+/// Stores the answers of executions, one for each step sent, from the step given; what earlier attempts answered to
+/// that step and later ones makes room.
 pub(crate) async fn store(
     tx: &mut SqliteConnection,
     results: &[(u64, u32, &[Bytes])],
 ) -> Result<(), StoreError> {
-    let (mut steps, mut small, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
-    for (execution, first, replies) in results {
-        for (step, bytes) in (*first..).zip(*replies) {
-            let digest: [u8; 32] = Sha256::digest(bytes).into();
-            steps.push(json!([execution, step, hex(&digest)]));
-            if !seen.insert(digest) || (bytes.len() > TOGETHER && is_known(tx, digest).await?) {
-                continue;
-            }
-            let (encoding, stored) = pack(bytes);
-            if stored.len() <= TOGETHER {
-                small.push(json!([hex(&digest), encoding, hex(&stored)]));
-            } else {
-                let query = sqlx::query(sql::BLOB_STORE).bind(digest.to_vec()).bind(encoding);
-                query.bind(stored.into_owned()).execute(&mut *tx).await?;
-            }
+    let from = results.iter().map(|&(execution, first, _)| (execution, first));
+    let before = forget_steps(tx, from).await?;
+    let mut answers = BTreeMap::new();
+    for &(execution, first, replies) in results {
+        // Of an execution that is told of twice, the later report counts.
+        let told = (execution, first)..=(execution, u32::MAX);
+        answers.extract_if(told, |_, _| true).for_each(drop);
+        answers.extend((first..).map(|step| (execution, step)).zip(replies));
+    }
+    let mut steps = Vec::new();
+    let mut uses = BTreeMap::<Digest, (i64, &Bytes)>::new();
+    for ((execution, step), bytes) in answers {
+        let digest: Digest = Sha256::digest(bytes).into();
+        steps.push(json!([execution, step, hex(&digest)]));
+        uses.entry(digest).or_insert((0, bytes)).0 += 1;
+    }
+    if !steps.is_empty() {
+        store_blobs(tx, uses).await?;
+        sqlx::query(sql::STEP_STORE)
+            .bind(Value::Array(steps).to_string())
+            .execute(&mut *tx)
+            .await?;
+    }
+    release(tx, &before).await?;
+    Ok(())
+}
+
+/// Deletes the steps of executions, each from the step given on. Returns the answers that they named, and how often,
+/// for the caller to release.
+pub(crate) async fn forget_steps(
+    tx: &mut SqliteConnection,
+    from: impl Iterator<Item = (u64, u32)>,
+) -> Result<BTreeMap<Digest, i64>, StoreError> {
+    let from = from
+        .map(|(execution, first)| json!([execution, first]))
+        .collect::<Value>();
+    let query = sqlx::query_scalar(sql::STEPS_REMOVE).bind(from.to_string());
+    let named: Vec<Vec<u8>> = query.fetch_all(tx).await?;
+    let mut uses = BTreeMap::new();
+    for digest in named {
+        *uses.entry(fixed(&digest)?).or_default() += 1;
+    }
+    Ok(uses)
+}
+
+async fn store_blobs(
+    tx: &mut SqliteConnection,
+    uses: BTreeMap<Digest, (i64, &Bytes)>,
+) -> Result<(), StoreError> {
+    // Looking first saves compressing what a thousand devices answered before.
+    let query = sqlx::query_scalar(sql::BLOB_KNOWN).bind(digests(uses.keys()));
+    let found: Vec<Vec<u8>> = query.fetch_all(&mut *tx).await?;
+    let known = found
+        .iter()
+        .map(|digest| fixed(digest))
+        .collect::<Result<BTreeSet<_>, _>>()?;
+    let (mut small, mut shared) = (Vec::new(), Vec::new());
+    for (digest, (count, bytes)) in uses {
+        let is_known = known.contains(&digest);
+        let more = count - i64::from(!is_known);
+        if more > 0 {
+            shared.push(json!([hex(&digest), more]));
+        }
+        if is_known {
+            continue;
+        }
+        let (encoding, stored) = pack(bytes);
+        if stored.len() <= TOGETHER {
+            small.push(json!([hex(&digest), encoding, hex(&stored)]));
+        } else {
+            let query = sqlx::query(sql::BLOB_STORE).bind(digest.to_vec()).bind(encoding);
+            query.bind(stored.into_owned()).execute(&mut *tx).await?;
         }
     }
     if !small.is_empty() {
@@ -46,22 +110,46 @@ pub(crate) async fn store(
             .execute(&mut *tx)
             .await?;
     }
-    if !steps.is_empty() {
-        sqlx::query(sql::STEP_STORE)
-            .bind(Value::Array(steps).to_string())
+    if !shared.is_empty() {
+        sqlx::query(sql::BLOB_SHARE)
+            .bind(Value::Array(shared).to_string())
             .execute(tx)
             .await?;
     }
     Ok(())
 }
 
-/// Looking first saves compressing what a thousand devices answered before.
-async fn is_known(tx: &mut SqliteConnection, digest: [u8; 32]) -> Result<bool, StoreError> {
-    let count: i64 = sqlx::query_scalar(sql::BLOB_KNOWN)
-        .bind(digest.to_vec())
-        .fetch_one(tx)
-        .await?;
-    Ok(count > 0)
+/// Steps named these answers so often, and do no longer. Deletes the answers that no step names any more; returns
+/// how many.
+pub(crate) async fn release(
+    tx: &mut SqliteConnection,
+    uses: &BTreeMap<Digest, i64>,
+) -> Result<u64, StoreError> {
+    if uses.is_empty() {
+        return Ok(0);
+    }
+    let fewer = uses.iter().map(|(digest, count)| json!([hex(digest), -count]));
+    let query = sqlx::query_as(sql::BLOB_SHARE).bind(fewer.collect::<Value>().to_string());
+    let left: Vec<(Vec<u8>, i64)> = query.fetch_all(&mut *tx).await?;
+    let (mut unshared, mut gone) = (Vec::new(), Vec::new());
+    for (digest, more) in left {
+        let digest = fixed(&digest)?;
+        if more <= 0 {
+            unshared.push(digest);
+        }
+        if more < 0 {
+            gone.push(digest);
+        }
+    }
+    if !unshared.is_empty() {
+        let query = sqlx::query(sql::BLOB_UNSHARED).bind(digests(&unshared));
+        query.execute(&mut *tx).await?;
+    }
+    if gone.is_empty() {
+        return Ok(0);
+    }
+    let query = sqlx::query(sql::BLOB_REMOVE).bind(digests(&gone));
+    Ok(query.execute(tx).await?.rows_affected())
 }
 
 fn pack(bytes: &[u8]) -> (i64, Cow<'_, [u8]>) {
@@ -83,21 +171,59 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Reads one answer.
-pub(crate) async fn load(readers: &SqlitePool, digest: &[u8]) -> Result<Bytes, StoreError> {
-    let query = sqlx::query_as(sql::BLOB_GET).bind(digest.to_vec());
-    let found: Option<(i64, Vec<u8>)> = query.fetch_optional(readers).await?;
-    match found {
-        Some((PLAIN, bytes)) => Ok(bytes.into()),
-        Some((LZ4, packed)) => {
-            let bytes = lz4_flex::decompress_size_prepended(&packed);
-            bytes
-                .map(Bytes::from)
-                .map_err(|error| StoreError::Corrupt(format!("a stored answer: {error}")))
+/// Digests as a JSON array of hex, the form `json_each` takes.
+pub(crate) fn digests<'a>(digests: impl IntoIterator<Item = &'a Digest>) -> String {
+    let all = digests.into_iter().map(|digest| json!(hex(digest)));
+    all.collect::<Value>().to_string()
+}
+
+/// A digest as the database gives it.
+pub(crate) fn fixed(digest: &[u8]) -> Result<Digest, StoreError> {
+    let length = digest.len();
+    digest
+        .try_into()
+        .map_err(|_| StoreError::Corrupt(format!("a digest of {length} bytes")))
+}
+
+/// Answers as they are stored, unpacked one by one as they are asked for.
+#[derive(Default)]
+pub(crate) struct Packed {
+    packed: BTreeMap<Digest, (i64, Vec<u8>)>,
+    unpacked: BTreeMap<Digest, Bytes>,
+}
+
+impl Packed {
+    /// Reads these answers.
+    pub(crate) async fn load(
+        connection: &mut SqliteConnection,
+        wanted: &BTreeSet<Digest>,
+    ) -> Result<Self, StoreError> {
+        let query = sqlx::query_as(sql::BLOB_GET_SET).bind(digests(wanted));
+        let rows: Vec<(Vec<u8>, i64, Vec<u8>)> = query.fetch_all(connection).await?;
+        let mut loaded = Self::default();
+        for (digest, encoding, bytes) in rows {
+            loaded.packed.insert(fixed(&digest)?, (encoding, bytes));
         }
-        Some((encoding, _)) => Err(StoreError::Corrupt(format!(
-            "a stored answer has encoding {encoding}"
-        ))),
-        None => Err(StoreError::Corrupt("a stored answer is missing".into())),
+        Ok(loaded)
+    }
+
+    /// One answer.
+    pub(crate) fn get(&mut self, digest: &Digest) -> Result<Bytes, StoreError> {
+        if let Some(bytes) = self.unpacked.get(digest) {
+            return Ok(bytes.clone());
+        }
+        let bytes = match self.packed.remove(digest) {
+            Some((PLAIN, bytes)) => Bytes::from(bytes),
+            Some((LZ4, packed)) => lz4_flex::decompress_size_prepended(&packed)
+                .map(Bytes::from)
+                .map_err(|error| StoreError::Corrupt(format!("a stored answer: {error}")))?,
+            Some((encoding, _)) => {
+                let told = format!("a stored answer has encoding {encoding}");
+                return Err(StoreError::Corrupt(told));
+            }
+            None => return Err(StoreError::Corrupt("a stored answer is missing".into())),
+        };
+        self.unpacked.insert(*digest, bytes.clone());
+        Ok(bytes)
     }
 }

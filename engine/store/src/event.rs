@@ -40,4 +40,12 @@ impl Store {
         };
         rows.into_iter().map(event).collect()
     }
+
+    /// The last place that was given to any event, kept or deleted; 0 before the first.
+    pub async fn last_event(&self) -> Result<u64, StoreError> {
+        let last: i64 = sqlx::query_scalar(sql::EVENT_LAST)
+            .fetch_one(self.readers())
+            .await?;
+        Ok(last.unsigned_abs())
+    }
 }

@@ -24,18 +24,23 @@ mod lease;
 mod quarantine;
 mod report;
 mod result;
+mod retention;
 mod select;
+mod space;
 mod sql;
 mod status;
 mod steer;
 mod transition;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{Connection, SqlSafeStr, SqliteConnection, SqlitePool};
 use thiserror::Error;
 
@@ -54,7 +59,11 @@ pub use job::{JobRecord, Preview};
 pub use lease::{AdoptLeases, Adopted, BeginSession, ExpireJobs, LoseLeases, OpenSession};
 pub use quarantine::ReleaseDevices;
 pub use report::{Applied, ApplyReports, Report, ReportAnswer};
-pub use result::{ResultPage, ResultRecord};
+pub use result::{PAGE_BYTES, ResultPage, ResultRecord};
+pub use retention::{
+    DeleteJob, DeleteOld, Deleted, ForgetPlans, ForgetRequests, REQUEST_KEPT_MS, Sweep, Swept,
+};
+pub use space::{ReturnSpace, Space};
 pub use status::Status;
 pub use steer::{AbortJob, Aborted, PauseJob, Paused};
 pub use writer::Write;
@@ -62,6 +71,7 @@ pub use writer::Write;
 /// A handle on the store; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
+    path: Arc<PathBuf>,
     readers: SqlitePool,
     writer: writer::Handle,
 }
@@ -156,8 +166,17 @@ impl Store {
             .pragma("cache_size", "-65536")
             .pragma("temp_store", "memory")
             .pragma("journal_size_limit", "67108864");
-        let mut writer = SqliteConnection::connect_with(&options).await.map_err(sql)?;
+        let making = match space::is_new(path) {
+            // Possible before the first table only, or by `space::convert`.
+            true => options.clone().auto_vacuum(SqliteAutoVacuum::Incremental),
+            false => options.clone(),
+        };
+        let mut writer = SqliteConnection::connect_with(&making).await.map_err(sql)?;
         check_version(&mut writer, &name).await?;
+        if space::convert(&mut writer, path).await.map_err(sql)? {
+            writer.close().await.map_err(sql)?;
+            writer = SqliteConnection::connect_with(&making).await.map_err(sql)?;
+        }
         let migrate = |source| OpenError::Migrate {
             path: name.clone(),
             source,
@@ -172,6 +191,7 @@ impl Store {
             .await
             .map_err(sql)?;
         Ok(Self {
+            path: Arc::new(path.to_owned()),
             readers,
             writer: writer::spawn(writer),
         })
@@ -184,6 +204,14 @@ impl Store {
 
     pub(crate) fn readers(&self) -> &SqlitePool {
         &self.readers
+    }
+
+    pub(crate) fn writer(&self) -> &writer::Handle {
+        &self.writer
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Waits for the queue to be written and closes the file, so that nothing is left in the log.
@@ -204,6 +232,11 @@ fn migrations() -> Vec<Migration> {
             2,
             "resolve",
             include_str!("../../../migrations/sqlite/0002_resolve.sql"),
+        ),
+        (
+            3,
+            "retention",
+            include_str!("../../../migrations/sqlite/0003_retention.sql"),
         ),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {

@@ -1,13 +1,19 @@
 //! Executions as people look at them, with their answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use muster_engine_core::Resolution;
 use muster_model::{DeviceError, ExecutionState};
+use sqlx::SqliteConnection;
 
+use crate::blob::{Digest, Packed, fixed};
 use crate::transition::{device_error, resolution};
-use crate::{Store, StoreError, blob, json_ids, sql};
+use crate::{Store, StoreError, json_ids, sql};
+
+/// Replies of one page of results, in bytes: with the record that grows over it, a page ends. So neither a page nor
+/// making it takes more memory than this and the largest answer, however many results are asked for.
+pub const PAGE_BYTES: usize = 1 << 20;
 
 /// How one execution went.
 #[derive(Clone, Debug)]
@@ -68,55 +74,82 @@ type Row = (
 );
 
 impl Store {
-    /// A page of a job's executions in the order they were laid out.
+    /// A page of a job's executions in the order they were laid out. It has fewer than the limit at the end, or when
+    /// it grows over [`PAGE_BYTES`].
     pub async fn results(&self, page: &ResultPage) -> Result<Vec<ResultRecord>, StoreError> {
         let states = json_ids(
             page.states
                 .iter()
                 .map(|state| u64::from(state.number().unsigned_abs())),
         );
+        let mut tx = self.readers().begin().await?;
         let query = sqlx::query_as(sql::RESULT_PAGE)
             .bind(page.job)
             .bind(page.after as i64);
         let rows: Vec<Row> = query
             .bind(i64::from(page.limit))
             .bind(states)
-            .fetch_all(self.readers())
+            .fetch_all(&mut *tx)
             .await?;
-        self.with_replies(rows).await
+        with_replies(&mut tx, rows).await
     }
 
-    /// These executions, in this order.
+    /// The first of these executions, in this order: all of them, or as many as grow over [`PAGE_BYTES`]. Those that
+    /// were deleted are left out.
     pub async fn results_of(&self, executions: &[u64]) -> Result<Vec<ResultRecord>, StoreError> {
+        let mut tx = self.readers().begin().await?;
         let query = sqlx::query_as(sql::RESULT_SOME).bind(json_ids(executions.iter().copied()));
-        let rows: Vec<Row> = query.fetch_all(self.readers()).await?;
-        self.with_replies(rows).await
-    }
-
-    async fn with_replies(&self, rows: Vec<Row>) -> Result<Vec<ResultRecord>, StoreError> {
-        let ids = json_ids(rows.iter().map(|row| row.0.unsigned_abs()));
-        let steps: Vec<(i64, Vec<u8>)> = sqlx::query_as(sql::RESULT_STEPS)
-            .bind(ids)
-            .fetch_all(self.readers())
-            .await?;
-        let mut blobs = BTreeMap::<Vec<u8>, Bytes>::new();
-        let mut replies = BTreeMap::<i64, Vec<Bytes>>::new();
-        for (execution, digest) in steps {
-            let bytes = match blobs.get(&digest) {
-                Some(bytes) => bytes.clone(),
-                None => {
-                    let bytes = blob::load(self.readers(), &digest).await?;
-                    blobs.insert(digest, bytes.clone());
-                    bytes
-                }
-            };
-            replies.entry(execution).or_default().push(bytes);
-        }
-        rows.into_iter().map(|row| record(row, &mut replies)).collect()
+        let rows: Vec<Row> = query.fetch_all(&mut *tx).await?;
+        with_replies(&mut tx, rows).await
     }
 }
 
-fn record(row: Row, replies: &mut BTreeMap<i64, Vec<Bytes>>) -> Result<ResultRecord, StoreError> {
+/// The rows with their replies, up to the one that grows over a page.
+async fn with_replies(
+    tx: &mut SqliteConnection,
+    mut rows: Vec<Row>,
+) -> Result<Vec<ResultRecord>, StoreError> {
+    let ids = json_ids(rows.iter().map(|row| row.0.unsigned_abs()));
+    let named: Vec<(i64, Vec<u8>, Option<i64>)> = sqlx::query_as(sql::RESULT_STEPS)
+        .bind(ids)
+        .fetch_all(&mut *tx)
+        .await?;
+    let mut steps = BTreeMap::<i64, Vec<(Digest, usize)>>::new();
+    for (execution, digest, length) in named {
+        let missing = || StoreError::Corrupt("a stored answer is missing".into());
+        let length = usize::try_from(length.ok_or_else(missing)?).unwrap_or_default();
+        steps
+            .entry(execution)
+            .or_default()
+            .push((fixed(&digest)?, length));
+    }
+    // What is read is bounded as it is stored; what is made of it, as it is unpacked.
+    let (mut wanted, mut stored) = (BTreeSet::new(), 0);
+    let fits = rows.iter().take_while(|row| {
+        let fits = stored <= PAGE_BYTES;
+        for (digest, length) in steps.get(&row.0).into_iter().flatten().filter(|_| fits) {
+            stored += if wanted.insert(*digest) { *length } else { 0 };
+        }
+        fits
+    });
+    let fits = fits.count();
+    rows.truncate(fits);
+    let mut blobs = Packed::load(tx, &wanted).await?;
+    let (mut records, mut bytes) = (Vec::with_capacity(rows.len()), 0);
+    for row in rows {
+        let steps = steps.remove(&row.0).unwrap_or_default();
+        let replies = steps.iter().map(|(digest, _)| blobs.get(digest));
+        let record = record(row, replies.collect::<Result<_, _>>()?)?;
+        bytes += record.reply_bytes();
+        records.push(record);
+        if bytes > PAGE_BYTES {
+            break;
+        }
+    }
+    Ok(records)
+}
+
+fn record(row: Row, replies: Vec<Bytes>) -> Result<ResultRecord, StoreError> {
     let (id, device, state, attempts, class, message, category, started_at, finished_at, done, epoch, at) =
         row;
     let unknown = || StoreError::Corrupt(format!("execution {id} is in state {state}"));
@@ -127,7 +160,7 @@ fn record(row: Row, replies: &mut BTreeMap<i64, Vec<Bytes>>) -> Result<ResultRec
         attempts,
         error: device_error(class, message, category),
         resolution: resolution(done, epoch, at),
-        replies: replies.remove(&id).unwrap_or_default(),
+        replies,
         started_at,
         finished_at,
     })

@@ -33,14 +33,15 @@ macro_rules! device {
     };
 }
 
-/// The columns of a job record.
+/// The columns of a job record. A job that is being deleted is not there any more.
 macro_rules! job {
     ($rest:literal) => {
         concat!(
             "SELECT j.id, j.uuid, j.name, p.body, j.selector, j.timeout_ms, j.effect, j.state, j.total, ",
             "j.created_at, j.expires_at, j.finished_at, j.claimed_by, j.plan_digest, j.priority, j.concurrency, ",
             "j.paused_at, o.uuid ",
-            "FROM job j JOIN plan p ON p.digest = j.plan_digest LEFT JOIN job o ON o.id = j.retry_of ",
+            "FROM job j JOIN plan p ON p.digest = j.plan_digest ",
+            "AND j.id NOT IN (SELECT job_id FROM job_removed) LEFT JOIN job o ON o.id = j.retry_of ",
             $rest
         )
     };
@@ -107,7 +108,9 @@ statements! {
         WHERE device.id = n.id";
 
     // Jobs
-    JOB_BY_REQUEST = "SELECT uuid, request_hash FROM job WHERE request_id = ?1";
+    JOB_BY_REQUEST = "
+        SELECT uuid, request_hash FROM job WHERE request_id = ?1
+        UNION ALL SELECT uuid, request_hash FROM request_kept WHERE request_id = ?1 LIMIT 1";
     PLAN_STORE = "INSERT INTO plan (digest, body) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
     JOB_CREATE = "
         INSERT INTO job (uuid, request_id, request_hash, name, plan_digest, selector, timeout_ms, effect, state,
@@ -277,16 +280,26 @@ statements! {
         WHERE e.state IN (2, 3)";
 
     // Results
-    BLOB_STORE = "INSERT INTO blob (digest, encoding, bytes) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+    BLOB_KNOWN = "SELECT b.digest FROM json_each(?1) w JOIN blob b ON b.digest = unhex(w.value)";
+    BLOB_STORE = "INSERT INTO blob (digest, encoding, bytes) VALUES (?1, ?2, ?3)";
     BLOB_STORE_SET = "
         INSERT INTO blob (digest, encoding, bytes)
-        SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2) FROM json_each(?1) WHERE true
-        ON CONFLICT DO NOTHING";
-    BLOB_KNOWN = "SELECT count(*) FROM blob WHERE digest = ?1";
+        SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2) FROM json_each(?1)";
+    BLOB_SHARE = "
+        INSERT INTO blob_share (digest, more)
+        SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?1) WHERE true
+        ON CONFLICT (digest) DO UPDATE SET more = more + excluded.more
+        RETURNING digest, more";
+    BLOB_UNSHARED = "DELETE FROM blob_share WHERE digest IN (SELECT unhex(value) FROM json_each(?1)) AND more <= 0";
+    BLOB_REMOVE = "DELETE FROM blob WHERE digest IN (SELECT unhex(value) FROM json_each(?1))";
+    STEPS_REMOVE = "
+        DELETE FROM step_result WHERE (execution_id, step) IN (
+            SELECT s.execution_id, s.step FROM json_each(?1) w
+            JOIN step_result s ON s.execution_id = w.value ->> 0 AND s.step >= w.value ->> 1)
+        RETURNING digest";
     STEP_STORE = "
         INSERT INTO step_result (execution_id, step, digest)
-        SELECT value ->> 0, value ->> 1, unhex(value ->> 2) FROM json_each(?1) WHERE true
-        ON CONFLICT (execution_id, step) DO UPDATE SET digest = excluded.digest";
+        SELECT value ->> 0, value ->> 1, unhex(value ->> 2) FROM json_each(?1)";
     RESULT_PAGE = "
         SELECT e.id, e.device_name, e.state, e.attempts, e.error_class, e.error_message, e.error_category,
                e.started_at, e.finished_at, e.resolution, e.resolution_epoch, e.resolution_at
@@ -298,9 +311,11 @@ statements! {
                e.started_at, e.finished_at, e.resolution, e.resolution_epoch, e.resolution_at
         FROM json_each(?1) w JOIN execution e ON e.id = w.value ORDER BY w.key";
     RESULT_STEPS = "
-        SELECT s.execution_id, s.digest FROM json_each(?1) w JOIN step_result s ON s.execution_id = w.value
+        SELECT s.execution_id, s.digest, length(b.bytes)
+        FROM json_each(?1) w JOIN step_result s ON s.execution_id = w.value LEFT JOIN blob b ON b.digest = s.digest
         ORDER BY s.execution_id, s.step";
-    BLOB_GET = "SELECT encoding, bytes FROM blob WHERE digest = ?1";
+    BLOB_GET_SET = "
+        SELECT b.digest, b.encoding, b.bytes FROM json_each(?1) w JOIN blob b ON b.digest = unhex(w.value)";
 
     // Events
     EVENT_STORE = "
@@ -308,6 +323,7 @@ statements! {
         SELECT value ->> 0, ?2, value ->> 1, value -> 2 FROM json_each(?1)";
     EVENT_LATEST = "SELECT at FROM event ORDER BY seq DESC LIMIT 1";
     EVENTS_AFTER = "SELECT seq, kind, ended FROM event WHERE job_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+    EVENT_LAST = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'";
 
     // Explain. ?1 job, ?2 now, ?3 device or null, ?4 whether devices are held, ?5 limit.
     EXPLAIN_WAITING = "
@@ -334,6 +350,61 @@ statements! {
         FROM execution e
         WHERE e.job_id = ?1 AND e.device_id = coalesce((SELECT id FROM device WHERE name = ?2),
             (SELECT x.device_id FROM execution x WHERE x.job_id = ?1 AND x.device_name = ?2))";
+
+    // Retention
+    JOB_TO_REMOVE = "SELECT id, state FROM job WHERE uuid = ?1 AND id NOT IN (SELECT job_id FROM job_removed)";
+    JOBS_OLD = "
+        INSERT INTO job_removed (job_id)
+        SELECT id FROM job WHERE finished_at < ?1 AND id NOT IN (SELECT job_id FROM job_removed)
+        ORDER BY finished_at LIMIT ?2";
+    JOB_REMOVED = "INSERT INTO job_removed (job_id) VALUES (?1)";
+    REQUEST_KEEP = "
+        INSERT INTO request_kept (request_id, request_hash, uuid, created_at)
+        SELECT request_id, request_hash, uuid, created_at FROM job
+        WHERE id = ?1 AND request_id IS NOT NULL AND created_at >= ?2
+        ON CONFLICT DO NOTHING";
+    REQUESTS_FORGET = "
+        DELETE FROM request_kept WHERE request_id IN (
+            SELECT request_id FROM request_kept WHERE created_at < ?1 LIMIT ?2)";
+    // Not while another job is being laid out from what became of it.
+    SWEEP_JOB = "
+        SELECT r.job_id FROM job_removed r
+        WHERE NOT EXISTS (SELECT 1 FROM job d WHERE d.state = 1 AND d.retry_of = r.job_id)
+        ORDER BY r.job_id LIMIT 1";
+    SWEEP_ROWS = "
+        SELECT e.id, s.digest, coalesce(length(b.bytes), 0)
+        FROM execution e LEFT JOIN step_result s ON s.execution_id = e.id LEFT JOIN blob b ON b.digest = s.digest
+        WHERE e.job_id = ?1 ORDER BY e.device_id, s.step LIMIT ?2";
+    // The youngest execution leaves its number behind, in a row of no job: numbers are never given out twice, so
+    // that a worker that wakes up late speaks of no other execution than its own.
+    SWEEP_YOUNGEST = "
+        UPDATE execution SET job_id = 0, device_id = id, device_name = '', zone = ''
+        WHERE id = (SELECT max(id) FROM execution) AND id IN (SELECT value FROM json_each(?1))";
+    SWEEP_EXECUTIONS = "
+        DELETE FROM execution WHERE id IN (SELECT value FROM json_each(?1)) AND job_id <> 0";
+    SWEEP_NUMBERS = "DELETE FROM execution WHERE job_id = 0 AND id < (SELECT max(id) FROM execution)";
+    SWEEP_EVENTS = "
+        DELETE FROM event WHERE seq IN (SELECT seq FROM event WHERE job_id = ?1 ORDER BY seq LIMIT ?2)";
+    SWEEP_COUNTS = "DELETE FROM job_count WHERE job_id = ?1";
+    SWEEP_REMOVED = "DELETE FROM job_removed WHERE job_id = ?1";
+    PLANS_UNUSED = "
+        SELECT p.digest FROM plan p
+        WHERE NOT EXISTS (SELECT 1 FROM job j WHERE j.plan_digest = p.digest) LIMIT ?1";
+    PLANS_REMOVE = "
+        DELETE FROM plan WHERE digest IN (SELECT unhex(value) FROM json_each(?1))
+          AND NOT EXISTS (SELECT 1 FROM job j WHERE j.plan_digest = plan.digest)";
+
+    // Space
+    PAGE_SIZE = "PRAGMA page_size";
+    PAGE_COUNT = "PRAGMA page_count";
+    PAGES_FREE = "PRAGMA freelist_count";
+    AUTO_VACUUM = "PRAGMA auto_vacuum";
+    AUTO_VACUUM_INCREMENTAL = "PRAGMA auto_vacuum = INCREMENTAL";
+    VACUUM = "VACUUM";
+    // As many pages as one step of `space` gives back.
+    VACUUM_STEP = "PRAGMA incremental_vacuum(64)";
+    CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)";
+    CHECKPOINT_TRUNCATE = "PRAGMA wal_checkpoint(TRUNCATE)";
 
     // Status
     DEVICE_COUNT = "SELECT count(*) FROM device";

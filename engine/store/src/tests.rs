@@ -1,3 +1,5 @@
+mod retention;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -275,7 +277,7 @@ async fn a_database_from_a_newer_muster_is_refused_with_a_sentence() {
     connection.close().await.expect("close");
     let error = Store::open(&path).await.expect_err("newer").to_string();
     assert!(
-        error.contains("was written by a newer muster (schema 99, this one knows 2)"),
+        error.contains("was written by a newer muster (schema 99, this one knows 3)"),
         "{error}"
     );
 }

@@ -51,6 +51,11 @@ impl Handle {
         answer.await.unwrap_or(Err(StoreError::WriterGone))
     }
 
+    /// Operations that wait to be taken up.
+    pub(crate) fn queued(&self) -> usize {
+        self.0.max_capacity() - self.0.capacity()
+    }
+
     pub(crate) async fn close(self) {
         let (reply, answer) = oneshot::channel();
         if self.0.send(Message::Close(reply)).await.is_ok() {

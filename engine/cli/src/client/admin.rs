@@ -1,12 +1,13 @@
 //! `muster admin`.
 
 use muster_proto::v1;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::connect::Engine;
+use super::result::{table, timestamp};
 use crate::args::Admin;
 use crate::exit::{Done, Exit};
-use crate::terminal::number;
+use crate::terminal::{number, safe};
 
 pub(crate) async fn run(command: Admin, engine: &str, json: bool) -> Done {
     let Admin::Status = command;
@@ -25,6 +26,8 @@ pub(crate) async fn run(command: Admin, engine: &str, json: bool) -> Done {
             "running_jobs": status.running_jobs,
             "workers": status.workers.iter().map(worker).collect::<Vec<_>>(),
             "waiting": status.waiting.iter().map(waiting).collect::<Vec<_>>(),
+            "reconcilers": status.reconcilers.iter().map(reconciler_json).collect::<Vec<_>>(),
+            "store": store_json(&status.store.unwrap_or_default()),
         });
         crate::terminal::out(&line);
         return Ok(Exit::Ok);
@@ -57,5 +60,85 @@ pub(crate) async fn run(command: Admin, engine: &str, json: bool) -> Done {
             number(zone.pending)
         ));
     }
+    let mut loops = table([
+        "RECONCILER",
+        "RUNS",
+        "LAST RUN",
+        "TOOK",
+        "NEXT RUN",
+        "LAST DID",
+        "LAST ERROR",
+    ]);
+    for reconciler in &status.reconcilers {
+        let what = |text: &str, at: Option<&prost_types::Timestamp>| match timestamp(at) {
+            Some(at) => format!("{} ({at})", safe(text)),
+            None => String::new(),
+        };
+        loops.add_row([
+            reconciler.name.clone(),
+            number(reconciler.runs),
+            timestamp(reconciler.last_run.as_ref()).unwrap_or_default(),
+            millis(reconciler.took.as_ref())
+                .map(|took| format!("{took:.1} ms"))
+                .unwrap_or_default(),
+            timestamp(reconciler.next_run.as_ref()).unwrap_or_default(),
+            what(&reconciler.did, reconciler.did_at.as_ref()),
+            what(&reconciler.error, reconciler.error_at.as_ref()),
+        ]);
+    }
+    crate::terminal::out(&loops);
+    store_text(&status.store.unwrap_or_default());
     Ok(Exit::Ok)
+}
+
+fn store_text(store: &v1::StoreStatus) {
+    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+    crate::terminal::out(format_args!(
+        "database {}, {} of it free; log {}; {} operations wait for the writer",
+        mib(store.database_bytes),
+        mib(store.free_bytes),
+        mib(store.wal_bytes),
+        number(store.queued)
+    ));
+    if let Some(took) = millis(store.sync_time.as_ref()) {
+        crate::terminal::out(format_args!(
+            "a small durable write took {took:.2} ms at the start"
+        ));
+    }
+    match millis(store.keep.as_ref()) {
+        Some(keep) => crate::terminal::out(format_args!(
+            "jobs are deleted {:.1} days after their end",
+            keep / 86_400_000.0
+        )),
+        None => crate::terminal::out("jobs are kept for ever"),
+    }
+}
+
+fn reconciler_json(reconciler: &v1::ReconcilerStatus) -> Value {
+    json!({
+        "name": reconciler.name,
+        "runs": reconciler.runs,
+        "last_run": timestamp(reconciler.last_run.as_ref()),
+        "took_ms": millis(reconciler.took.as_ref()),
+        "did": reconciler.did,
+        "did_at": timestamp(reconciler.did_at.as_ref()),
+        "error": reconciler.error,
+        "error_at": timestamp(reconciler.error_at.as_ref()),
+        "next_run": timestamp(reconciler.next_run.as_ref()),
+    })
+}
+
+fn store_json(store: &v1::StoreStatus) -> Value {
+    json!({
+        "database_bytes": store.database_bytes,
+        "free_bytes": store.free_bytes,
+        "wal_bytes": store.wal_bytes,
+        "sync_ms": millis(store.sync_time.as_ref()),
+        "queued": store.queued,
+        "keep_ms": millis(store.keep.as_ref()),
+    })
+}
+
+fn millis(duration: Option<&prost_types::Duration>) -> Option<f64> {
+    duration.map(|duration| duration.seconds as f64 * 1e3 + f64::from(duration.nanos) / 1e6)
 }

@@ -187,12 +187,16 @@ async fn import(engine: &Engine, file: &Path, parsed: Parsed, options: Options) 
     if !bad.is_empty() && !options.skip_bad {
         let count = number(bad.len() as u64);
         let message = format!("{}: {count} problem(s); nothing was imported", file.display());
-        let details = bad.iter().map(Bad::to_json).collect::<Vec<_>>();
+        let told = if options.json { bad } else { import::told_once(bad) };
+        let details = told.iter().map(Bad::to_json).collect::<Vec<_>>();
         let failure =
             Failure::new(Exit::Usage, "BAD_INVENTORY", message).with("details", Value::Array(details));
         return Err(failure.hint("correct the lines, or leave them out with --skip-bad"));
     }
-    for bad in &bad {
+    let mut skipped = bad.iter().map(|bad| bad.line).collect::<Vec<_>>();
+    skipped.dedup();
+    let told = if options.json { bad } else { import::told_once(bad) };
+    for bad in &told {
         match options.json {
             true => anstream::eprintln!("{}", json!({ "skipped": bad.to_json() })),
             false => anstream::eprintln!("skipped: line {}: {}{}", bad.line, field(bad), bad.message),
@@ -206,8 +210,6 @@ async fn import(engine: &Engine, file: &Path, parsed: Parsed, options: Options) 
         unchanged,
         ..
     } = done;
-    let mut skipped = bad.iter().map(|bad| bad.line).collect::<Vec<_>>();
-    skipped.dedup();
     if options.json {
         let line = json!({
             "created": created, "updated": updated, "unchanged": unchanged,

@@ -54,6 +54,34 @@ impl Bad {
     }
 }
 
+/// For people: a credential that is not there is told once, with its first line and how many more there are. A file
+/// that is imported before its credential is made would be told line by line otherwise.
+pub(crate) fn told_once(bad: Vec<Bad>) -> Vec<Bad> {
+    let mut more = BTreeMap::<String, u64>::new();
+    let mut told = Vec::new();
+    for bad in bad {
+        if bad.field != "credential" {
+            told.push(bad);
+            continue;
+        }
+        match more.get_mut(&bad.message) {
+            Some(count) => *count += 1,
+            None => {
+                more.insert(bad.message.clone(), 0);
+                told.push(bad);
+            }
+        }
+    }
+    for bad in told.iter_mut().filter(|bad| bad.field == "credential") {
+        match more.get(&bad.message) {
+            Some(1) => bad.message.push_str(" (and 1 more line)"),
+            Some(count) if *count > 1 => bad.message.push_str(&format!(" (and {count} more lines)")),
+            _ => {}
+        }
+    }
+    told
+}
+
 /// Reads a file, or standard input for `-`.
 pub(crate) fn read(path: &Path) -> Result<Parsed, Failure> {
     let mut bytes = Vec::new();
@@ -399,6 +427,35 @@ mod tests {
             .map(|row| row.line)
             .collect::<Vec<_>>();
         assert_eq!(good, [4]);
+    }
+
+    #[test]
+    fn a_credential_that_is_not_there_is_told_once() {
+        let bad = |line, field: &str, message: &str| Bad {
+            line,
+            column: Some(4),
+            field: field.into(),
+            message: message.into(),
+        };
+        let all = vec![
+            bad(2, "credential", "no \"ops\""),
+            bad(3, "credential", "no \"ops\""),
+            bad(3, "port", "no port"),
+            bad(4, "credential", "no \"lab\""),
+            bad(5, "credential", "no \"ops\""),
+            bad(6, "port", "no port"),
+        ];
+        let told = told_once(all).into_iter().map(|bad| (bad.line, bad.message));
+        let expected = [
+            (2, "no \"ops\" (and 2 more lines)"),
+            (3, "no port"),
+            (4, "no \"lab\""),
+            (6, "no port"),
+        ];
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            expected.map(|(line, text)| (line, text.to_owned()))
+        );
     }
 
     #[test]

@@ -31,9 +31,33 @@ pub(crate) async fn run(command: Job, engine: &str, json: bool) -> Done {
             Ok(Exit::Ok)
         }
         Job::Watch { id } => watch(&engine, &id, json).await,
-        Job::Results { id, failed, state } => {
+        Job::Results {
+            id,
+            failed,
+            state,
+            csv,
+        } => {
             let states = if failed { FAILED.to_vec() } else { states(&state)? };
-            results(&engine, id, &states, json).await
+            let pages = Pages::new(&engine, &id, &states);
+            match csv {
+                true => super::csv::print(pages).await?,
+                false => results(pages, json).await?,
+            }
+            let job = get(&engine, id).await?;
+            anstream::eprintln!("{}: {}", job_state_name(job.state()), counts_text(&job));
+            Ok(exit_of(&job))
+        }
+        Job::Delete { id } => {
+            let request = v1::DeleteJobRequest {
+                id: id.clone(),
+                claimed_by: claimed_by(),
+            };
+            engine.jobs().delete_job(request).await?;
+            match json {
+                true => out(serde_json::json!({ "deleted": id })),
+                false => anstream::eprintln!("deleted: {id}"),
+            }
+            Ok(Exit::Ok)
         }
         Job::Explain { id, device } => steer::explain(&engine, id, device, json).await,
         Job::Pause { id, reason } => steer::pause(&engine, id, reason, json).await,
@@ -176,29 +200,53 @@ fn who(job: &v1::Job) -> &str {
     }
 }
 
-async fn results(engine: &Engine, id: String, states: &[v1::ExecutionState], json: bool) -> Done {
-    let mut page_token = String::new();
-    loop {
-        let states = states.iter().map(|state| (*state).into()).collect();
-        let request = v1::ListResultsRequest {
-            id: id.clone(),
-            page_size: 0,
-            page_token,
-            states,
-        };
-        let page = engine.jobs().list_results(request).await?.into_inner();
-        for result in &page.results {
+async fn results(mut pages: Pages<'_>, json: bool) -> Result<(), Failure> {
+    while let Some(results) = pages.next().await? {
+        for result in &results {
             match json {
                 true => out(to_json(result)),
                 false => out(to_text(result)),
             }
         }
-        page_token = page.next_page_token;
-        if page_token.is_empty() || is_closed() {
+        if is_closed() {
             break;
         }
     }
-    let job = get(engine, id).await?;
-    anstream::eprintln!("{}: {}", job_state_name(job.state()), counts_text(&job));
-    Ok(exit_of(&job))
+    Ok(())
+}
+
+/// The results of a job page by page: never more than one of them in memory.
+#[derive(Clone)]
+pub(super) struct Pages<'a> {
+    engine: &'a Engine,
+    id: &'a str,
+    states: Vec<i32>,
+    /// Of the next page; none after the last.
+    token: Option<String>,
+}
+
+impl<'a> Pages<'a> {
+    fn new(engine: &'a Engine, id: &'a str, states: &[v1::ExecutionState]) -> Self {
+        Self {
+            engine,
+            id,
+            states: states.iter().map(|state| (*state).into()).collect(),
+            token: Some(String::new()),
+        }
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<v1::ExecutionResult>>, Failure> {
+        let Some(page_token) = self.token.take() else {
+            return Ok(None);
+        };
+        let request = v1::ListResultsRequest {
+            id: self.id.to_owned(),
+            page_size: 0,
+            page_token,
+            states: self.states.clone(),
+        };
+        let page = self.engine.jobs().list_results(request).await?.into_inner();
+        self.token = Some(page.next_page_token).filter(|token| !token.is_empty());
+        Ok(Some(page.results))
+    }
 }

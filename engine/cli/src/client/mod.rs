@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod connect;
 pub(crate) mod credential;
+pub(crate) mod csv;
 pub(crate) mod device;
 pub(crate) mod follow;
 pub(crate) mod history;

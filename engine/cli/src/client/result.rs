@@ -67,8 +67,9 @@ pub(crate) fn is_over(state: ExecutionState) -> bool {
     state as i32 >= ExecutionState::Succeeded as i32
 }
 
-/// States that are not well and not just unreached.
-pub(crate) const FAILED: [ExecutionState; 8] = [
+/// States that are over and not well.
+pub(crate) const FAILED: [ExecutionState; 9] = [
+    ExecutionState::Skipped,
     ExecutionState::Rejected,
     ExecutionState::Cancelled,
     ExecutionState::Expired,
@@ -137,7 +138,7 @@ fn error_json(error: &v1::DeviceError) -> Value {
     json!({ "class": class_name(error), "message": error.message, "category": error.category })
 }
 
-fn class_name(error: &v1::DeviceError) -> String {
+pub(crate) fn class_name(error: &v1::DeviceError) -> String {
     error
         .class()
         .as_str_name()
@@ -155,7 +156,8 @@ fn row_json(row: &v1::Row) -> Value {
     Value::Object(row.attributes.iter().map(attribute).collect::<Map<_, _>>())
 }
 
-fn name(attribute: &v1::Attribute) -> String {
+/// An attribute's name, in hex where it is not UTF-8.
+pub(crate) fn name(attribute: &v1::Attribute) -> String {
     match attribute.raw_name.as_slice() {
         [] => attribute.name.clone(),
         raw => format!("hex:{}", hex(raw)),
@@ -169,7 +171,7 @@ fn value_json(attribute: &v1::Attribute) -> Value {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -303,6 +305,13 @@ mod tests {
             counts: counts.iter().map(count).collect(),
             ..Default::default()
         }
+    }
+
+    #[test]
+    fn failed_is_whatever_is_over_and_not_good() {
+        let all = (0..=100).filter_map(|number| ExecutionState::try_from(number).ok());
+        let bad = all.filter(|state| is_over(*state) && !is_good(*state));
+        assert_eq!(bad.collect::<Vec<_>>(), FAILED);
     }
 
     #[test]

@@ -289,6 +289,13 @@ impl Follower for Printer {
             None => anstream::eprintln!("{note}"),
         }
     }
+
+    fn resync(&mut self) {
+        (self.ended, self.good) = (0, 0);
+        self.note(
+            "the engine has forgotten some of what was told here (restored from a backup?); all of it again:",
+        );
+    }
 }
 
 impl Printer {

@@ -312,8 +312,11 @@ fn a_worker_of_its_own_serves_its_zone() {
     let mut refused = worker(&wrong);
     let line = crate::harness::first_line(refused.stderr.take().unwrap());
     assert!(line.contains("the worker token is missing or wrong"), "{line}");
-    refused.kill().unwrap();
-    refused.wait().unwrap();
+    assert_eq!(
+        refused.wait().unwrap().code(),
+        Some(8),
+        "it does not go on asking"
+    );
 
     let mut eastern = worker(&token);
     let ran = engine

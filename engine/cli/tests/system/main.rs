@@ -16,5 +16,7 @@ mod harness;
 mod input;
 mod kills;
 mod outcomes;
+mod retention;
 mod storage;
+mod watch;
 mod wire;

@@ -1,0 +1,99 @@
+//! Jobs that ended long ago are deleted, and those that somebody deletes; and the space goes back to the file system.
+//!
+//! Everything goes in small batches with pauses of the same length, so that at most half of the writer's time goes
+//! into it while others want it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use muster_store::{
+    DeleteOld, ForgetPlans, ForgetRequests, ReturnSpace, StoreError, Sweep, Swept, Write as Operation,
+};
+
+use super::{Pass, Reconcile, Reconciler};
+use crate::Shared;
+
+/// How often it is looked what has become too old. Deleting a job wakes it at once.
+const PERIOD: Duration = Duration::from_secs(60);
+/// Free bytes that stay in the file: they would only be taken again.
+const SLACK: u64 = 1 << 20;
+
+pub(super) struct Retention;
+
+impl Reconcile for Retention {
+    fn told(shared: &Shared) -> &Reconciler {
+        &shared.reconcilers.retention
+    }
+
+    async fn pass(shared: &Arc<Shared>) -> Result<Pass, StoreError> {
+        let mut swept = Swept::default();
+        if let Some(keep) = shared.keep {
+            let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+            let before = shared.clock.now().saturating_sub(keep);
+            while gently(shared, DeleteOld { before }).await? > 0 {
+                sweep(shared, &mut swept).await?;
+            }
+        }
+        sweep(shared, &mut swept).await?;
+        let now = shared.clock.now();
+        while gently(shared, ForgetRequests { now }).await? > 0 {}
+        let mut plans = 0;
+        loop {
+            let digests = shared.store.unused_plans().await?;
+            if digests.is_empty() {
+                break;
+            }
+            plans += gently(shared, ForgetPlans { digests }).await?;
+        }
+        let returned = return_space(shared).await?;
+        let did = match (swept.jobs, plans, returned) {
+            (0, 0, 0) => String::new(),
+            (jobs, plans, returned) => format!(
+                "{jobs} jobs with {} executions, {} answers and {plans} plans deleted; {returned} bytes returned",
+                swept.executions, swept.answers
+            ),
+        };
+        if !did.is_empty() {
+            tracing::info!("{did}");
+        }
+        Ok(Pass { did, next: PERIOD })
+    }
+}
+
+async fn sweep(shared: &Shared, all: &mut Swept) -> Result<(), StoreError> {
+    loop {
+        let swept = gently(shared, Sweep).await?;
+        if swept.is_nothing() {
+            return Ok(());
+        }
+        *all += swept;
+    }
+}
+
+/// Gives free space back, but for a little. Returns how many bytes.
+async fn return_space(shared: &Shared) -> Result<u64, StoreError> {
+    let mut space = shared.store.space().await?;
+    let before = space.database;
+    while space.free > SLACK {
+        gently(shared, ReturnSpace).await?;
+        let now = shared.store.space().await?;
+        if now.database == space.database {
+            // A database that was made before it could: the next one to open it says what to do.
+            break;
+        }
+        space = now;
+    }
+    let returned = before.saturating_sub(space.database);
+    if returned > 0 {
+        shared.store.checkpoint().await?;
+    }
+    Ok(returned)
+}
+
+/// Writes, and waits as long as that took.
+async fn gently<W: Operation>(shared: &Shared, operation: W) -> Result<W::Out, StoreError> {
+    let began = Instant::now();
+    let out = shared.store.write(operation).await?;
+    tokio::time::sleep(began.elapsed()).await;
+    Ok(out)
+}
