@@ -53,12 +53,10 @@ fn score(args: &Args) -> anyhow::Result<()> {
     if cfg!(debug_assertions) {
         tell("this is a debug build: its numbers mean nothing; use cargo run --release");
     }
-    if args.peers {
-        tell("no row has a peer to be built yet");
-    }
     rlimit::increase_nofile_limit(u64::MAX).context("the limit of open files cannot be raised")?;
     let run = Run {
         quick: args.quick,
+        peers: args.peers,
         program: std::env::current_exe()?,
     };
     let machine = machine::describe();

@@ -8,6 +8,7 @@ use crate::board::{Outcome, Spec};
 mod decode;
 mod f1;
 mod feed;
+mod peers;
 
 /// A number that is watched.
 pub trait Row {
@@ -27,6 +28,7 @@ pub fn all() -> Vec<Box<dyn Row>> {
         Box::new(feed::W2),
         Box::new(decode::W3a),
         Box::new(decode::W3c),
+        Box::new(peers::W4),
         Box::new(feed::W6),
     ]
 }
@@ -36,6 +38,8 @@ pub fn all() -> Vec<Box<dyn Row>> {
 pub struct Run {
     /// A number to look at, and not one to record.
     pub quick: bool,
+    /// Peers may be fetched and built.
+    pub peers: bool,
     /// The scoreboard, for those who start it as a [simulated fleet](crate::sim).
     pub program: PathBuf,
 }
