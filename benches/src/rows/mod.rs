@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::board::{Outcome, Spec};
 
+mod bulk;
 mod decode;
 mod f1;
 mod feed;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Box<dyn Row>> {
         Box::new(decode::W3a),
         Box::new(decode::W3c),
         Box::new(peers::W4),
+        Box::new(bulk::W5),
         Box::new(feed::W6),
     ]
 }
@@ -40,7 +42,7 @@ pub struct Run {
     pub quick: bool,
     /// Peers may be fetched and built.
     pub peers: bool,
-    /// The scoreboard, for those who start it as a [simulated fleet](crate::sim).
+    /// The scoreboard, for those who start it as a [simulated fleet](crate::sim) or a [server](crate::server).
     pub program: PathBuf,
 }
 
