@@ -359,16 +359,16 @@ impl Connection {
                 return None;
             }
             if self.next >= self.decoder.ready() {
-                if let Some(error) = self.decoder.error() {
+                let error = self.decoder.error();
+                self.release_input();
+                if let Some(word) = self.open_word() {
+                    self.begin_close(CloseCause::NotAReply(word));
+                } else if let Some(error) = error {
                     self.begin_close(CloseCause::Decode(error));
                 } else if self.lost {
                     self.begin_close(CloseCause::Lost);
                 } else {
-                    self.release_input();
-                    match self.open_word() {
-                        Some(word) => self.begin_close(CloseCause::NotAReply(word)),
-                        None => return None,
-                    }
+                    return None;
                 }
                 continue;
             }
@@ -470,6 +470,11 @@ impl Connection {
     /// announces more than it says.
     fn open_word(&self) -> Option<Vec<u8>> {
         let (length, width) = length::read(&self.input).ok()??;
+        let limits = &self.config.limits;
+        if length > limits.word_bytes || width + length as usize > limits.sentence_bytes {
+            // Refused for that, however much of it is there.
+            return None;
+        }
         let word = self.input.get(width..)?;
         let word = &word[..word.len().min(length as usize)];
         word.first()
