@@ -82,7 +82,9 @@ fn compare(stream: &[u8], rounds: usize) -> Result<String, String> {
     let mut theirs = Found::default();
     theirs.sentences = peer(stream, |event| theirs.bytes += bytes(event));
     if mine != theirs {
-        return Err(format!("not the same work: {mine:?} by us, {theirs:?} by the peer"));
+        return Err(format!(
+            "not the same work: {mine:?} by us, {theirs:?} by the peer"
+        ));
     }
     // The peer is not charged for looking at what it found; we are, because a view that nobody looks at is no work.
     let [us, them] = cpu::medians(

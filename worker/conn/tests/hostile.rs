@@ -1,5 +1,7 @@
 //! Peers that mean harm, by name: each costs bounded memory, and the connection ends with the right cause.
 
+// Megabytes a test, and memory measured by an allocator.
+#![cfg(not(miri))]
 #![allow(clippy::expect_used, reason = "a test says what it knows")]
 
 mod device;

@@ -216,9 +216,7 @@ fn parse_operations(mut rest: &[u8], into: &mut Vec<Operation>) -> Result<(), &'
                 let mut index = usize::from(first - b'0');
                 while let [digit @ b'0'..=b'9', after @ ..] = rest {
                     // However large: below what was pushed there is no end of values, all the same.
-                    index = index
-                        .saturating_mul(10)
-                        .saturating_add(usize::from(digit - b'0'));
+                    index = index.saturating_mul(10).saturating_add(usize::from(digit - b'0'));
                     rest = after;
                 }
                 match rest {

@@ -171,10 +171,13 @@ impl Peer {
             let Some(told) = told else { break };
             self.note(told);
         }
-        let allowed = ITSELF
-            + AN_EXCHANGE * self.conn.in_flight() as i64
-            + 2 * self.conn.transmit().len() as i64;
-        assert!(self.held <= allowed, "{} bytes are held, {allowed} allowed", self.held);
+        let allowed =
+            ITSELF + AN_EXCHANGE * self.conn.in_flight() as i64 + 2 * self.conn.transmit().len() as i64;
+        assert!(
+            self.held <= allowed,
+            "{} bytes are held, {allowed} allowed",
+            self.held
+        );
     }
 
     fn note(&mut self, told: Told) {
@@ -198,11 +201,18 @@ impl Peer {
         let (mut tags, mut read) = (Vec::new(), 0);
         let whole = decode_all(&self.wire, Limits::default(), |sentence| {
             read += 1 + sentence.words().map(|word| word.len() + 1).sum::<usize>();
-            tags.extend(sentence.tag().map(|tag| String::from_utf8_lossy(tag).into_owned()));
+            tags.extend(
+                sentence
+                    .tag()
+                    .map(|tag| String::from_utf8_lossy(tag).into_owned()),
+            );
         });
         assert_eq!(whole, Ok(()), "what we write can be read");
         let numbers = tags.iter().map(|tag| tag.parse::<u64>().expect("a number"));
-        assert!(numbers.is_sorted_by(|a, b| a < b), "a tag goes out once: {tags:?}");
+        assert!(
+            numbers.is_sorted_by(|a, b| a < b),
+            "a tag goes out once: {tags:?}"
+        );
         for told in &self.told {
             if let Told::Finished(id, outcome) = told {
                 let whole = tags.contains(&id.to_string());
