@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use muster_engine_core::Outcome;
-use muster_model::{Command, Device, ExecutionState, Labels, Plan, Selector, Step, Transport};
+use muster_model::{Command, Device, ExecutionState, Labels, Plan, Priority, Selector, Step, Transport};
 use muster_store::{
     ApplyReports, Claim, CreateJob, ImportDevices, Lease, OpenSession, Report, ReportAnswer, SetCredential,
     Store, Zones,
@@ -82,6 +82,10 @@ impl Queue {
             name: "bench".into(),
             plan: self.plan.clone(),
             selector: Selector::default(),
+            retry: None,
+            priority: Priority::Interactive,
+            concurrency: None,
+            deed: None,
             timeout_ms: 30_000,
             now: 0,
             expires_at: FAR,
@@ -120,7 +124,7 @@ impl Queue {
                 }
             )
         };
-        let moved = answers.iter().filter(done).count();
+        let moved = answers.answers.iter().filter(done).count();
         ensure!(moved == told, "{moved} of {told} reports were applied");
         Ok(())
     }
@@ -155,6 +159,8 @@ pub fn reports(leases: &[Lease], answers: Answers) -> anyhow::Result<Vec<Report>
             epoch: lease.epoch,
             outcome: Outcome::Succeeded,
             error: None,
+            steps_done: 1,
+            first_step: 0,
             replies: vec![Bytes::from(answer)],
             started_at: 0,
         })

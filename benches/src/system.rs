@@ -126,6 +126,7 @@ impl System {
     async fn job(&self, role: &str, words: &[&str], devices: usize) -> anyhow::Result<(Duration, Tally)> {
         let command = v1::Command {
             words: words.iter().map(ToString::to_string).collect(),
+            ..v1::Command::default()
         };
         let step = v1::Step {
             kind: Some(v1::step::Kind::Command(command)),

@@ -1,7 +1,7 @@
 //! From what is stored to what the API shows.
 
 use muster_proto::{time, v1};
-use muster_store::{DeviceRecord, JobRecord, ResultRecord};
+use muster_store::{DeviceRecord, HistoryRecord, JobRecord, ResultRecord};
 use routeros_wire::{Kind, Limits, Sentence, decode_all};
 
 pub(crate) fn device(record: DeviceRecord) -> v1::Device {
@@ -44,6 +44,8 @@ pub(crate) fn job(record: &JobRecord) -> v1::Job {
             selector: record.selector.clone(),
             all: record.selector.is_empty(),
             timeout: timeout.try_into().ok(),
+            priority: v1::JobPriority::from(record.priority).into(),
+            max_concurrency: record.concurrency.unwrap_or(0),
         }),
         state: v1::JobState::from(record.state).into(),
         effect: v1::Effect::from(record.effect).into(),
@@ -56,13 +58,28 @@ pub(crate) fn job(record: &JobRecord) -> v1::Job {
         created_at: Some(time(record.created_at)),
         expires_at: Some(time(record.expires_at)),
         finished_at: record.finished_at.map(time),
-        plan_digest: record
-            .plan_digest
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
+        plan_digest: hex(&record.plan_digest),
         claimed_by: record.claimed_by.clone(),
+        paused_at: record.paused_at.map(time),
+        retry_of: record.retry_of.clone().unwrap_or_default(),
     }
+}
+
+pub(crate) fn history(record: HistoryRecord) -> v1::HistoryEntry {
+    v1::HistoryEntry {
+        id: record.id.unsigned_abs(),
+        at: Some(time(record.at)),
+        claimed_by: record.claimed_by,
+        action: record.action,
+        subject: record.subject,
+        reason: record.reason,
+        detail: record.detail,
+        hash: hex(&record.hash),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn state_count(state: muster_model::ExecutionState, count: u64) -> v1::StateCount {
@@ -83,6 +100,11 @@ pub(crate) fn result(job: &str, record: ResultRecord) -> v1::ExecutionResult {
         steps: record.replies.iter().map(|replies| step(replies)).collect(),
         started_at: record.started_at.map(time),
         finished_at: record.finished_at.map(time),
+        resolution: record.resolution.map(|resolution| v1::Resolution {
+            done: resolution.done,
+            by: format!("a report under epoch {}", resolution.epoch),
+            at: Some(time(resolution.at)),
+        }),
     }
 }
 

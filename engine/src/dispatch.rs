@@ -25,6 +25,9 @@ const AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// Facts older than this are asked for again.
 const FACTS_AGE_MS: i64 = 60 * 60 * 1000;
 
+/// How long one try to look after an open intent may take to reach the device.
+const LOOK_WITHIN_MS: i64 = 30_000;
+
 #[derive(Debug, Error)]
 enum DispatchError {
     #[error(transparent)]
@@ -222,13 +225,22 @@ fn refusal(lease: &Lease, reason: &str, now: i64) -> Report {
         epoch: lease.epoch,
         outcome: Outcome::Failed,
         error: Some(DeviceError::new(ErrorClass::Auth, reason)),
+        steps_done: lease.first_step,
+        first_step: lease.first_step,
         replies: Vec::new(),
         started_at: now,
     }
 }
 
 fn assignment(lease: Lease, now: i64) -> v1::Assignment {
+    let left = match lease.resolve {
+        // An open question has a deadline of its own; the job's may be over.
+        Some(_) => LOOK_WITHIN_MS,
+        None => lease.expires_at - now,
+    };
     v1::Assignment {
+        first_step: lease.resolve.unwrap_or(lease.first_step),
+        resolve: lease.resolve.is_some(),
         execution: lease.execution,
         epoch: lease.epoch,
         plan_digest: lease.plan_digest,
@@ -237,7 +249,7 @@ fn assignment(lease: Lease, now: i64) -> v1::Assignment {
         port: lease.port.into(),
         credential: lease.credential,
         timeout_ms: lease.timeout_ms,
-        expires_in_ms: (lease.expires_at - now).max(1).unsigned_abs(),
+        expires_in_ms: left.max(1).unsigned_abs(),
         want_facts: lease.facts_at.is_none_or(|at| now - at > FACTS_AGE_MS),
         transport: lease.transport,
     }

@@ -24,7 +24,7 @@ use std::time::Duration;
 use muster_store::Store;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, RwLock, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -89,6 +89,9 @@ pub(crate) struct Shared {
     /// Names this run of the engine.
     pub(crate) boot: String,
     pub(crate) worker_token: String,
+    /// Held by whoever lays out a job, and alone by whoever changes the inventory: a selection is frozen while it is
+    /// written down part by part.
+    pub(crate) inventory: Arc<RwLock<()>>,
     /// Something may be ready to be handed out.
     pub(crate) work: Notify,
     /// Whether the last look left work behind for want of credit.
@@ -153,6 +156,7 @@ impl Engine {
             sessions: Sessions::default(),
             lease: config.lease,
             boot: uuid::Uuid::new_v4().to_string(),
+            inventory: Arc::default(),
             work: Notify::new(),
             starved: AtomicBool::new(true),
             news: watch::channel(0).0,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use muster_store::{ExpireJobs, LoseLeases, StoreError};
 
-use crate::Shared;
+use crate::{Shared, services};
 
 /// How often time is looked at. Bounds how late an expiry is.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -62,6 +62,11 @@ pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(), StoreError> {
             lost,
             "executions taken back from the engine's own worker, which ended with it"
         );
+    }
+    // Jobs whose laying out was cut off. Nobody can change the inventory before this is done.
+    for uuid in shared.store.drafts().await? {
+        tracing::warn!(job = uuid, "laying out what is left of a job");
+        services::job::lay_out(shared, &uuid).await?;
     }
     for (session, _) in absent {
         end_session(shared, session, shared.lease);

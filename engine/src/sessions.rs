@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use muster_engine_core::explain::Workers;
 use muster_proto::v1;
 use muster_store::Zones;
 use tokio::sync::mpsc;
@@ -87,6 +88,25 @@ impl Sessions {
             .collect::<Vec<_>>();
         open.sort_by_key(|session| std::cmp::Reverse(session.credit));
         open
+    }
+
+    /// Workers that serve a zone and take work. `named` are the zones that a worker has served by name.
+    pub(crate) fn serving(&self, zone: &str, named: &[String]) -> Workers {
+        let serves = |session: &&Session| match &session.zones {
+            Zones::Named(zones) => zones.iter().any(|served| served == zone),
+            Zones::Rest => !named.iter().any(|named| named == zone),
+        };
+        let mut workers = Workers::default();
+        for session in self
+            .lock()
+            .values()
+            .filter(|session| !session.draining)
+            .filter(serves)
+        {
+            workers.serving.push(session.worker.clone());
+            workers.credit += session.credit;
+        }
+        workers
     }
 
     /// Whether a session could not be asked to take anything.

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use muster_model::{Command, DeviceError, Effect, ErrorClass, ExecutionState, JobState, Plan, Step};
+use muster_model::{
+    Command, CommandError, DeviceError, Effect, ErrorClass, ExecutionState, JobState, Plan, Priority, Step,
+    Verify,
+};
 
 use crate::v1;
 
@@ -39,13 +42,11 @@ pub fn plan(message: Option<&v1::Plan>, path: &str) -> Result<Plan, Vec<Violatio
     let (mut checked, mut violations) = (Vec::new(), Vec::new());
     for (at, step) in steps.iter().enumerate() {
         match &step.kind {
-            Some(v1::step::Kind::Command(message)) => match Command::parse(&message.words) {
+            Some(v1::step::Kind::Command(message)) => match command_of(message) {
                 Ok(command) => checked.push(Step::Command(command)),
-                Err(error) => {
-                    violations.push(Violation::new(
-                        format!("{path}.steps[{at}].command.words"),
-                        error.to_string(),
-                    ));
+                Err((field, error)) => {
+                    let field = format!("{path}.steps[{at}].command.{field}");
+                    violations.push(Violation::new(field, error.to_string()));
                 }
             },
             None => violations.push(Violation::new(
@@ -61,10 +62,33 @@ pub fn plan(message: Option<&v1::Plan>, path: &str) -> Result<Plan, Vec<Violatio
     }
 }
 
+fn command_of(message: &v1::Command) -> Result<Command, (&'static str, CommandError)> {
+    let mut command = Command::parse(&message.words).map_err(|error| ("words", error))?;
+    if message.declared_read {
+        command = command.declare_read().map_err(|error| ("declared_read", error))?;
+    }
+    let Some(v1::Verify {
+        words,
+        expect,
+        absent,
+    }) = &message.verify
+    else {
+        return Ok(command);
+    };
+    let verify = Verify::new(words, expect, *absent).map_err(|error| ("verify.words", error))?;
+    command.with_verify(verify).map_err(|error| ("verify", error))
+}
+
 /// A command as a message.
 pub fn command(command: &Command) -> v1::Command {
     v1::Command {
         words: command.words().to_vec(),
+        verify: command.verify().map(|verify| v1::Verify {
+            words: verify.words.clone(),
+            expect: verify.expect.clone(),
+            absent: verify.absent,
+        }),
+        declared_read: command.is_declared_read(),
     }
 }
 
@@ -140,6 +164,12 @@ impl From<JobState> for v1::JobState {
     }
 }
 
+impl From<Priority> for v1::JobPriority {
+    fn from(priority: Priority) -> Self {
+        Self::try_from(priority.number()).unwrap_or_default()
+    }
+}
+
 impl From<Effect> for v1::Effect {
     fn from(effect: Effect) -> Self {
         match effect {
@@ -165,6 +195,10 @@ mod tests {
             let name = format!("JOB_STATE_{}", state.as_str().to_uppercase());
             assert_eq!(v1::JobState::from(state).as_str_name(), name);
         }
+        for &priority in Priority::ALL {
+            let name = format!("JOB_PRIORITY_{}", priority.as_str().to_uppercase());
+            assert_eq!(v1::JobPriority::from(priority).as_str_name(), name);
+        }
         for &class in ErrorClass::ALL {
             let name = format!("ERROR_CLASS_{}", class.as_str().to_uppercase());
             assert_eq!(v1::ErrorClass::from(class).as_str_name(), name);
@@ -176,6 +210,7 @@ mod tests {
         let step = |words: &[&str]| v1::Step {
             kind: Some(v1::step::Kind::Command(v1::Command {
                 words: words.iter().map(ToString::to_string).collect(),
+                ..Default::default()
             })),
         };
         let message = v1::Plan {
@@ -194,6 +229,29 @@ mod tests {
             ]
         );
         assert!(plan(None, "plan").is_err());
+    }
+
+    #[test]
+    fn what_a_command_says_of_itself_goes_there_and_back() {
+        let verify = v1::Verify {
+            words: vec!["/ip/dns/print".into()],
+            expect: "servers=1.1.1.1".into(),
+            absent: true,
+        };
+        let message = v1::Command {
+            words: vec!["/ip/dns/set".into(), "=servers=1.1.1.1".into()],
+            verify: Some(verify),
+            declared_read: false,
+        };
+        assert_eq!(command(&command_of(&message).expect("valid")), message);
+        let declared = v1::Command {
+            declared_read: true,
+            ..message
+        };
+        assert_eq!(
+            command_of(&declared).expect_err("known to change").0,
+            "declared_read"
+        );
     }
 
     #[test]

@@ -4,13 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use muster_model::quiet::USER_TIMEOUT;
 use muster_model::{DeviceError, ErrorClass};
 use muster_worker_core::ConnectFailure;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
-/// Bytes that a device does not acknowledge for this long end the connection: the quiet rule (A5) counts on it.
-const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// An idle connection is probed by the kernel after this; NAT tables forget sooner than routers do.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 

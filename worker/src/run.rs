@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use muster_model::{Command, DeviceError, ErrorClass, Plan, Step};
+use muster_model::quiet::SEND_WITHIN;
+use muster_model::{Command, DeviceError, ErrorClass, Plan, Step, Verify};
 use muster_proto::v1;
 use muster_worker_core::{Action, Attempt, ConnectFailure, Ended, Outcome, StepEnd};
+use routeros_wire::{Expression, Kind, Limits, decode_all};
 use tokio_util::sync::CancellationToken;
 
 use crate::devices::Devices;
@@ -26,15 +28,14 @@ pub(crate) struct Job {
     pub(crate) until: Instant,
 }
 
-/// A grant that is older than this, counted from the question, is asked for again (A4).
-const SEND_WITHIN: Duration = Duration::from_secs(2);
 /// A connection that was silent for longer is asked something harmless before it gets a change: what is sent into a
 /// connection that died unnoticed ends as unknown.
 const FRESH: Duration = Duration::from_secs(5);
 /// Connections tried in one attempt, when one after the other turns out to be dead.
 const RECONNECTS: usize = 3;
-/// A held intent is asked for again after this.
+/// A held intent is asked for again after this, and given up with its device's lock after this (A10).
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+const HELD_AT_MOST: Duration = Duration::from_secs(30);
 
 /// Bytes of all answers of one execution: they travel in one message, which may have 64 MiB.
 const ANSWERS: usize = 32 << 20;
@@ -50,7 +51,11 @@ pub(crate) fn next_run() -> RunId {
 pub(crate) async fn run(job: Job, devices: Devices, held: Held) {
     let began = Instant::now();
     let mut run = Run {
-        attempt: Attempt::new(job.plan.clone()),
+        attempt: Attempt::new(
+            job.plan.clone(),
+            job.assignment.first_step,
+            job.assignment.resolve,
+        ),
         job,
         devices,
         held,
@@ -105,6 +110,7 @@ impl Run {
                 Action::Connect => self.connect().await,
                 Action::AskIntent { step } => self.ask_and_send(step).await,
                 Action::Send { .. } => self.send().await,
+                Action::Look { .. } => self.look().await,
                 Action::End(ended) => return ended,
             }
         }
@@ -113,7 +119,7 @@ impl Run {
     /// Has a session that is logged in and a turn on it: alone for a plan with effects, so that nobody else's
     /// command stands in front of a change once it is granted, and nobody else's end takes it along.
     async fn connect(&mut self) -> Action {
-        let alone = !self.job.plan.effect().is_read();
+        let alone = self.attempt.is_alone();
         for _ in 0..RECONNECTS {
             let session = self.devices.session(self.job.assignment.device, &self.job.target);
             let text = format!(
@@ -172,6 +178,7 @@ impl Run {
     }
 
     async fn ask_and_send(&mut self, step: u32) -> Action {
+        let first_asked = Instant::now();
         loop {
             let asked = Instant::now();
             let v1::Assignment { execution, epoch, .. } = self.job.assignment;
@@ -190,7 +197,13 @@ impl Run {
                     return self.attempt.granted();
                 }
                 v1::IntentVerdict::Granted => {}
-                v1::IntentVerdict::Held => tokio::time::sleep(ASK_AGAIN).await,
+                v1::IntentVerdict::Held if first_asked.elapsed() > HELD_AT_MOST => {
+                    return self.attempt.held_too_long();
+                }
+                v1::IntentVerdict::Held => tokio::select! {
+                    () = tokio::time::sleep(ASK_AGAIN) => {}
+                    () = self.job.cancel.cancelled() => return self.attempt.cancelled(),
+                },
                 v1::IntentVerdict::Revoked | v1::IntentVerdict::Unspecified => return self.attempt.revoked(),
             }
         }
@@ -226,6 +239,11 @@ impl Run {
         let reply = reply.unwrap_or_else(|_| session::never_sent());
         let held: usize = self.replies.iter().map(Bytes::len).sum();
         if held + reply.sentences.len() > ANSWERS {
+            if !self.attempt.is_read() {
+                // What it did counts, not what it said.
+                self.replies.push(Bytes::new());
+                return self.attempt.step_ended(reply.end);
+            }
             let text =
                 format!("the answers of the plan's steps are over the limit of {ANSWERS} bytes together");
             let error = DeviceError::new(ErrorClass::Protocol, text);
@@ -236,6 +254,44 @@ impl Run {
         }
         self.attempt.step_ended(reply.end)
     }
+
+    /// Sends the verification of a step whose answer was lost.
+    async fn look(&mut self) -> Action {
+        let verify = self.attempt.step().and_then(Step::verify).cloned();
+        let (Some((session, turn)), Some(verify)) = (self.session.clone(), verify) else {
+            let text = "there is no connection, or nothing to verify it with";
+            let lost = StepEnd::NotSent(DeviceError::new(ErrorClass::Worker, text));
+            return self.attempt.looked(lost, false);
+        };
+        let words = verify.sent_words().map(|word| word.as_bytes().to_vec()).collect();
+        let (run, timeout) = (next_run(), Duration::from_millis(self.job.assignment.timeout_ms));
+        let answer = session.run(words, timeout, self.job.until, turn, run);
+        let reply = answer.await.unwrap_or_else(|_| session::never_sent());
+        match verified(&verify, &reply.sentences) {
+            Ok(found) => self.attempt.looked(reply.end, found),
+            Err(error) => self.attempt.looked(StepEnd::Trapped(error), false),
+        }
+    }
+}
+
+/// Whether an answer says that the step was done.
+fn verified(verify: &Verify, sentences: &[u8]) -> Result<bool, DeviceError> {
+    let expect = match verify.expect.is_empty() {
+        true => None,
+        false => Some(verify.expect.parse::<Expression>().map_err(|error| {
+            DeviceError::new(
+                ErrorClass::Worker,
+                format!("the verification's expectation: {error}"),
+            )
+        })?),
+    };
+    let mut any = false;
+    // Our own bytes, written sentence by sentence: they decode.
+    let _ = decode_all(sentences, Limits::default(), |sentence| {
+        let expected = |expression: &Expression| expression.matches(&|name| sentence.get(name));
+        any |= sentence.kind() == Kind::Re && expect.as_ref().is_none_or(expected);
+    });
+    Ok(any != verify.absent)
 }
 
 fn words(command: &Command) -> Vec<Vec<u8>> {
@@ -249,6 +305,9 @@ fn report(assignment: &v1::Assignment, ended: &Ended, replies: Vec<Bytes>, elaps
     let outcome = match ended.outcome {
         Outcome::Cancelled => v1::ReportOutcome::Cancelled,
         Outcome::Failed => v1::ReportOutcome::Failed,
+        Outcome::FoundDone => v1::ReportOutcome::FoundDone,
+        Outcome::FoundNotDone => v1::ReportOutcome::FoundNotDone,
+        Outcome::HandedBack => v1::ReportOutcome::HandedBack,
         Outcome::Interrupted => v1::ReportOutcome::Interrupted,
         Outcome::Succeeded => v1::ReportOutcome::Succeeded,
         Outcome::Unknown => v1::ReportOutcome::Unknown,
@@ -262,5 +321,7 @@ fn report(assignment: &v1::Assignment, ended: &Ended, replies: Vec<Bytes>, elaps
         replies,
         elapsed_ms: elapsed.as_millis().try_into().unwrap_or(u64::MAX),
         age_ms: 0,
+        steps_done: ended.steps_done,
+        first_step: assignment.first_step,
     }
 }

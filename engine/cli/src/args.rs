@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use muster_proto::v1;
 
 use crate::duration;
 
@@ -56,6 +57,12 @@ pub(crate) enum Command {
     /// User names and passwords for devices
     #[command(subcommand)]
     Credential(Credential),
+    /// What operators did, in order
+    History {
+        /// Only what was done to this, for example a job's id
+        #[arg(default_value = "")]
+        subject: String,
+    },
     /// The engine itself
     #[command(subcommand)]
     Admin(Admin),
@@ -164,6 +171,24 @@ pub(crate) struct Run {
     /// Of a print, only items for which this holds: 'type=ether and not (disabled=yes or mtu<1500)'
     #[arg(long = "where", value_name = "EXPR")]
     pub filter: Option<String>,
+    /// A print that tells, when the command's answer is lost, whether it was done: '/ip/dns/print'
+    #[arg(long, value_name = "COMMAND", requires = "expected")]
+    pub verify: Option<String>,
+    /// It was done if this holds for a row of --verify: 'servers=1.1.1.1'
+    #[arg(long, value_name = "EXPR", group = "expected", requires = "verify")]
+    pub expect: Option<String>,
+    /// It was done if this holds for no row of --verify
+    #[arg(long, value_name = "EXPR", group = "expected", requires = "verify")]
+    pub expect_none: Option<String>,
+    /// Take a command that muster does not know for a read; noted in the history
+    #[arg(long)]
+    pub declare_read: bool,
+    /// Who goes first: emergency, interactive, rollout or audit
+    #[arg(long, default_value = "interactive", value_parser = priority)]
+    pub priority: v1::JobPriority,
+    /// Executions with workers at once [default: as many as workers take]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub concurrency: Option<u32>,
     /// Deadline of the command, and how long devices that cannot be reached are waited for
     #[arg(long, default_value = "30s", value_parser = duration::parse_positive)]
     pub timeout: Duration,
@@ -206,6 +231,44 @@ pub(crate) enum Job {
         /// Only executions in these states
         #[arg(long, value_delimiter = ',', value_name = "STATE[,…]")]
         state: Vec<String>,
+    },
+    /// Say what keeps a job, or its execution on one device, from moving
+    Explain {
+        /// Its id
+        id: String,
+        /// Only this device
+        #[arg(long, value_name = "NAME")]
+        device: Option<String>,
+    },
+    /// Let a job admit nothing new; what is in flight goes on to a safe step
+    Pause {
+        /// Its id
+        id: String,
+        /// Why, for the record
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Let a paused job go on
+    Resume {
+        /// Its id
+        id: String,
+        /// Why, for the record
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Try again, as a new job, what failed in one that is over
+    Retry {
+        /// Its id
+        id: String,
+        /// Executions in these states [default: those that left their device as it was]
+        #[arg(long, value_delimiter = ',', value_name = "STATE[,…]")]
+        state: Vec<String>,
+        /// Do not ask before a plan that changes something
+        #[arg(long, short = 'y')]
+        yes: bool,
+        /// Print the new job's id and return at once, with exit code 7
+        #[arg(long)]
+        detach: bool,
     },
     /// End a job early
     Abort {
@@ -265,6 +328,17 @@ pub(crate) enum Device {
         #[arg(long, short = 'y')]
         yes: bool,
     },
+    /// List devices that jobs with effects skip, because too many executions on them ended badly
+    Quarantined,
+    /// Lift the quarantine of devices
+    Release {
+        /// Their names
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// Why, for the record
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
     /// Connect, log in and ask who is there
     Test {
         /// Devices by name
@@ -307,6 +381,12 @@ pub(crate) enum Credential {
 pub(crate) enum Admin {
     /// Workers, live jobs, and what no worker can take
     Status,
+}
+
+fn priority(name: &str) -> Result<v1::JobPriority, String> {
+    let known = v1::JobPriority::from_str_name(&format!("JOB_PRIORITY_{}", name.to_ascii_uppercase()));
+    let known = known.filter(|priority| *priority != v1::JobPriority::Unspecified);
+    known.ok_or_else(|| "there are emergency, interactive, rollout and audit".into())
 }
 
 pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {

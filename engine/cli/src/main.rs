@@ -65,6 +65,7 @@ async fn run(args: Args) -> Exit {
         Command::Admin(args) => client::admin::run(args, &engine, json).await,
         Command::Credential(args) => client::credential::run(args, &engine, json).await,
         Command::Device(args) => client::device::run(args, &engine, json).await,
+        Command::History { subject } => client::history::run(subject, &engine, json).await,
         Command::Job(args) => client::job::run(args, &engine, json).await,
         Command::Run(args) => client::run::run(args, &engine, json).await,
         Command::Wire(args) => wire::run(args, json),

@@ -3,26 +3,41 @@
 //! ```text
 //!              claim                 intent granted
 //!   pending ───────────▶ leased ───────────────────────▶ running
-//!      ▲                   │ │                              │
-//!      │ unreached,        │ └──────── report ─────┐        │ report
-//!      │ interrupted read, │                       ▼        ▼
-//!      │ lease lost        │     succeeded  failed  cancelled  unknown  (expired, lost: nothing left to wait for)
-//!      └───────────────────┘
+//!    ▲   ▲                 │ │                              │
+//!    │   │ unreached,      │ └──────── report ─────┐        │ report
+//!    │   │ interrupted,    │                       ▼        ▼
+//!    │   │ lease lost      │     succeeded failed broken cancelled unknown   (expired, lost: nothing left to wait for)
+//!    │   └─────────────────┘                                │
+//!    └──────────────── resolving ◀── no answer, but there is a way to ask (A5)
 //! ```
 //!
 //! *Touched* means that a change or disrupt intent was granted: from then on the device may be different, and the
 //! execution can only end in a state that says what became of it. An intent that was granted and has no result is
-//! never simply done again.
+//! a question. It is *resolved* by looking, when the step says how, or ends `unknown`; it is never simply done again.
+//! While it is resolved the execution is pending or leased as ever, with its intent still open.
+
+mod report;
+mod resolve;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
-use muster_model::{DeviceError, Effect, ErrorClass, ExecutionState};
+use muster_model::{DeviceError, Effect, ErrorClass, ExecutionState, Marks, quiet};
 use thiserror::Error;
 
 use crate::retry::{self, Backoff};
 
 /// How often a read that was cut off is tried in all.
 pub const READ_ATTEMPTS: u32 = 3;
+
+/// How long after the quiet time an open question may still be asked.
+const RESOLVE_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long after its grant an open intent is given up, beyond the deadline of its command.
+pub fn resolved_within() -> Duration {
+    quiet::after(Duration::ZERO) + RESOLVE_WITHIN
+}
 
 /// What is stored of an execution, as far as decisions need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,27 +50,59 @@ pub struct Execution {
     pub epoch: u64,
     /// How often a worker took it up.
     pub attempts: u32,
+    /// The step to begin with: those before it are done.
+    pub next_step: u32,
     /// Whether a change or disrupt intent was granted.
     pub touched: bool,
-    /// The step whose intent was granted, of whatever class, and has no result.
-    pub open_intent: Option<u32>,
-    /// The strongest effect of its plan.
-    pub effect: Effect,
+    /// The newest intent that was granted, of whatever class, as long as it has no result. An execution that ended
+    /// without an answer keeps it, so that late evidence finds it.
+    pub open_intent: Option<Intent>,
     /// Why the last attempt did not do it.
     pub error: Option<DeviceError>,
+    /// What was found out about the open intent after the end.
+    pub resolution: Option<Resolution>,
+}
+
+/// A granted intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Intent {
+    /// The step.
+    pub step: u32,
+    /// The epoch it was granted under.
+    pub epoch: u64,
+    /// When, Unix milliseconds.
+    pub at: i64,
+}
+
+/// What became of an effect whose execution had ended `unknown` or `lost`. The state stays, and budgets keep counting
+/// it; people, retry and revert use this (A5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolution {
+    /// Whether it was done.
+    pub done: bool,
+    /// The epoch of the report that told.
+    pub epoch: u64,
+    /// When it was told, Unix milliseconds.
+    pub at: i64,
 }
 
 /// What decisions need from around the execution. Times are milliseconds on one clock.
 #[derive(Clone, Copy, Debug)]
-pub struct Context {
+pub struct Context<'a> {
     /// Now.
     pub now: i64,
     /// When the job gives up on devices it cannot reach.
     pub expires_at: i64,
     /// Whether the job is ending early.
     pub aborting: bool,
+    /// Whether the job admits nothing new for now.
+    pub paused: bool,
     /// The delays between tries.
     pub backoff: Backoff,
+    /// The deadline of one command.
+    pub command: Duration,
+    /// The steps of the plan.
+    pub steps: Marks<'a>,
 }
 
 /// What happens to an execution.
@@ -69,8 +116,6 @@ pub enum Event {
         epoch: u64,
         /// The step.
         step: u32,
-        /// The step's effect.
-        effect: Effect,
     },
     /// A worker tells how its attempt ended.
     Reported {
@@ -78,6 +123,8 @@ pub enum Event {
         epoch: u64,
         /// How.
         outcome: Outcome,
+        /// The steps that are done, counted from the plan's first.
+        steps_done: u32,
         /// Why, when it is not well.
         error: Option<DeviceError>,
     },
@@ -86,6 +133,10 @@ pub enum Event {
         /// The epoch it held.
         epoch: u64,
     },
+    /// A connection to its device succeeded, for whatever reason (A9).
+    Reachable,
+    /// Its device was quarantined (A12).
+    Quarantined,
     /// The job's time is up.
     JobExpired,
     /// Somebody ends the job early.
@@ -97,18 +148,22 @@ pub enum Event {
 pub enum Outcome {
     /// Every step is done.
     Succeeded,
-    /// The device's answer is no, or cannot be read.
+    /// The device's answer is no, or cannot be read. Of an effect it proves that nothing was done.
     Failed,
-    /// Nothing of the plan was sent.
+    /// The step it was at did not leave: the device was not reached.
     Unreached,
     /// A read was sent and the connection ended without an answer.
     Interrupted,
-    /// Bytes of something that is not a read had left and no final answer came.
+    /// Bytes of something that is not a read had left and no answer came that decides.
     Unknown,
-    /// Cancelled by our word.
+    /// Cancelled by our word; nothing of the step it was at was sent, unless it was a read.
     Cancelled,
-    /// Given back untouched.
+    /// Given back; nothing of the step it was at was sent.
     HandedBack,
+    /// The open intent was looked after, and it was done.
+    FoundDone,
+    /// The open intent was looked after, and so far it was not done.
+    FoundNotDone,
 }
 
 /// What becomes of the execution.
@@ -139,43 +194,74 @@ pub enum Illegal {
         /// What was to happen.
         event: &'static str,
     },
+    /// Not now: its job is paused. It may be asked again.
+    #[error("the job is paused")]
+    Held,
 }
 
 impl Execution {
+    /// One that nobody has taken up yet.
+    pub fn new(id: u64) -> Self {
+        Self {
+            id,
+            state: ExecutionState::Pending,
+            epoch: 0,
+            attempts: 0,
+            next_step: 0,
+            touched: false,
+            open_intent: None,
+            error: None,
+            resolution: None,
+        }
+    }
+
+    /// Whether what became of its open intent is being looked after. Nothing is sent meanwhile that is not a read.
+    pub fn is_resolving(&self) -> bool {
+        let open = |intent: Intent| self.state == ExecutionState::Pending || intent.epoch != self.epoch;
+        !self.state.is_terminal() && self.open_intent.is_some_and(open)
+    }
+
     /// What an event makes of the execution. Total: every pair has an answer, and an illegal one changes nothing.
-    pub fn next(&self, event: &Event, context: &Context) -> Result<Transition, Illegal> {
+    pub fn next(&self, event: &Event, context: &Context<'_>) -> Result<Transition, Illegal> {
         use ExecutionState::{Leased, Pending, Running};
         match (self.state, event) {
-            (Pending, Event::Claimed) if context.aborting => Err(self.illegal("claimed")),
+            (Pending, Event::Claimed) if self.is_resolving() => Ok(self.claimed()),
+            (Pending, Event::Claimed) if context.aborting || context.paused => Err(self.illegal("claimed")),
             (Pending, Event::Claimed) => Ok(self.claimed()),
-            (Leased | Running, Event::IntentAsked { epoch, .. }) if *epoch != self.epoch => {
-                Err(self.stale(*epoch))
-            }
-            (Leased | Running, Event::IntentAsked { .. }) if context.aborting && !self.touched => {
-                Err(self.illegal("granted an intent while its job is aborting"))
-            }
-            (Leased | Running, Event::IntentAsked { .. })
-                if context.now >= context.expires_at && !self.touched =>
-            {
-                Err(self.illegal("granted an intent after its job's time"))
-            }
-            (Leased | Running, Event::IntentAsked { step, effect, .. }) => Ok(self.granted(*step, *effect)),
-            (Leased | Running, Event::Reported { epoch, .. } | Event::LeaseLost { epoch })
-                if *epoch != self.epoch =>
-            {
-                Err(self.stale(*epoch))
-            }
-            (Leased | Running, Event::Reported { outcome, error, .. }) => {
-                Ok(self.reported(*outcome, error.clone(), context))
-            }
-            (Leased | Running, Event::LeaseLost { .. }) => Ok(self.lease_lost(context)),
-            (Pending, Event::JobExpired) => Ok(self.given_up(self.error.clone())),
-            (Pending, Event::JobAborted) if self.touched => Ok(self.given_up(self.error.clone())),
-            (Pending, Event::JobAborted) => Ok(self.aborted()),
             (
                 _,
-                Event::Reported { epoch, .. } | Event::LeaseLost { epoch } | Event::IntentAsked { epoch, .. },
-            ) if *epoch != self.epoch => Err(self.stale(*epoch)),
+                Event::Reported {
+                    epoch,
+                    outcome,
+                    steps_done,
+                    ..
+                },
+            ) if *epoch != self.epoch || !matches!(self.state, Leased | Running) => {
+                self.told_late(*epoch, *outcome, *steps_done, context)
+            }
+            (_, Event::LeaseLost { epoch } | Event::IntentAsked { epoch, .. }) if *epoch != self.epoch => {
+                Err(self.stale(*epoch))
+            }
+            (Leased | Running, Event::IntentAsked { step, .. }) => self.asked(*step, context),
+            (Leased | Running, Event::Reported { outcome, error, .. }) if self.is_resolving() => {
+                Ok(self.looked(*outcome, error.clone(), context))
+            }
+            (
+                Leased | Running,
+                Event::Reported {
+                    outcome,
+                    steps_done,
+                    error,
+                    ..
+                },
+            ) => Ok(self.reported(*outcome, *steps_done, error.clone(), context)),
+            (Leased | Running, Event::LeaseLost { .. }) => Ok(self.lease_lost(context)),
+            (Pending, Event::Reachable) if self.waits_for_its_device() => Ok(self.woken(context)),
+            (Pending, Event::Quarantined) if !self.touched => Ok(self.skipped()),
+            (Pending, Event::JobExpired) if self.is_resolving() => self.resolution_overdue(context),
+            (Pending, Event::JobExpired) => Ok(self.given_up(self.error.clone())),
+            // A question that is open stays open: its answer is part of ending the job.
+            (Pending, Event::JobAborted) if !self.is_resolving() => Ok(self.aborted(context)),
             (_, event) => Err(self.illegal(event.name())),
         }
     }
@@ -202,77 +288,73 @@ impl Execution {
         Transition { to, ready_at: None }
     }
 
-    fn granted(&self, step: u32, effect: Effect) -> Transition {
+    /// May a step that is not a read be sent? What is touched goes on to its end; what is not is only let in while the
+    /// job admits anything.
+    fn asked(&self, step: u32, context: &Context<'_>) -> Result<Transition, Illegal> {
+        if self.is_resolving() || step < self.next_step || context.steps.effect(step).is_read() {
+            return Err(self.illegal("granted this intent"));
+        }
+        if !self.touched {
+            if context.aborting {
+                return Err(self.illegal("granted an intent while its job is aborting"));
+            }
+            if context.now >= context.expires_at {
+                return Err(self.illegal("granted an intent after its job's time"));
+            }
+            if context.paused {
+                return Err(Illegal::Held);
+            }
+        }
         let mut to = self.clone();
         to.state = ExecutionState::Running;
-        to.open_intent = Some(step);
-        to.touched |= effect >= Effect::Change;
-        Transition { to, ready_at: None }
+        // Steps run one after the other: those before this one are done.
+        to.next_step = step;
+        to.open_intent = Some(Intent {
+            step,
+            epoch: self.epoch,
+            at: context.now,
+        });
+        to.touched |= context.steps.effect(step) >= Effect::Change;
+        Ok(Transition { to, ready_at: None })
     }
 
-    fn reported(&self, outcome: Outcome, error: Option<DeviceError>, context: &Context) -> Transition {
-        match outcome {
-            Outcome::Succeeded => self.end(ExecutionState::Succeeded, None),
-            Outcome::Failed => self.end(ExecutionState::Failed, error),
-            // Nothing was sent, so an open intent is answered: not done.
-            Outcome::Unreached => self.without_intent().wait_or_give_up(error, context),
-            Outcome::HandedBack => {
-                let mut to = self.without_intent();
-                to.attempts = to.attempts.saturating_sub(1);
-                to.again(context.now, self.error.clone(), context)
-            }
-            Outcome::Interrupted if self.open_intent.is_some() => self.undecided(error),
-            Outcome::Interrupted if context.aborting && !self.touched => self.aborted(),
-            Outcome::Interrupted => {
-                let ready_at = context.now + self.delay(context);
-                let more =
-                    self.attempts < READ_ATTEMPTS && ready_at < context.expires_at && !context.aborting;
-                if more {
-                    self.again(ready_at, error, context)
-                } else {
-                    self.end(ExecutionState::Failed, error)
-                }
-            }
-            Outcome::Unknown => self.undecided(error),
-            Outcome::Cancelled if self.open_intent.is_some() => self.undecided(error),
-            // Its intent came too late, and that is all that happened to it.
-            Outcome::Cancelled
-                if self.touched || (context.now >= context.expires_at && !context.aborting) =>
-            {
-                self.given_up(self.error.clone())
-            }
-            Outcome::Cancelled => self.end(ExecutionState::Cancelled, error),
-        }
-    }
-
-    fn lease_lost(&self, context: &Context) -> Transition {
+    fn lease_lost(&self, context: &Context<'_>) -> Transition {
         let error = DeviceError::new(ErrorClass::Worker, "the worker that held it is gone");
         match self.open_intent {
-            Some(_) => self.undecided(Some(error)),
-            None if context.aborting && !self.touched => self.end(ExecutionState::Cancelled, Some(error)),
+            Some(_) if self.is_resolving() => self.look_again(context.now, self.error.clone(), context),
+            Some(_) => self.undecided(Some(error), context),
+            None if context.aborting => self.stopped(Some(error), context),
             None => self.again(context.now, Some(error), context),
         }
     }
 
-    /// An effect that may or may not have happened. Staging adds files only and harms nothing, so it has failed.
-    fn undecided(&self, error: Option<DeviceError>) -> Transition {
-        let state = if self.touched {
-            ExecutionState::Unknown
-        } else {
-            ExecutionState::Failed
-        };
-        self.end(state, error)
+    /// The device answered somebody: no need to wait for the next try.
+    fn woken(&self, context: &Context<'_>) -> Transition {
+        Transition {
+            to: self.clone(),
+            ready_at: Some(context.now),
+        }
     }
 
-    fn wait_or_give_up(&self, error: Option<DeviceError>, context: &Context) -> Transition {
+    /// Whether it waits because its device could not be reached.
+    pub fn waits_for_its_device(&self) -> bool {
+        self.state == ExecutionState::Pending && self.error.as_ref().is_some_and(is_unreachable)
+    }
+
+    fn skipped(&self) -> Transition {
+        let text =
+            "the device is quarantined: too many of its executions ended badly (device release lifts it)";
+        self.end(
+            ExecutionState::Skipped,
+            Some(DeviceError::new(ErrorClass::Quarantined, text)),
+        )
+    }
+
+    fn wait_or_give_up(&self, error: Option<DeviceError>, context: &Context<'_>) -> Transition {
         let left = context.expires_at - context.now;
         let base = millis(context.backoff.base);
         if context.aborting {
-            return if self.touched {
-                self.given_up(error)
-            } else {
-                self.aborted()
-            };
+            return self.with_error(error).aborted(context);
         }
         // A try with less than the first delay left to it would be cut off before it could say anything.
         match self.delay(context) {
@@ -281,7 +363,7 @@ impl Execution {
         }
     }
 
-    fn delay(&self, context: &Context) -> i64 {
+    fn delay(&self, context: &Context<'_>) -> i64 {
         millis(
             context
                 .backoff
@@ -289,13 +371,12 @@ impl Execution {
         )
     }
 
-    fn again(&self, ready_at: i64, error: Option<DeviceError>, context: &Context) -> Transition {
+    fn again(&self, ready_at: i64, error: Option<DeviceError>, context: &Context<'_>) -> Transition {
         if context.now >= context.expires_at {
             return self.given_up(error);
         }
-        let mut to = self.clone();
+        let mut to = self.with_error(error);
         to.state = ExecutionState::Pending;
-        to.error = error;
         Transition {
             to,
             ready_at: Some(ready_at),
@@ -313,22 +394,39 @@ impl Execution {
         self.end(state, Some(error))
     }
 
-    fn aborted(&self) -> Transition {
-        let error = DeviceError::new(ErrorClass::Cancelled, "the job was aborted");
-        self.end(ExecutionState::Cancelled, Some(error))
+    /// Ends because the job is ending early, with nothing under way.
+    fn aborted(&self, context: &Context<'_>) -> Transition {
+        match &self.error {
+            Some(error) if self.touched && is_unreachable(error) => self.given_up(self.error.clone()),
+            _ => {
+                let error = DeviceError::new(ErrorClass::Cancelled, "the job was aborted");
+                self.stopped(Some(error), context)
+            }
+        }
     }
 
-    fn without_intent(&self) -> Self {
+    /// Ends between two steps: with a change done and the plan not, the device is in neither state (A3).
+    fn stopped(&self, error: Option<DeviceError>, context: &Context<'_>) -> Transition {
+        let state = match (self.touched, context.steps.any_change_before(self.next_step)) {
+            (true, true) => ExecutionState::Broken,
+            (true, false) => ExecutionState::Failed,
+            (false, _) => ExecutionState::Cancelled,
+        };
+        self.end(state, error)
+    }
+
+    fn with_error(&self, error: Option<DeviceError>) -> Self {
         Self {
-            open_intent: None,
+            error,
             ..self.clone()
         }
     }
 
+    /// Ends with nothing left open.
     fn end(&self, state: ExecutionState, error: Option<DeviceError>) -> Transition {
-        let mut to = self.clone();
+        let mut to = self.with_error(error);
+        to.open_intent = None;
         to.state = state;
-        to.error = error;
         Transition { to, ready_at: None }
     }
 }
@@ -340,270 +438,24 @@ impl Event {
             Self::IntentAsked { .. } => "granted an intent",
             Self::Reported { .. } => "reported",
             Self::LeaseLost { .. } => "taken from a lost worker",
+            Self::Reachable => "woken",
+            Self::Quarantined => "quarantined",
             Self::JobExpired => "expired",
             Self::JobAborted => "cancelled",
         }
     }
 }
 
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+/// Whether the device could not be spoken to.
+fn is_unreachable(error: &DeviceError) -> bool {
+    use ErrorClass::{Address, Refused, Reset, Timeout};
+    matches!(error.class, Address | Refused | Reset | Timeout)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
+fn quiet_at(intent: Intent, context: &Context<'_>) -> i64 {
+    intent.at.saturating_add(millis(quiet::after(context.command)))
+}
 
-    const CONTEXT: Context = Context {
-        now: 0,
-        expires_at: 30_000,
-        aborting: false,
-        backoff: Backoff::INTERACTIVE,
-    };
-
-    fn pending(effect: Effect) -> Execution {
-        Execution {
-            id: 7,
-            state: ExecutionState::Pending,
-            epoch: 0,
-            attempts: 0,
-            touched: false,
-            open_intent: None,
-            effect,
-            error: None,
-        }
-    }
-
-    fn leased(effect: Effect) -> Execution {
-        pending(effect)
-            .next(&Event::Claimed, &CONTEXT)
-            .expect("claimable")
-            .to
-    }
-
-    fn granted(effect: Effect) -> Execution {
-        leased(effect)
-            .next(
-                &Event::IntentAsked {
-                    epoch: 1,
-                    step: 0,
-                    effect,
-                },
-                &CONTEXT,
-            )
-            .expect("granted")
-            .to
-    }
-
-    fn error(class: ErrorClass) -> Option<DeviceError> {
-        Some(DeviceError::new(class, "x"))
-    }
-
-    fn report(execution: &Execution, outcome: Outcome, class: ErrorClass, now: i64) -> Transition {
-        let event = Event::Reported {
-            epoch: execution.epoch,
-            outcome,
-            error: error(class),
-        };
-        execution
-            .next(&event, &Context { now, ..CONTEXT })
-            .expect("legal")
-    }
-
-    #[test]
-    fn an_unreachable_device_waits_and_then_expires_with_its_last_error() {
-        let mut execution = leased(Effect::Read);
-        let mut now = 0;
-        loop {
-            let transition = report(&execution, Outcome::Unreached, ErrorClass::Refused, now);
-            let Some(ready_at) = transition.ready_at else {
-                assert_eq!(transition.to.state, ExecutionState::Expired);
-                assert_eq!(transition.to.error, error(ErrorClass::Refused));
-                break;
-            };
-            assert!(ready_at > now && ready_at <= 29_000, "{ready_at}");
-            now = ready_at;
-            execution = transition
-                .to
-                .next(&Event::Claimed, &CONTEXT)
-                .expect("claimable")
-                .to;
-        }
-        assert!((5..=7).contains(&execution.attempts), "{}", execution.attempts);
-        assert_eq!(now, 29_000, "the last try is as late as it can be");
-    }
-
-    #[test]
-    fn a_read_that_is_cut_off_is_tried_three_times() {
-        let mut execution = leased(Effect::Read);
-        for _ in 1..READ_ATTEMPTS {
-            let transition = report(&execution, Outcome::Interrupted, ErrorClass::Reset, 0);
-            assert_eq!(transition.to.state, ExecutionState::Pending);
-            execution = transition
-                .to
-                .next(&Event::Claimed, &CONTEXT)
-                .expect("claimable")
-                .to;
-        }
-        let last = report(&execution, Outcome::Interrupted, ErrorClass::Reset, 0).to;
-        assert_eq!(
-            (last.state, last.error),
-            (ExecutionState::Failed, error(ErrorClass::Reset))
-        );
-    }
-
-    #[test]
-    fn a_read_that_is_cut_off_near_the_end_has_failed_and_not_expired() {
-        let last = report(
-            &leased(Effect::Read),
-            Outcome::Interrupted,
-            ErrorClass::Reset,
-            29_900,
-        )
-        .to;
-        assert_eq!(last.state, ExecutionState::Failed);
-    }
-
-    #[test]
-    fn a_lost_worker_costs_nothing_before_an_intent_and_leaves_a_question_after_one() {
-        let lost = Event::LeaseLost { epoch: 1 };
-        let read = leased(Effect::Change).next(&lost, &CONTEXT).expect("legal");
-        assert_eq!((read.to.state, read.ready_at), (ExecutionState::Pending, Some(0)));
-        let change = granted(Effect::Change).next(&lost, &CONTEXT).expect("legal").to;
-        assert_eq!(change.state, ExecutionState::Unknown);
-        let stage = granted(Effect::Stage).next(&lost, &CONTEXT).expect("legal").to;
-        assert_eq!(stage.state, ExecutionState::Failed);
-    }
-
-    #[test]
-    fn a_grant_that_was_not_used_may_be_used_later() {
-        let transition = report(&granted(Effect::Change), Outcome::Unreached, ErrorClass::Reset, 0);
-        assert_eq!(transition.to.state, ExecutionState::Pending);
-        assert!(transition.to.touched && transition.to.open_intent.is_none());
-        let given_up = transition
-            .to
-            .next(&Event::JobExpired, &CONTEXT)
-            .expect("legal")
-            .to;
-        assert_eq!(given_up.state, ExecutionState::Lost);
-    }
-
-    #[test]
-    fn an_abort_cancels_what_waits_and_grants_nothing_new() {
-        let aborting = Context {
-            aborting: true,
-            ..CONTEXT
-        };
-        let cancelled = pending(Effect::Change)
-            .next(&Event::JobAborted, &aborting)
-            .expect("legal")
-            .to;
-        assert_eq!(cancelled.state, ExecutionState::Cancelled);
-        let asked = Event::IntentAsked {
-            epoch: 1,
-            step: 0,
-            effect: Effect::Change,
-        };
-        assert!(leased(Effect::Change).next(&asked, &aborting).is_err());
-        assert!(pending(Effect::Read).next(&Event::Claimed, &aborting).is_err());
-        let report = Event::Reported {
-            epoch: 1,
-            outcome: Outcome::Cancelled,
-            error: None,
-        };
-        assert_eq!(
-            leased(Effect::Read)
-                .next(&report, &aborting)
-                .expect("legal")
-                .to
-                .state,
-            ExecutionState::Cancelled
-        );
-        assert_eq!(
-            granted(Effect::Change)
-                .next(&report, &aborting)
-                .expect("legal")
-                .to
-                .state,
-            ExecutionState::Unknown
-        );
-    }
-
-    #[test]
-    fn nothing_is_granted_after_the_job_s_time() {
-        let late = Context {
-            now: 30_000,
-            ..CONTEXT
-        };
-        let asked = Event::IntentAsked {
-            epoch: 1,
-            step: 0,
-            effect: Effect::Change,
-        };
-        let execution = leased(Effect::Change);
-        assert!(execution.next(&asked, &late).is_err());
-        let revoked = Event::Reported {
-            epoch: 1,
-            outcome: Outcome::Cancelled,
-            error: None,
-        };
-        assert_eq!(
-            execution.next(&revoked, &late).expect("legal").to.state,
-            ExecutionState::Expired
-        );
-    }
-
-    fn event() -> impl Strategy<Value = Event> {
-        let epoch = 0_u64..5;
-        let outcome = proptest::sample::select(vec![
-            Outcome::Succeeded,
-            Outcome::Failed,
-            Outcome::Unreached,
-            Outcome::Interrupted,
-            Outcome::Unknown,
-            Outcome::Cancelled,
-            Outcome::HandedBack,
-        ]);
-        let effect = proptest::sample::select(vec![Effect::Stage, Effect::Change, Effect::Disrupt]);
-        prop_oneof![
-            3 => Just(Event::Claimed),
-            2 => (epoch.clone(), effect).prop_map(|(epoch, effect)| Event::IntentAsked { epoch, step: 0, effect }),
-            4 => (epoch.clone(), outcome).prop_map(|(epoch, outcome)| {
-                Event::Reported { epoch, outcome, error: error(ErrorClass::Reset) }
-            }),
-            2 => epoch.prop_map(|epoch| Event::LeaseLost { epoch }),
-            1 => Just(Event::JobExpired),
-            1 => Just(Event::JobAborted),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_happens(events in proptest::collection::vec((event(), 0_i64..40_000, any::<bool>()), 0..40)) {
-            let mut execution = pending(Effect::Change);
-            for (event, now, aborting) in events {
-                let context = Context { now, aborting, ..CONTEXT };
-                let Ok(transition) = execution.next(&event, &context) else { continue };
-                let to = &transition.to;
-                prop_assert!(!execution.state.is_terminal(), "no terminal state is left");
-                prop_assert!(to.touched || !execution.touched, "touched never becomes untouched");
-                prop_assert!(to.epoch >= execution.epoch);
-                if let Event::Reported { epoch, .. } | Event::LeaseLost { epoch } = event {
-                    prop_assert_eq!(epoch, execution.epoch, "a stale epoch changes nothing");
-                }
-                prop_assert_eq!(transition.ready_at.is_some(), to.state == ExecutionState::Pending);
-                if to.state == ExecutionState::Pending {
-                    prop_assert!(to.open_intent.is_none(), "an open question is never simply asked again");
-                }
-                if matches!(to.state, ExecutionState::Expired | ExecutionState::Cancelled) {
-                    prop_assert!(!to.touched, "only an untouched one ends so");
-                }
-                if matches!(to.state, ExecutionState::Lost | ExecutionState::Unknown) {
-                    prop_assert!(to.touched, "only a touched one ends so");
-                }
-                execution = transition.to;
-            }
-        }
-    }
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -39,7 +39,7 @@ impl Counts {
 pub fn settle(state: JobState, counts: &Counts) -> JobState {
     let live = counts.sum(|state| !state.is_terminal());
     match state {
-        JobState::Running if live == 0 => match counts.sum(|state| !state.is_good()) {
+        JobState::Running | JobState::Paused if live == 0 => match counts.sum(|state| !state.is_good()) {
             0 => JobState::Completed,
             _ => JobState::CompletedWithFailures,
         },
@@ -51,6 +51,16 @@ pub fn settle(state: JobState, counts: &Counts) -> JobState {
 /// The state a job goes to when somebody ends it early; `None` when it is over already.
 pub fn abort(state: JobState) -> Option<JobState> {
     (!state.is_terminal()).then_some(JobState::Aborting)
+}
+
+/// The state a running job goes to when somebody pauses it (A6); `None` when it is not running.
+pub fn pause(state: JobState) -> Option<JobState> {
+    (state == JobState::Running).then_some(JobState::Paused)
+}
+
+/// The state a paused job goes to when somebody resumes it; `None` when it is not paused.
+pub fn resume(state: JobState) -> Option<JobState> {
+    (state == JobState::Paused).then_some(JobState::Running)
 }
 
 #[cfg(test)]
@@ -76,6 +86,24 @@ mod tests {
             JobState::Aborted
         );
         assert_eq!(settle(JobState::Completed, &counts(&[])), JobState::Completed);
+        assert_eq!(
+            settle(JobState::Draft, &counts(&[])),
+            JobState::Draft,
+            "it is being laid out"
+        );
+        assert_eq!(
+            settle(JobState::Paused, &counts(&[(Succeeded, 1)])),
+            JobState::Completed,
+            "what was in flight was the rest"
+        );
+    }
+
+    #[test]
+    fn only_what_runs_is_paused_and_only_what_is_paused_is_resumed() {
+        for &state in JobState::ALL {
+            assert_eq!(pause(state).is_some(), state == JobState::Running);
+            assert_eq!(resume(state).is_some(), state == JobState::Paused);
+        }
     }
 
     #[test]

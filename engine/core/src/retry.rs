@@ -18,6 +18,12 @@ impl Backoff {
         cap: Duration::from_secs(30),
     };
 
+    /// For rollouts and audits, which nobody waits for (A9).
+    pub const ROLLOUT: Self = Self {
+        base: Duration::from_secs(60),
+        cap: Duration::from_secs(12 * 3600),
+    };
+
     /// The delay after `tries` failed tries (from 1), with `jitter` in `0.0..1.0`.
     pub fn delay(self, tries: u32, jitter: f64) -> Duration {
         let doublings = tries.saturating_sub(1).min(31);

@@ -3,7 +3,7 @@ use muster_proto::v1::admin_service_server::AdminService;
 use tonic::{Request, Response, Status};
 
 use super::Service;
-use crate::error;
+use crate::{answer, error, page};
 
 #[tonic::async_trait]
 impl AdminService for Service {
@@ -28,6 +28,31 @@ impl AdminService for Service {
                 .map(|(zone, pending)| v1::ZoneStatus { zone, pending })
                 .collect(),
             workers,
+        }))
+    }
+
+    async fn list_history(
+        &self,
+        request: Request<v1::ListHistoryRequest>,
+    ) -> Result<Response<v1::ListHistoryResponse>, Status> {
+        let request = request.into_inner();
+        let size = page::size(request.page_size, 100, 1000)?;
+        let query = format!("history/{}", request.subject);
+        let after = page::cursor(&query, &request.page_token)?.and_then(|cursor| cursor.parse().ok());
+        let store = &self.0.store;
+        let found = store
+            .history(&request.subject, after.unwrap_or(0), size + 1)
+            .await;
+        let mut records = found.map_err(error::store)?;
+        let more = records.len() > size as usize;
+        records.truncate(size as usize);
+        let next = records
+            .last()
+            .filter(|_| more)
+            .map(|last| page::token(&query, &last.id.to_string()));
+        Ok(Response::new(v1::ListHistoryResponse {
+            entries: records.into_iter().map(answer::history).collect(),
+            next_page_token: next.unwrap_or_default(),
         }))
     }
 }

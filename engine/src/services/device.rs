@@ -4,7 +4,9 @@ use muster_model::device::{self, DEFAULT};
 use muster_model::{Device, Labels, Transport, name};
 use muster_proto::v1::device_service_server::DeviceService;
 use muster_proto::{Violation, v1};
-use muster_store::{ImportDevices, Imported, LabelDevices, RemoveDevices, RemoveDevicesRefused};
+use muster_store::{
+    Deed, ImportDevices, Imported, LabelDevices, ReleaseDevices, RemoveDevices, RemoveDevicesRefused,
+};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Service, selector};
@@ -130,6 +132,7 @@ impl DeviceService for Service {
             set,
             remove: request.remove,
         };
+        let _alone = self.0.inventory.write().await;
         let done = self.0.store.write(label).await.map_err(error::store)?;
         match (done.refused, done.selected) {
             (Some(reason), _) => Err(error::invalid_field("set", reason)),
@@ -149,6 +152,7 @@ impl DeviceService for Service {
         request: Request<v1::RemoveDevicesRequest>,
     ) -> Result<Response<v1::RemoveDevicesResponse>, Status> {
         let names = request.into_inner().names;
+        let _alone = self.0.inventory.write().await;
         match self
             .0
             .store
@@ -162,6 +166,50 @@ impl DeviceService for Service {
                 Err(error::precondition("DEVICE_BUSY", "device", refused.to_string()))
             }
         }
+    }
+
+    async fn release_devices(
+        &self,
+        request: Request<v1::ReleaseDevicesRequest>,
+    ) -> Result<Response<v1::ReleaseDevicesResponse>, Status> {
+        let v1::ReleaseDevicesRequest {
+            names,
+            reason,
+            claimed_by,
+        } = request.into_inner();
+        let now = self.0.clock.now();
+        let quarantined = self.0.store.quarantined(now).await.map_err(error::store)?;
+        let missing = names.iter().filter(|name| !quarantined.contains(name));
+        let missing = missing.map(String::as_str).collect::<Vec<_>>();
+        if names.is_empty() || !missing.is_empty() {
+            let text = match missing.as_slice() {
+                [] => "name at least one device".to_owned(),
+                names => format!("not quarantined: {}", names.join(", ")),
+            };
+            return Err(error::invalid_field("names", text));
+        }
+        let release = ReleaseDevices {
+            deed: Deed {
+                claimed_by: claimed_by.chars().take(256).collect(),
+                action: "device.release",
+                subject: names.join(", "),
+                reason: reason.chars().take(4096).collect(),
+                detail: String::new(),
+            },
+            names: names.clone(),
+            now,
+        };
+        self.0.store.write(release).await.map_err(error::store)?;
+        Ok(Response::new(v1::ReleaseDevicesResponse { released: names }))
+    }
+
+    async fn list_quarantined(
+        &self,
+        _: Request<v1::ListQuarantinedRequest>,
+    ) -> Result<Response<v1::ListQuarantinedResponse>, Status> {
+        let now = self.0.clock.now();
+        let names = self.0.store.quarantined(now).await.map_err(error::store)?;
+        Ok(Response::new(v1::ListQuarantinedResponse { names }))
     }
 }
 
@@ -178,6 +226,10 @@ impl Service {
             update,
             validate_only,
             now: self.0.clock.now(),
+        };
+        let _alone = match validate_only {
+            true => None,
+            false => Some(self.0.inventory.write().await),
         };
         let refused = match self.0.store.write(import).await.map_err(error::store)? {
             Ok(imported) => return Ok((imported, Vec::new())),

@@ -1,22 +1,22 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use muster_model::{ExecutionState, Plan, Selector};
+use muster_model::{ExecutionState, Selector};
 use muster_proto::v1::job_service_server::JobService;
-use muster_proto::{Violation, duration, plan, v1};
-use muster_store::{AbortJob, Aborted, CreateJob, CreateRefused, JobRecord, ResultPage};
+use muster_proto::{Violation, v1};
+use muster_store::{
+    AbortJob, Aborted, CreateJob, CreateRefused, Created, Deed, JobRecord, LayOut, PauseJob, Paused,
+    ResultPage, Retry, StoreError,
+};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::{Service, watch};
-use crate::{answer, error, page, services};
+use super::spec::check;
+use super::{Service, explain, watch};
+use crate::{Shared, answer, error, page, services};
 
-/// The deadline of a command unless told otherwise.
-const TIMEOUT: Duration = Duration::from_secs(30);
-const TIMEOUTS: std::ops::RangeInclusive<Duration> =
-    Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
 /// A page of results is cut when it grows over this.
 pub(crate) const PAGE_BYTES: usize = 1 << 20;
 
@@ -29,52 +29,39 @@ impl JobService for Service {
         request: Request<v1::CreateJobRequest>,
     ) -> Result<Response<v1::CreateJobResponse>, Status> {
         let request = request.into_inner();
-        let spec = request.spec.unwrap_or_default();
-        let request_hash = Sha256::digest(spec.encode_to_vec()).into();
-        let (checked, mut violations) = match check(&spec) {
+        let asked = request.spec.unwrap_or_default();
+        let request_hash = Sha256::digest(asked.encode_to_vec()).into();
+        let (checked, mut violations) = match check(&asked) {
             Ok(checked) => (Some(checked), Vec::new()),
             Err(violations) => (None, violations),
         };
-        if request.request_id.len() > 36 || !request.request_id.is_ascii() {
-            violations.push(Violation::new(
-                "request_id",
-                "it has over 36 characters, or some that are not ASCII",
-            ));
-        }
-        let Some(Spec {
-            name,
-            plan,
-            selector,
-            timeout,
-        }) = checked.filter(|_| violations.is_empty())
-        else {
+        violations.extend(check_request_id(&request.request_id));
+        let Some(spec) = checked.filter(|_| violations.is_empty()) else {
             return Err(error::invalid(violations));
         };
         let now = self.0.clock.now();
+        let uuid = uuid::Uuid::now_v7().to_string();
+        let claimed_by = claimed(&request.claimed_by);
         let create = CreateJob {
-            uuid: uuid::Uuid::now_v7().to_string(),
+            deed: spec.declared_reads(&uuid, &claimed_by),
+            uuid,
             request_id: Some(request.request_id.clone()).filter(|id| !id.is_empty()),
             request_hash,
-            name,
-            plan,
-            selector,
-            timeout_ms: millis(timeout),
+            name: spec.name,
+            plan: spec.plan,
+            selector: spec.selector,
+            retry: None,
+            timeout_ms: millis(spec.timeout),
+            priority: spec.priority,
+            concurrency: spec.concurrency,
             now,
-            expires_at: now.saturating_add_unsigned(millis(timeout)),
-            claimed_by: request.claimed_by.chars().take(256).collect(),
+            expires_at: now.saturating_add_unsigned(millis(spec.timeout)),
+            claimed_by,
         };
-        let created = self.0.store.write(create).await.map_err(error::store)?;
-        self.0.committed();
-        self.0.work_appeared();
-        match created {
-            Ok(uuid) => Ok(Response::new(v1::CreateJobResponse {
-                job: Some(answer::job(&self.job(&uuid).await?)),
-            })),
-            Err(CreateRefused::EmptySelection) => Err(empty_selection(&spec)),
-            Err(CreateRefused::RequestIdReused(job)) => {
-                Err(error::request_id_reused(&request.request_id, &job))
-            }
-        }
+        let job = self
+            .create(create, &request.request_id, || empty_selection(&asked))
+            .await?;
+        Ok(Response::new(v1::CreateJobResponse { job: Some(job) }))
     }
 
     async fn preview_job(
@@ -189,6 +176,8 @@ impl JobService for Service {
         let request = request.into_inner();
         let abort = AbortJob {
             uuid: request.id.clone(),
+            claimed_by: claimed(&request.claimed_by),
+            reason: reason(&request.reason)?,
             now: self.0.clock.now(),
         };
         match self.0.store.write(abort).await.map_err(error::store)? {
@@ -197,15 +186,7 @@ impl JobService for Service {
                 let message = format!("job {} is over already", request.id);
                 return Err(error::precondition("JOB_OVER", &request.id, message));
             }
-            Aborted::Aborting(held) => {
-                tracing::info!(
-                    job = request.id,
-                    by = request.claimed_by,
-                    why = request.reason,
-                    "abort"
-                );
-                services::worker::cancel(&self.0, held).await;
-            }
+            Aborted::Aborting(held) => services::worker::cancel(&self.0, held).await,
         }
         self.0.committed();
         let record = self.job(&request.id).await?;
@@ -216,30 +197,113 @@ impl JobService for Service {
 
     async fn explain_job(
         &self,
-        _: Request<v1::ExplainJobRequest>,
+        request: Request<v1::ExplainJobRequest>,
     ) -> Result<Response<v1::ExplainJobResponse>, Status> {
-        Err(error::not_there_yet("ExplainJob"))
+        let request = request.into_inner();
+        let record = self.job(&request.id).await?;
+        explain::answer(&self.0, record, &request.device)
+            .await
+            .map(Response::new)
     }
 
     async fn pause_job(
         &self,
-        _: Request<v1::PauseJobRequest>,
+        request: Request<v1::PauseJobRequest>,
     ) -> Result<Response<v1::PauseJobResponse>, Status> {
-        Err(error::not_there_yet("PauseJob"))
+        let v1::PauseJobRequest {
+            id,
+            reason,
+            claimed_by,
+        } = request.into_inner();
+        let job = self.pause(id, true, &reason, &claimed_by).await?;
+        Ok(Response::new(v1::PauseJobResponse { job: Some(job) }))
     }
 
     async fn resume_job(
         &self,
-        _: Request<v1::ResumeJobRequest>,
+        request: Request<v1::ResumeJobRequest>,
     ) -> Result<Response<v1::ResumeJobResponse>, Status> {
-        Err(error::not_there_yet("ResumeJob"))
+        let v1::ResumeJobRequest {
+            id,
+            reason,
+            claimed_by,
+        } = request.into_inner();
+        let job = self.pause(id, false, &reason, &claimed_by).await?;
+        self.0.work_appeared();
+        Ok(Response::new(v1::ResumeJobResponse { job: Some(job) }))
     }
 
     async fn retry_job(
         &self,
-        _: Request<v1::RetryJobRequest>,
+        request: Request<v1::RetryJobRequest>,
     ) -> Result<Response<v1::RetryJobResponse>, Status> {
-        Err(error::not_there_yet("RetryJob"))
+        let request = request.into_inner();
+        let record = self.job(&request.id).await?;
+        if !record.state.is_terminal() {
+            let message = format!(
+                "job {} is {}; what it leaves can be tried again when it is over",
+                request.id, record.state
+            );
+            return Err(error::precondition("JOB_NOT_OVER", &request.id, message));
+        }
+        let mut violations = Vec::from_iter(check_request_id(&request.request_id));
+        let wanted = states(&request.states)?;
+        violations.extend(wanted.iter().filter(|state| !state.is_terminal()).map(|state| {
+            Violation::new(
+                "states",
+                format!("{state} is not final; only what is over can be tried again"),
+            )
+        }));
+        if !violations.is_empty() {
+            return Err(error::invalid(violations));
+        }
+        let wanted = if wanted.is_empty() {
+            RETRIED.to_vec()
+        } else {
+            wanted
+        };
+        let now = self.0.clock.now();
+        let uuid = uuid::Uuid::now_v7().to_string();
+        let claimed_by = claimed(&request.claimed_by);
+        let named = wanted
+            .iter()
+            .map(|state| state.as_str())
+            .collect::<Vec<_>>()
+            .join(", ");
+        let create = CreateJob {
+            deed: Some(Deed {
+                claimed_by: claimed_by.clone(),
+                action: "job.retry",
+                subject: record.uuid.clone(),
+                reason: String::new(),
+                detail: format!("{named} again, as job {uuid}"),
+            }),
+            uuid,
+            request_id: Some(request.request_id.clone()).filter(|id| !id.is_empty()),
+            request_hash: Sha256::digest(format!("retry {} {named}", record.uuid)).into(),
+            name: record.name.clone(),
+            plan: record.plan.clone(),
+            selector: Selector::default(),
+            retry: Some(Retry {
+                job: record.uuid.clone(),
+                states: wanted,
+            }),
+            timeout_ms: record.timeout_ms,
+            priority: record.priority,
+            concurrency: record.concurrency,
+            now,
+            expires_at: now.saturating_add_unsigned(record.timeout_ms),
+            claimed_by,
+        };
+        let nothing = || {
+            let text = format!(
+                "job {} has no execution that is {named} and not known to be done",
+                record.uuid
+            );
+            error::invalid_field("states", text)
+        };
+        let job = self.create(create, &request.request_id, nothing).await?;
+        Ok(Response::new(v1::RetryJobResponse { job: Some(job) }))
     }
 
     type AggregateJobStream = Streamed<v1::AggregateJobResponse>;
@@ -253,76 +317,108 @@ impl JobService for Service {
 }
 
 impl Service {
+    /// Stores a job and lays it out. Whoever asked may go away meanwhile: the job is laid out to its end.
+    async fn create(
+        &self,
+        create: CreateJob,
+        request_id: &str,
+        nothing: impl FnOnce() -> Status,
+    ) -> Result<v1::Job, Status> {
+        let shared = self.0.clone();
+        let frozen = shared.inventory.clone().read_owned().await;
+        let created = tokio::spawn(async move {
+            let _frozen = frozen;
+            let created = shared.store.write(create).await?;
+            if let Ok(Created { uuid, draft: true }) = &created {
+                lay_out(&shared, uuid).await?;
+            }
+            shared.committed();
+            shared.work_appeared();
+            Ok(created)
+        });
+        match created.await.map_err(error::internal)?.map_err(error::store)? {
+            Ok(created) => Ok(answer::job(&self.job(&created.uuid).await?)),
+            Err(CreateRefused::EmptySelection) => Err(nothing()),
+            Err(CreateRefused::RequestIdReused(job)) => Err(error::request_id_reused(request_id, &job)),
+        }
+    }
+
+    async fn pause(&self, uuid: String, pause: bool, why: &str, by: &str) -> Result<v1::Job, Status> {
+        let store = &self.0.store;
+        let change = PauseJob {
+            uuid: uuid.clone(),
+            pause,
+            claimed_by: claimed(by),
+            reason: reason(why)?,
+            now: self.0.clock.now(),
+        };
+        match store.write(change).await.map_err(error::store)? {
+            Paused::NotFound => return Err(error::not_found("job", &uuid)),
+            Paused::Refused(state) => {
+                let (only, reason) = match pause {
+                    true => ("running job can be paused", "JOB_NOT_RUNNING"),
+                    false => ("paused job can be resumed", "JOB_NOT_PAUSED"),
+                };
+                let message = format!("job {uuid} is {state}; only a {only}");
+                return Err(error::precondition(reason, &uuid, message));
+            }
+            Paused::Done => {}
+        }
+        self.0.committed();
+        Ok(answer::job(&self.job(&uuid).await?))
+    }
+
     async fn job(&self, id: &str) -> Result<JobRecord, Status> {
         let record = self.0.store.job(id).await.map_err(error::store)?;
         record.ok_or_else(|| error::not_found("job", id))
     }
 }
 
-struct Spec {
-    name: String,
-    plan: Plan,
-    selector: Selector,
-    timeout: Duration,
+/// What is tried again unless told otherwise: executions that left their device as it was.
+const RETRIED: &[ExecutionState] = &[
+    ExecutionState::Failed,
+    ExecutionState::Rejected,
+    ExecutionState::Cancelled,
+    ExecutionState::Expired,
+    ExecutionState::Skipped,
+];
+
+fn claimed(claimed_by: &str) -> String {
+    claimed_by.chars().take(256).collect()
 }
 
-/// Checks a spec; all that is wrong with it is told.
-fn check(spec: &v1::JobSpec) -> Result<Spec, Vec<Violation>> {
-    let mut violations = Vec::new();
-    let plan = plan(spec.plan.as_ref(), "spec.plan").unwrap_or_else(|bad| {
-        violations.extend(bad);
-        Plan { steps: Vec::new() }
-    });
-    let text = spec.selector.trim();
-    let selector = match (text.is_empty(), spec.all) {
-        (true, true) => Selector::default(),
-        (true, false) => {
-            let reason = "it is empty; give a selector, or set all for every device";
-            violations.push(Violation::new("spec.selector", reason));
-            Selector::default()
-        }
-        (false, true) => {
-            violations.push(Violation::new(
-                "spec.all",
-                "a selector and all exclude each other",
-            ));
-            Selector::default()
-        }
-        (false, false) => text.parse().unwrap_or_else(|error: muster_model::SelectorError| {
-            violations.push(Violation::new("spec.selector", error.to_string()));
-            Selector::default()
-        }),
-    };
-    let timeout = spec.timeout.as_ref().map_or(Some(Duration::ZERO), duration);
-    let timeout = match timeout {
-        Some(Duration::ZERO) => TIMEOUT,
-        Some(timeout) if TIMEOUTS.contains(&timeout) => timeout,
-        other => {
-            let given = other.map_or_else(|| "it is negative".to_owned(), |given| format!("{given:?}"));
-            violations.push(Violation::new(
-                "spec.timeout",
-                format!("{given}; 100 ms to 24 h are possible"),
-            ));
-            TIMEOUT
-        }
-    };
-    if !violations.is_empty() {
-        return Err(violations);
+/// Reasons are for people who read the history: a sentence or two.
+fn reason(text: &str) -> Result<String, Status> {
+    match text.len() {
+        0..=4096 => Ok(text.to_owned()),
+        bytes => Err(error::invalid_field(
+            "reason",
+            format!("it has {bytes} bytes; at most 4096 are kept"),
+        )),
     }
-    let first = plan
-        .steps
-        .first()
-        .map(|muster_model::Step::Command(command)| command.words().join(" "));
-    let name = Some(spec.name.clone())
-        .filter(|name| !name.is_empty())
-        .or(first)
-        .unwrap_or_default();
-    Ok(Spec {
-        name: name.chars().take(200).collect(),
-        plan,
-        selector,
-        timeout,
+}
+
+fn check_request_id(id: &str) -> Option<Violation> {
+    (id.len() > 36 || !id.is_ascii()).then(|| {
+        Violation::new(
+            "request_id",
+            "it has over 36 characters, or some that are not ASCII",
+        )
     })
+}
+
+/// Lays out what is left of a draft, part by part.
+pub(crate) async fn lay_out(shared: &Shared, uuid: &str) -> Result<(), StoreError> {
+    loop {
+        let part = LayOut {
+            uuid: uuid.to_owned(),
+            now: shared.clock.now(),
+        };
+        if !shared.store.write(part).await? {
+            return Ok(());
+        }
+        shared.committed();
+    }
 }
 
 fn empty_selection(spec: &v1::JobSpec) -> Status {
@@ -343,47 +439,4 @@ fn states(given: &[i32]) -> Result<Vec<ExecutionState>, Status> {
 
 fn millis(duration: Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn everything_that_is_wrong_with_a_spec_is_told() {
-        let timeout = prost_types::Duration {
-            seconds: -1,
-            nanos: 0,
-        };
-        let spec = v1::JobSpec {
-            timeout: Some(timeout),
-            ..Default::default()
-        };
-        let violations = check(&spec).err().expect("all wrong");
-        let fields = violations
-            .iter()
-            .map(|violation| violation.field.as_str())
-            .collect::<Vec<_>>();
-        assert_eq!(fields, ["spec.plan.steps", "spec.selector", "spec.timeout"]);
-    }
-
-    #[test]
-    fn a_job_is_named_after_its_first_command() {
-        let command = v1::Command {
-            words: vec!["/system/resource/print".into()],
-        };
-        let step = v1::Step {
-            kind: Some(v1::step::Kind::Command(command)),
-        };
-        let spec = v1::JobSpec {
-            plan: Some(v1::Plan { steps: vec![step] }),
-            all: true,
-            ..Default::default()
-        };
-        let checked = check(&spec).expect("valid");
-        assert_eq!(
-            (checked.name.as_str(), checked.timeout),
-            ("/system/resource/print", TIMEOUT)
-        );
-    }
 }

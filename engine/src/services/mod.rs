@@ -4,8 +4,10 @@ mod admin;
 mod audit;
 mod credential;
 mod device;
-mod job;
+mod explain;
+pub(crate) mod job;
 mod schedule;
+mod spec;
 mod watch;
 mod worker;
 

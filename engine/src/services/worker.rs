@@ -224,15 +224,15 @@ async fn apply(shared: &Shared, reports: v1::Reports) -> Result<(), Status> {
         .into_iter()
         .filter_map(|report| from_worker(report, now))
         .collect();
-    let answers = shared
+    let applied = shared
         .store
         .write(ApplyReports { reports, now })
         .await
         .map_err(error::store)?;
-    if answers.iter().any(ReportAnswer::makes_work) {
+    if applied.makes_work() {
         shared.work_appeared();
     }
-    for answer in answers {
+    for answer in applied.answers {
         if let ReportAnswer::Ignored(reason) = answer {
             tracing::debug!(reason, "a report moved nothing");
         }
@@ -250,6 +250,8 @@ fn from_worker(report: v1::Report, now: i64) -> Option<Report> {
         v1::ReportOutcome::Unknown => Outcome::Unknown,
         v1::ReportOutcome::Cancelled => Outcome::Cancelled,
         v1::ReportOutcome::HandedBack => Outcome::HandedBack,
+        v1::ReportOutcome::FoundDone => Outcome::FoundDone,
+        v1::ReportOutcome::FoundNotDone => Outcome::FoundNotDone,
         v1::ReportOutcome::Unspecified => {
             tracing::error!(
                 execution = report.execution,
@@ -265,6 +267,8 @@ fn from_worker(report: v1::Report, now: i64) -> Option<Report> {
         epoch: report.epoch,
         outcome,
         error: report.error.as_ref().and_then(v1::DeviceError::to_model),
+        steps_done: report.steps_done,
+        first_step: report.first_step,
         replies: report.replies,
         started_at: now.saturating_sub_unsigned(ago),
     })
@@ -287,6 +291,7 @@ async fn grant(shared: &Shared, intents: v1::Intents) -> Result<Vec<v1::IntentAn
     let answer = |(intent, verdict): (v1::Intent, Verdict)| {
         let verdict = match verdict {
             Verdict::Granted => v1::IntentVerdict::Granted,
+            Verdict::Held => v1::IntentVerdict::Held,
             Verdict::Revoked => v1::IntentVerdict::Revoked,
         };
         v1::IntentAnswer {

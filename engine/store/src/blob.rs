@@ -18,11 +18,14 @@ const COMPRESS_FROM: usize = 512;
 /// Answers up to this, in bytes as stored, go into one statement together; larger ones have one each.
 const TOGETHER: usize = 4096;
 
-/// Stores the answers of executions, one for each step sent.
-pub(crate) async fn store(tx: &mut SqliteConnection, results: &[(u64, &[Bytes])]) -> Result<(), StoreError> {
+/// Stores the answers of executions, one for each step sent, from the step given.
+pub(crate) async fn store(
+    tx: &mut SqliteConnection,
+    results: &[(u64, u32, &[Bytes])],
+) -> Result<(), StoreError> {
     let (mut steps, mut small, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
-    for (execution, replies) in results {
-        for (step, bytes) in replies.iter().enumerate() {
+    for (execution, first, replies) in results {
+        for (step, bytes) in (*first..).zip(*replies) {
             let digest: [u8; 32] = Sha256::digest(bytes).into();
             steps.push(json!([execution, step, hex(&digest)]));
             if !seen.insert(digest) || (bytes.len() > TOGETHER && is_known(tx, digest).await?) {

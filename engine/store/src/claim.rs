@@ -64,6 +64,10 @@ pub struct Lease {
     pub timeout_ms: u64,
     /// When the job gives up on devices it cannot reach, Unix milliseconds.
     pub expires_at: i64,
+    /// The step to begin with: those before it are done.
+    pub first_step: u32,
+    /// The step whose intent is open: it is to be looked after, and nothing else is to be done.
+    pub resolve: Option<u32>,
 }
 
 type Row = (
@@ -79,6 +83,8 @@ type Row = (
     i64,
     i64,
     String,
+    u32,
+    Option<u32>,
 );
 
 fn lease(row: Row) -> Lease {
@@ -95,6 +101,8 @@ fn lease(row: Row) -> Lease {
         timeout,
         expires_at,
         name,
+        first_step,
+        resolve,
     ) = row;
     Lease {
         execution: id.unsigned_abs(),
@@ -109,6 +117,8 @@ fn lease(row: Row) -> Lease {
         plan_digest,
         timeout_ms: timeout.unsigned_abs(),
         expires_at,
+        first_step,
+        resolve,
     }
 }
 
@@ -116,30 +126,16 @@ impl Write for Claim {
     type Out = Claimed;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> Result<Claimed, StoreError> {
-        let jobs: Vec<(i64, i64)> = sqlx::query_as(sql::JOB_LIVE)
+        let mut moves = Moves::default();
+        let mut taken = self.take_resolving(tx, &mut moves).await?;
+        let rows: Vec<(i64, i64, i64, Option<i64>, i64)> = sqlx::query_as(sql::JOB_LIVE)
             .bind(self.now)
             .fetch_all(&mut *tx)
             .await?;
-        let mut taken = Vec::new();
-        let mut moves = Moves::default();
-        // Each job may take an equal share of what is left; what a job leaves goes to those after it, and the
-        // second round gives what is still left to whoever has more.
-        for round in 0..2 {
-            for (at, (job, effect)) in jobs.iter().enumerate() {
-                let left = self.limit.saturating_sub(taken.len());
-                let share = if round == 0 {
-                    left.div_ceil(jobs.len() - at)
-                } else {
-                    left
-                };
-                let ids = self.take(tx, *job, *effect, share).await?;
-                moves.count(*job, ExecutionState::Pending, -(ids.len() as i64));
-                moves.count(*job, ExecutionState::Leased, ids.len() as i64);
-                taken.extend(ids);
-            }
-            if jobs.len() < 2 {
-                break;
-            }
+        let mut jobs = rows.into_iter().map(Live::from).collect::<Vec<_>>();
+        // A class of jobs gets what the classes before it leave (D1).
+        for class in jobs.chunk_by_mut(|a, b| a.priority == b.priority) {
+            self.share(tx, class, &mut taken, &mut moves).await?;
         }
         moves.write(tx, self.now).await?;
         let rows: Vec<Row> = sqlx::query_as(sql::ASSIGNED)
@@ -157,12 +153,92 @@ impl Write for Claim {
     }
 }
 
+/// A job that has something to hand out, as far as claims need it.
+struct Live {
+    id: i64,
+    effect: i64,
+    priority: i64,
+    concurrency: Option<i64>,
+    in_flight: i64,
+}
+
+impl From<(i64, i64, i64, Option<i64>, i64)> for Live {
+    fn from((id, effect, priority, concurrency, in_flight): (i64, i64, i64, Option<i64>, i64)) -> Self {
+        Self {
+            id,
+            effect,
+            priority,
+            concurrency,
+            in_flight,
+        }
+    }
+}
+
+impl Live {
+    /// How many more executions it may have with workers.
+    fn room(&self) -> usize {
+        let room = |cap: i64| usize::try_from(cap - self.in_flight).unwrap_or(0);
+        self.concurrency.map_or(usize::MAX, room)
+    }
+}
+
 impl Claim {
+    /// Each job may take an equal share of what is left; what a job leaves goes to those after it, and the second
+    /// round gives what is still left to whoever has more.
+    async fn share(
+        &self,
+        tx: &mut SqliteConnection,
+        jobs: &mut [Live],
+        taken: &mut Vec<u64>,
+        moves: &mut Moves,
+    ) -> Result<(), StoreError> {
+        let among = jobs.len();
+        for round in 0..among.min(2) {
+            for (at, job) in jobs.iter_mut().enumerate() {
+                let left = self.limit.saturating_sub(taken.len());
+                let share = if round == 0 {
+                    left.div_ceil(among - at)
+                } else {
+                    left
+                };
+                let ids = self.take(tx, job, share.min(job.room())).await?;
+                job.in_flight += ids.len() as i64;
+                moves.count(job.id, ExecutionState::Pending, -(ids.len() as i64));
+                moves.count(job.id, ExecutionState::Leased, ids.len() as i64);
+                taken.extend(ids);
+            }
+        }
+        Ok(())
+    }
+
+    /// Open questions come first, of whatever job: until they are answered nothing else happens to their devices.
+    async fn take_resolving(
+        &self,
+        tx: &mut SqliteConnection,
+        moves: &mut Moves,
+    ) -> Result<Vec<u64>, StoreError> {
+        let (statement, zones) = match &self.zones {
+            Zones::Named(names) => (sql::CLAIM_RESOLVING_NAMED, serde_json::json!(names).to_string()),
+            Zones::Rest => (sql::CLAIM_RESOLVING_REST, "[]".to_owned()),
+        };
+        let rows: Vec<(i64, i64)> = sqlx::query_as(statement)
+            .bind(self.session as i64)
+            .bind(self.now)
+            .bind(self.limit as i64)
+            .bind(zones)
+            .fetch_all(tx)
+            .await?;
+        for (_, job) in &rows {
+            moves.count(*job, ExecutionState::Pending, -1);
+            moves.count(*job, ExecutionState::Leased, 1);
+        }
+        Ok(rows.into_iter().map(|(id, _)| id.unsigned_abs()).collect())
+    }
+
     async fn take(
         &self,
         tx: &mut SqliteConnection,
-        job: i64,
-        effect: i64,
+        job: &Live,
         limit: usize,
     ) -> Result<Vec<u64>, StoreError> {
         if limit == 0 {
@@ -172,10 +248,10 @@ impl Claim {
             Zones::Named(names) => (sql::CLAIM_NAMED, serde_json::json!(names).to_string()),
             Zones::Rest => (sql::CLAIM_REST, "[]".to_owned()),
         };
-        let locks = effect > effect_number(muster_model::Effect::Read);
+        let locks = job.effect > effect_number(muster_model::Effect::Read);
         let ids: Vec<i64> = sqlx::query_scalar(statement)
             .bind(self.session as i64)
-            .bind(job)
+            .bind(job.id)
             .bind(self.now)
             .bind(limit as i64)
             .bind(zones)

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use muster_engine_core::{Event, Illegal};
-use muster_model::Effect;
 use sqlx::SqliteConnection;
 
 use crate::transition::{self, Moves};
@@ -25,6 +24,8 @@ pub struct IntentRequest {
 pub enum Verdict {
     /// On disk; the bytes may leave.
     Granted,
+    /// Not now; it may be asked again.
+    Held,
     /// The lease or the job is over.
     Revoked,
 }
@@ -54,15 +55,13 @@ impl Write for GrantIntents {
                 answers.push(Verdict::Revoked);
                 continue;
             };
-            // The plan's strongest effect stands for the step's: it can only say touched too early, never too late.
-            let effect = row.execution.effect.max(Effect::Stage);
             let event = Event::IntentAsked {
                 epoch: intent.epoch,
                 step: intent.step,
-                effect,
             };
             match moves.decide(row, &event, self.now, None) {
                 Ok(()) => answers.push(Verdict::Granted),
+                Err(Illegal::Held) => answers.push(Verdict::Held),
                 Err(Illegal::Stale { .. } | Illegal::State { .. }) => answers.push(Verdict::Revoked),
             }
         }

@@ -1,6 +1,8 @@
 //! Sessions of workers and the leases they hold.
 
-use muster_engine_core::Event;
+use std::time::Duration;
+
+use muster_engine_core::{Event, execution};
 use sqlx::SqliteConnection;
 
 use crate::transition::{Loaded, Moves};
@@ -153,17 +155,34 @@ impl Write for ExpireJobs {
         let mut expired = 0;
         for job in due {
             let query = sqlx::query_as(sql::LOAD_PENDING).bind(job).bind(CHUNK);
-            let mut waiting: Vec<Loaded> = query.fetch_all(&mut *tx).await?;
-            expired += waiting.len() as u64;
-            let mut moves = Moves::default();
-            for loaded in &mut waiting {
-                let moved = moves.decide(loaded, &Event::JobExpired, self.now, None);
-                moved.map_err(|error| StoreError::Corrupt(error.to_string()))?;
-            }
-            moves.write(tx, self.now).await?;
+            let waiting = query.fetch_all(&mut *tx).await?;
+            expired += self.expire(tx, waiting).await?;
         }
+        // Questions that nobody could answer have a deadline of their own.
+        let granted_before = self.now - millis(execution::resolved_within());
+        let query = sqlx::query_as(sql::LOAD_RESOLVING)
+            .bind(granted_before)
+            .bind(CHUNK);
+        let overdue = query.fetch_all(&mut *tx).await?;
+        expired += self.expire(tx, overdue).await?;
         Ok(expired)
     }
+}
+
+impl ExpireJobs {
+    async fn expire(&self, tx: &mut SqliteConnection, mut waiting: Vec<Loaded>) -> Result<u64, StoreError> {
+        let mut moves = Moves::default();
+        for loaded in &mut waiting {
+            let moved = moves.decide(loaded, &Event::JobExpired, self.now, None);
+            moved.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        }
+        moves.write(tx, self.now).await?;
+        Ok(waiting.len() as u64)
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Store {

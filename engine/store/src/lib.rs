@@ -12,17 +12,22 @@
 
 mod blob;
 mod claim;
+mod create;
 mod credential;
 mod device;
 mod event;
+mod explain;
+mod history;
 mod intent;
 mod job;
 mod lease;
+mod quarantine;
 mod report;
 mod result;
 mod select;
 mod sql;
 mod status;
+mod steer;
 mod transition;
 mod writer;
 
@@ -35,18 +40,23 @@ use sqlx::{Connection, SqlSafeStr, SqliteConnection, SqlitePool};
 use thiserror::Error;
 
 pub use claim::{Claim, Claimed, Lease, Zones};
+pub use create::{CreateJob, CreateRefused, Created, LayOut, PART, Retry};
 pub use credential::{CredentialRecord, RemoveCredential, RemoveCredentialRefused, SetCredential};
 pub use device::{
     DeviceRecord, FactsRecord, ImportDevices, ImportRefused, Imported, LabelDevices, Labelled, RemoveDevices,
     RemoveDevicesRefused, StoreFacts,
 };
 pub use event::EventRecord;
+pub use explain::{LOOKED_AT, OneExecution, Wait, Waiting, WithWorker};
+pub use history::{Deed, HistoryRecord, chained};
 pub use intent::{GrantIntents, IntentRequest, Verdict};
-pub use job::{AbortJob, Aborted, CreateJob, CreateRefused, JobRecord, Preview};
+pub use job::{JobRecord, Preview};
 pub use lease::{AdoptLeases, Adopted, ExpireJobs, LoseLeases, OpenSession};
-pub use report::{ApplyReports, Report, ReportAnswer};
+pub use quarantine::ReleaseDevices;
+pub use report::{Applied, ApplyReports, Report, ReportAnswer};
 pub use result::{ResultPage, ResultRecord};
 pub use status::Status;
+pub use steer::{AbortJob, Aborted, PauseJob, Paused};
 pub use writer::Write;
 
 /// A handle on the store; cheap to clone.
@@ -162,11 +172,18 @@ impl Store {
 }
 
 fn migrations() -> Vec<Migration> {
-    const ALL: &[(i64, &str, &str)] = &[(
-        1,
-        "first light",
-        include_str!("../../../migrations/sqlite/0001_first_light.sql"),
-    )];
+    const ALL: &[(i64, &str, &str)] = &[
+        (
+            1,
+            "first light",
+            include_str!("../../../migrations/sqlite/0001_first_light.sql"),
+        ),
+        (
+            2,
+            "resolve",
+            include_str!("../../../migrations/sqlite/0002_resolve.sql"),
+        ),
+    ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
         Migration::new(
             version,

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use muster_engine_core::{Event, Outcome};
-use muster_model::{DeviceError, ExecutionState};
+use muster_model::{DeviceError, ErrorClass, ExecutionState};
 use sqlx::SqliteConnection;
 
 use crate::transition::{self, Moves};
-use crate::{StoreError, Write, blob};
+use crate::{StoreError, Write, blob, json_ids, sql};
 
 /// How an attempt ended.
 #[derive(Clone, Debug)]
@@ -21,6 +21,10 @@ pub struct Report {
     pub outcome: Outcome,
     /// Why, when it is not well.
     pub error: Option<DeviceError>,
+    /// The steps that are done, counted from the plan's first.
+    pub steps_done: u32,
+    /// The step of the first of `replies`.
+    pub first_step: u32,
     /// For each step sent, the reply sentences in wire format without tags.
     pub replies: Vec<Bytes>,
     /// When the attempt began, Unix milliseconds.
@@ -41,9 +45,24 @@ pub enum ReportAnswer {
     Ignored(String),
 }
 
-impl ReportAnswer {
+/// What a batch of reports did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// One answer for each report, in order.
+    pub answers: Vec<ReportAnswer>,
+    /// Executions that waited for a device which turned out to be there, and wait no longer (A9).
+    pub woken: u64,
+}
+
+impl Applied {
     /// Whether something may be ready to be handed out that was not before.
     pub fn makes_work(&self) -> bool {
+        self.woken > 0 || self.answers.iter().any(ReportAnswer::makes_work)
+    }
+}
+
+impl ReportAnswer {
+    fn makes_work(&self) -> bool {
         matches!(
             self,
             Self::Moved {
@@ -64,8 +83,7 @@ pub struct ApplyReports {
 }
 
 impl Write for ApplyReports {
-    /// One answer for each report, in order.
-    type Out = Vec<ReportAnswer>;
+    type Out = Applied;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> Result<Self::Out, StoreError> {
         let loaded = transition::load(tx, self.reports.iter().map(|report| report.execution)).await?;
@@ -74,6 +92,7 @@ impl Write for ApplyReports {
             .map(|row| (row.execution.id, row))
             .collect::<BTreeMap<_, _>>();
         let (mut moves, mut answers, mut results) = (Moves::default(), Vec::new(), Vec::new());
+        let mut reached = Vec::new();
         for report in &self.reports {
             let Some(row) = loaded.get_mut(&report.execution) else {
                 answers.push(ReportAnswer::Ignored("no such execution".into()));
@@ -82,8 +101,12 @@ impl Write for ApplyReports {
             let event = Event::Reported {
                 epoch: report.epoch,
                 outcome: report.outcome,
+                steps_done: report.steps_done,
                 error: report.error.clone(),
             };
+            if report.reached_its_device() {
+                reached.push(report.execution);
+            }
             let held = row.locked;
             match moves.decide(row, &event, self.now, Some(report.started_at)) {
                 Ok(()) => {
@@ -91,13 +114,42 @@ impl Write for ApplyReports {
                         to: row.execution.state,
                         released: held && !row.locked,
                     });
-                    results.push((report.execution, report.replies.as_slice()));
+                    results.push((report.execution, report.first_step, report.replies.as_slice()));
                 }
                 Err(illegal) => answers.push(ReportAnswer::Ignored(illegal.to_string())),
             }
         }
         blob::store(tx, &results).await?;
         moves.write(tx, self.now).await?;
-        Ok(answers)
+        let woken = self.wake(tx, reached).await?;
+        Ok(Applied { answers, woken })
+    }
+}
+
+impl Report {
+    /// Whether a connection to the device was there (A9).
+    fn reached_its_device(&self) -> bool {
+        let refused = self
+            .error
+            .as_ref()
+            .is_some_and(|error| error.class == ErrorClass::Trap);
+        refused
+            || matches!(
+                self.outcome,
+                Outcome::Succeeded | Outcome::FoundDone | Outcome::FoundNotDone
+            )
+    }
+}
+
+impl ApplyReports {
+    /// The first connection to a device, for whatever reason, wakes what waits for it: `Event::Reachable` as a
+    /// statement, because it may concern any job.
+    async fn wake(&self, tx: &mut SqliteConnection, reached: Vec<u64>) -> Result<u64, StoreError> {
+        let any: bool = sqlx::query_scalar(sql::ANY_OFFLINE).fetch_one(&mut *tx).await?;
+        if !any || reached.is_empty() {
+            return Ok(0);
+        }
+        let query = sqlx::query(sql::WAKE).bind(json_ids(reached)).bind(self.now);
+        Ok(query.execute(tx).await?.rows_affected())
     }
 }

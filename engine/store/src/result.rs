@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use muster_engine_core::Resolution;
 use muster_model::{DeviceError, ExecutionState};
 
-use crate::transition::device_error;
+use crate::transition::{device_error, resolution};
 use crate::{Store, StoreError, blob, json_ids, sql};
 
 /// How one execution went.
@@ -21,6 +22,8 @@ pub struct ResultRecord {
     pub attempts: u32,
     /// Why it is not well.
     pub error: Option<DeviceError>,
+    /// What was found out after it had ended without an answer.
+    pub resolution: Option<Resolution>,
     /// For each step sent, the reply sentences in wire format without tags.
     pub replies: Vec<Bytes>,
     /// When the last attempt began, Unix milliseconds.
@@ -57,6 +60,9 @@ type Row = (
     Option<i32>,
     Option<String>,
     Option<u8>,
+    Option<i64>,
+    Option<i64>,
+    Option<bool>,
     Option<i64>,
     Option<i64>,
 );
@@ -111,7 +117,8 @@ impl Store {
 }
 
 fn record(row: Row, replies: &mut BTreeMap<i64, Vec<Bytes>>) -> Result<ResultRecord, StoreError> {
-    let (id, device, state, attempts, class, message, category, started_at, finished_at) = row;
+    let (id, device, state, attempts, class, message, category, started_at, finished_at, done, epoch, at) =
+        row;
     let unknown = || StoreError::Corrupt(format!("execution {id} is in state {state}"));
     Ok(ResultRecord {
         execution: id.unsigned_abs(),
@@ -119,6 +126,7 @@ fn record(row: Row, replies: &mut BTreeMap<i64, Vec<Bytes>>) -> Result<ResultRec
         state: ExecutionState::from_number(state).ok_or_else(unknown)?,
         attempts,
         error: device_error(class, message, category),
+        resolution: resolution(done, epoch, at),
         replies: replies.remove(&id).unwrap_or_default(),
         started_at,
         finished_at,

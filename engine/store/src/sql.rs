@@ -14,7 +14,9 @@ macro_rules! loaded {
     ($from:literal) => {
         concat!(
             "SELECT e.id, e.job_id, e.state, e.epoch, e.attempts, e.touched, e.open_intent, e.error_class, ",
-            "e.error_message, e.error_category, j.effect, j.expires_at, j.state, e.started_at, e.locked ",
+            "e.error_message, e.error_category, e.device_id, j.expires_at, j.state, e.started_at, e.locked, ",
+            "e.next_step, e.intent_epoch, e.intent_at, e.resolution, e.resolution_epoch, e.resolution_at, ",
+            "j.steps, j.priority, j.timeout_ms ",
             $from
         )
     };
@@ -36,8 +38,9 @@ macro_rules! job {
     ($rest:literal) => {
         concat!(
             "SELECT j.id, j.uuid, j.name, p.body, j.selector, j.timeout_ms, j.effect, j.state, j.total, ",
-            "j.created_at, j.expires_at, j.finished_at, j.claimed_by, j.plan_digest ",
-            "FROM job j JOIN plan p ON p.digest = j.plan_digest ",
+            "j.created_at, j.expires_at, j.finished_at, j.claimed_by, j.plan_digest, j.priority, j.concurrency, ",
+            "j.paused_at, o.uuid ",
+            "FROM job j JOIN plan p ON p.digest = j.plan_digest LEFT JOIN job o ON o.id = j.retry_of ",
             $rest
         )
     };
@@ -108,13 +111,27 @@ statements! {
     PLAN_STORE = "INSERT INTO plan (digest, body) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
     JOB_CREATE = "
         INSERT INTO job (uuid, request_id, request_hash, name, plan_digest, selector, timeout_ms, effect, state,
-                         total, created_at, expires_at, claimed_by)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12)";
+                         total, created_at, expires_at, claimed_by, steps, priority, concurrency, retry_of,
+                         retry_states)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
     JOB_UNDO = "DELETE FROM job WHERE id = ?1";
-    JOB_TOTAL = "UPDATE job SET total = ?2 WHERE id = ?1";
+    JOB_GROW = "UPDATE job SET total = total + ?2 WHERE id = ?1";
+    JOB_DRAFT = "
+        SELECT id, uuid, selector, effect, created_at, retry_of, retry_states FROM job
+        WHERE uuid = ?1 AND state = 1";
+    JOB_DRAFTS = "SELECT uuid FROM job WHERE state = 1 ORDER BY id";
+    JOB_PAUSE = "UPDATE job SET state = 7, paused_at = ?2 WHERE id = ?1";
+    JOB_RESUME = "
+        UPDATE job SET state = 4, expires_at = expires_at + (?2 - paused_at), paused_at = NULL WHERE id = ?1";
+    LAID_OUT_TO = "SELECT coalesce(max(device_id), 0) FROM execution WHERE job_id = ?1";
     JOB_GET = job!("WHERE j.uuid = ?1");
     JOB_PAGE = job!("WHERE j.id < ?1 ORDER BY j.id DESC LIMIT ?2");
-    JOB_LIVE = "SELECT id, effect FROM job WHERE state = 4 AND expires_at > ?1 ORDER BY id";
+    JOB_LIVE = "
+        SELECT j.id, j.effect, j.priority, j.concurrency,
+               CASE WHEN j.concurrency IS NULL THEN 0 ELSE
+                   (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state IN (2, 3))
+               END AS in_flight
+        FROM job j WHERE j.state = 4 AND j.expires_at > ?1 ORDER BY j.priority, j.id";
     JOB_STATE = "SELECT state, uuid FROM job WHERE id = ?1";
     JOB_STATE_BY_UUID = "SELECT id, state FROM job WHERE uuid = ?1";
     JOB_SETTLE = "UPDATE job SET state = ?2, finished_at = ?3 WHERE id = ?1";
@@ -132,33 +149,53 @@ statements! {
     LOAD_SESSION = loaded!(
         "FROM execution e JOIN job j ON j.id = e.job_id WHERE e.state IN (2, 3) AND e.session_id = ?1 LIMIT ?2");
     LOAD_PENDING = loaded!(
-        "FROM execution e JOIN job j ON j.id = e.job_id WHERE e.state = 1 AND e.job_id = ?1 LIMIT ?2");
+        "FROM execution e JOIN job j ON j.id = e.job_id
+         WHERE e.state = 1 AND e.open_intent IS NULL AND e.job_id = ?1 LIMIT ?2");
+    LOAD_RESOLVING = loaded!(
+        "FROM execution e JOIN job j ON j.id = e.job_id
+         WHERE e.state = 1 AND e.open_intent IS NOT NULL AND e.intent_at + j.timeout_ms <= ?1 LIMIT ?2");
+    LOAD_UNTOUCHED_OF_DEVICES = loaded!(
+        "FROM json_each(?1) w JOIN job j JOIN execution e ON e.job_id = j.id AND e.device_id = w.value
+         WHERE j.state < 20 AND j.effect > 2 AND e.state = 1 AND e.touched = 0");
     MOVE = "
         UPDATE execution SET state = n.state, attempts = n.attempts, touched = n.touched, locked = n.locked,
-            open_intent = n.open_intent, ready_at = coalesce(n.ready_at, execution.ready_at),
+            next_step = n.next_step, open_intent = n.open_intent, intent_epoch = n.intent_epoch,
+            intent_at = n.intent_at, ready_at = coalesce(n.ready_at, execution.ready_at),
             session_id = CASE WHEN n.state IN (2, 3) THEN session_id END,
             error_class = n.error_class, error_message = n.error_message, error_category = n.error_category,
             started_at = n.started_at, finished_at = n.finished_at
         FROM (SELECT value ->> 0 AS id, value ->> 1 AS state, value ->> 2 AS attempts, value ->> 3 AS touched,
                      value ->> 4 AS locked, value ->> 5 AS open_intent, value ->> 6 AS ready_at,
                      value ->> 7 AS error_class, value ->> 8 AS error_message, value ->> 9 AS error_category,
-                     value ->> 10 AS started_at, value ->> 11 AS finished_at
+                     value ->> 10 AS started_at, value ->> 11 AS finished_at, value ->> 12 AS next_step,
+                     value ->> 13 AS intent_epoch, value ->> 14 AS intent_at
               FROM json_each(?1)) AS n
         WHERE execution.id = n.id";
+    RESOLVE = "
+        UPDATE execution SET resolution = value ->> 1, resolution_epoch = value ->> 2, resolution_at = value ->> 3
+        FROM json_each(?1) WHERE execution.id = value ->> 0";
+    ANY_OFFLINE = "SELECT EXISTS (SELECT 1 FROM execution WHERE state = 1 AND error_class IS NOT NULL)";
+    WAKE = "
+        UPDATE execution SET ready_at = ?2
+        WHERE state = 1 AND error_class IS NOT NULL AND error_class IN (1, 2, 3, 8) AND ready_at > ?2
+          AND device_id IN (SELECT e.device_id FROM json_each(?1) w JOIN execution e ON e.id = w.value)";
     ADOPT = "
         UPDATE execution SET session_id = ?1 FROM json_each(?2) h
         WHERE execution.id = h.value ->> 0 AND epoch = h.value ->> 1 AND execution.state IN (2, 3)
           AND session_id IN (SELECT id FROM session WHERE instance = ?3)
         RETURNING execution.id, epoch";
     NEXT_READY = "
-        SELECT min(e.ready_at) FROM job j JOIN execution e ON e.job_id = j.id
-        WHERE j.state = 4 AND e.state = 1 AND e.ready_at > ?1";
+        SELECT min(ready_at) FROM (
+            SELECT min(e.ready_at) AS ready_at FROM job j JOIN execution e ON e.job_id = j.id
+            WHERE j.state = 4 AND e.state = 1 AND e.open_intent IS NULL AND e.ready_at > ?1
+            UNION ALL
+            SELECT min(ready_at) FROM execution WHERE state = 1 AND open_intent IS NOT NULL AND ready_at > ?1)";
     LEASED_OF_JOB = "
         SELECT id, epoch, session_id FROM execution
         WHERE job_id = ?1 AND state IN (2, 3) AND session_id IS NOT NULL";
     ASSIGNED = "
         SELECT e.id, e.epoch, e.device_id, d.address, d.port, d.transport, d.credential, d.facts_at,
-               j.plan_digest, j.timeout_ms, j.expires_at, d.name
+               j.plan_digest, j.timeout_ms, j.expires_at, d.name, e.next_step, e.open_intent
         FROM json_each(?1) w JOIN execution e ON e.id = w.value
         JOIN device d ON d.id = e.device_id JOIN job j ON j.id = e.job_id";
 
@@ -168,7 +205,7 @@ statements! {
         UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1, locked = ?6
         WHERE id IN (
             SELECT e.id FROM execution e
-            WHERE e.job_id = ?2 AND e.state = 1 AND e.ready_at <= ?3
+            WHERE e.job_id = ?2 AND e.state = 1 AND e.open_intent IS NULL AND e.ready_at <= ?3
               AND e.zone IN (SELECT value FROM json_each(?5))
               AND (?6 = 0 OR NOT EXISTS (
                   SELECT 1 FROM execution l WHERE l.device_id = e.device_id AND l.locked = 1 AND l.id <> e.id))
@@ -178,12 +215,55 @@ statements! {
         UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1, locked = ?6
         WHERE id IN (
             SELECT e.id FROM execution e
-            WHERE e.job_id = ?2 AND e.state = 1 AND e.ready_at <= ?3
+            WHERE e.job_id = ?2 AND e.state = 1 AND e.open_intent IS NULL AND e.ready_at <= ?3
               AND e.zone NOT IN (SELECT name FROM zone) AND ?5 = '[]'
               AND (?6 = 0 OR NOT EXISTS (
                   SELECT 1 FROM execution l WHERE l.device_id = e.device_id AND l.locked = 1 AND l.id <> e.id))
             ORDER BY e.ready_at LIMIT ?4)
         RETURNING id";
+    // Open questions first, of any job. They hold their device already. ?1 session, ?2 now, ?3 limit, ?4 zones.
+    CLAIM_RESOLVING_NAMED = "
+        UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1
+        WHERE id IN (
+            SELECT e.id FROM execution e
+            WHERE e.state = 1 AND e.open_intent IS NOT NULL AND e.ready_at <= ?2
+              AND e.zone IN (SELECT value FROM json_each(?4))
+            ORDER BY e.ready_at LIMIT ?3)
+        RETURNING id, job_id";
+    CLAIM_RESOLVING_REST = "
+        UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1
+        WHERE id IN (
+            SELECT e.id FROM execution e
+            WHERE e.state = 1 AND e.open_intent IS NOT NULL AND e.ready_at <= ?2
+              AND e.zone NOT IN (SELECT name FROM zone) AND ?4 = '[]'
+            ORDER BY e.ready_at LIMIT ?3)
+        RETURNING id, job_id";
+
+    // Quarantine
+    HARM_STORE = "
+        INSERT INTO harm (device_id, at, execution_id) SELECT value ->> 0, ?2, value ->> 1 FROM json_each(?1)
+        WHERE (value ->> 0) IN (SELECT id FROM device) ON CONFLICT DO NOTHING";
+    QUARANTINED_AMONG = "
+        SELECT h.device_id FROM json_each(?1) w JOIN harm h ON h.device_id = w.value AND h.at > ?2
+        GROUP BY h.device_id HAVING count(DISTINCT h.execution_id) >= ?3";
+    QUARANTINED = "
+        SELECT h.device_id FROM harm h WHERE h.at > ?1
+        GROUP BY h.device_id HAVING count(DISTINCT h.execution_id) >= ?2";
+    QUARANTINED_NAMES = "
+        SELECT d.name FROM harm h JOIN device d ON d.id = h.device_id WHERE h.at > ?1
+        GROUP BY h.device_id HAVING count(DISTINCT h.execution_id) >= ?2 ORDER BY d.name";
+    HARM_FORGET = "
+        DELETE FROM harm WHERE device_id IN (
+            SELECT id FROM device WHERE name IN (SELECT value FROM json_each(?1)))";
+
+    // History
+    HISTORY_LAST = "SELECT hash FROM history ORDER BY id DESC LIMIT 1";
+    HISTORY_ADD = "
+        INSERT INTO history (at, claimed_by, action, subject, reason, detail, hash)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    HISTORY_PAGE = "
+        SELECT id, at, claimed_by, action, subject, reason, detail, hash FROM history
+        WHERE id > ?1 AND (?2 = '' OR subject = ?2) ORDER BY id LIMIT ?3";
 
     // Sessions
     SESSION_OPEN = "
@@ -209,13 +289,13 @@ statements! {
         ON CONFLICT (execution_id, step) DO UPDATE SET digest = excluded.digest";
     RESULT_PAGE = "
         SELECT e.id, e.device_name, e.state, e.attempts, e.error_class, e.error_message, e.error_category,
-               e.started_at, e.finished_at
+               e.started_at, e.finished_at, e.resolution, e.resolution_epoch, e.resolution_at
         FROM execution e
         WHERE e.job_id = ?1 AND e.id > ?2 AND (?4 = '[]' OR e.state IN (SELECT value FROM json_each(?4)))
         ORDER BY e.id LIMIT ?3";
     RESULT_SOME = "
         SELECT e.id, e.device_name, e.state, e.attempts, e.error_class, e.error_message, e.error_category,
-               e.started_at, e.finished_at
+               e.started_at, e.finished_at, e.resolution, e.resolution_epoch, e.resolution_at
         FROM json_each(?1) w JOIN execution e ON e.id = w.value ORDER BY w.key";
     RESULT_STEPS = "
         SELECT s.execution_id, s.digest FROM json_each(?1) w JOIN step_result s ON s.execution_id = w.value
@@ -227,6 +307,32 @@ statements! {
         INSERT INTO event (job_id, at, kind, ended)
         SELECT value ->> 0, ?2, value ->> 1, value -> 2 FROM json_each(?1)";
     EVENTS_AFTER = "SELECT seq, kind, ended FROM event WHERE job_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+
+    // Explain. ?1 job, ?2 now, ?3 device or null, ?4 whether devices are held, ?5 limit.
+    EXPLAIN_WAITING = "
+        SELECT kind, zone, count(*), min(ready_at), holder FROM (
+            SELECT e.zone AS zone, e.ready_at AS ready_at, l.uuid AS holder,
+                   CASE WHEN e.open_intent IS NOT NULL THEN 0
+                        WHEN l.uuid IS NOT NULL THEN 1
+                        WHEN e.ready_at > ?2 AND e.error_class IN (1, 2, 3, 8) THEN 2
+                        WHEN e.ready_at > ?2 THEN 3
+                        ELSE 4 END AS kind
+            FROM (SELECT * FROM execution
+                  WHERE job_id = ?1 AND state = 1 AND (?3 IS NULL OR device_id = ?3) LIMIT ?5) e
+            LEFT JOIN (SELECT x.device_id, x.job_id, o.uuid FROM execution x JOIN job o ON o.id = x.job_id
+                       WHERE x.locked = 1) l
+                ON ?4 AND l.device_id = e.device_id AND l.job_id <> e.job_id)
+        GROUP BY kind, zone, holder ORDER BY kind, zone";
+    EXPLAIN_WITH_WORKERS = "
+        SELECT s.id, s.worker, count(*), sum(e.open_intent IS NOT NULL AND e.intent_epoch <> e.epoch)
+        FROM execution e JOIN session s ON s.id = e.session_id
+        WHERE e.state IN (2, 3) AND e.job_id = ?1 AND (?2 IS NULL OR e.device_id = ?2)
+        GROUP BY s.id ORDER BY s.id";
+    EXPLAIN_ONE = "
+        SELECT e.state, e.attempts, e.error_class, e.error_message, e.error_category, e.device_id
+        FROM execution e
+        WHERE e.job_id = ?1 AND e.device_id = coalesce((SELECT id FROM device WHERE name = ?2),
+            (SELECT x.device_id FROM execution x WHERE x.job_id = ?1 AND x.device_name = ?2))";
 
     // Status
     DEVICE_COUNT = "SELECT count(*) FROM device";

@@ -6,8 +6,8 @@ use muster_engine_core::Outcome;
 use muster_engine_core::execution::READ_ATTEMPTS;
 use muster_model::selector::Facts;
 use muster_model::{
-    Command, Device, DeviceError, ErrorClass, ExecutionState, JobState, Labels, Plan, Selector, Step,
-    Transport,
+    Command, Device, DeviceError, ErrorClass, ExecutionState, JobState, Labels, Plan, Priority, Selector,
+    Step, Transport, Verify,
 };
 use sqlx::{Executor, SqlSafeStr};
 use tempfile::TempDir;
@@ -60,6 +60,15 @@ impl Bench {
         self.create(words, selector, None, 0).await.expect("not refused")
     }
 
+    /// A job of one change that says how it is verified.
+    async fn verified_job(&self) -> String {
+        let verify = Verify::new(["/ip/dns/print"], "servers=1.1.1.1", false).expect("a read");
+        let command = Command::parse(CHANGE).expect("valid").with_verify(verify);
+        let mut create = create(CHANGE, "", None, 0);
+        create.plan.steps = vec![Step::Command(command.expect("a change"))];
+        self.store.write(create).await.expect("write").expect("made").uuid
+    }
+
     async fn create(
         &self,
         words: &[&str],
@@ -67,25 +76,9 @@ impl Bench {
         request_id: Option<&str>,
         hash: u8,
     ) -> Result<String, CreateRefused> {
-        let create = CreateJob {
-            uuid: format!("job-{}-{selector}-{}", words[0], request_id.unwrap_or_default()),
-            request_id: request_id.map(str::to_owned),
-            request_hash: [hash; 32],
-            name: words[0].to_owned(),
-            plan: Plan {
-                steps: vec![Step::Command(Command::parse(words).expect("valid"))],
-            },
-            selector: if selector.is_empty() {
-                Selector::default()
-            } else {
-                selector.parse().expect("valid")
-            },
-            timeout_ms: 30_000,
-            now: 0,
-            expires_at: 30_000,
-            claimed_by: "tester".into(),
-        };
-        self.store.write(create).await.expect("write")
+        let create = create(words, selector, request_id, hash);
+        let created = self.store.write(create).await.expect("write");
+        created.map(|created| created.uuid)
     }
 
     async fn session(&self, instance: &str, zones: &[&str]) -> u64 {
@@ -133,24 +126,63 @@ impl Bench {
     }
 
     async fn report(&self, lease: &Lease, outcome: Outcome, replies: &[&'static [u8]]) -> ReportAnswer {
+        self.report_at(lease, outcome, replies, 10).await.answers[0].clone()
+    }
+
+    async fn report_at(
+        &self,
+        lease: &Lease,
+        outcome: Outcome,
+        replies: &[&'static [u8]],
+        now: i64,
+    ) -> Applied {
         let error = (outcome != Outcome::Succeeded).then(|| DeviceError::new(ErrorClass::Reset, "cut"));
         let report = Report {
             execution: lease.execution,
             epoch: lease.epoch,
             outcome,
             error,
+            steps_done: u32::from(outcome == Outcome::Succeeded),
+            first_step: 0,
             replies: replies.iter().map(|bytes| Bytes::from_static(bytes)).collect(),
             started_at: 5,
         };
-        let answers = self
-            .store
-            .write(ApplyReports {
-                reports: vec![report],
-                now: 10,
-            })
+        let reports = vec![report];
+        self.store
+            .write(ApplyReports { reports, now })
             .await
-            .expect("write");
-        answers[0].clone()
+            .expect("write")
+    }
+
+    async fn abort(&self, job: &str, now: i64) -> Aborted {
+        let abort = AbortJob {
+            uuid: job.to_owned(),
+            claimed_by: "tester".into(),
+            reason: "a test".into(),
+            now,
+        };
+        self.store.write(abort).await.expect("write")
+    }
+
+    async fn pause(&self, job: &str, pause: bool, now: i64) -> Paused {
+        let pause = PauseJob {
+            uuid: job.to_owned(),
+            pause,
+            claimed_by: "tester".into(),
+            reason: "a test".into(),
+            now,
+        };
+        self.store.write(pause).await.expect("write")
+    }
+
+    async fn results(&self, job: &str) -> Vec<ResultRecord> {
+        let page = ResultPage {
+            job: self.record(job).await.id,
+            after: 0,
+            limit: 100_000,
+            states: vec![],
+        };
+        self.store.results(&page).await.expect("read")
     }
 
     async fn record(&self, job: &str) -> JobRecord {
@@ -158,19 +190,8 @@ impl Bench {
     }
 
     async fn states(&self, job: &str) -> Vec<ExecutionState> {
-        let page = ResultPage {
-            job: self.record(job).await.id,
-            after: 0,
-            limit: 1000,
-            states: vec![],
-        };
-        self.store
-            .results(&page)
-            .await
-            .expect("read")
-            .into_iter()
-            .map(|record| record.state)
-            .collect()
+        let results = self.results(job).await;
+        results.into_iter().map(|record| record.state).collect()
     }
 
     /// Counters are kept by deltas; a recount must agree.
@@ -183,6 +204,31 @@ impl Bench {
             self.record(job).await.counts,
             recount.into_iter().collect::<Vec<_>>()
         );
+    }
+}
+
+fn create(words: &[&str], selector: &str, request_id: Option<&str>, hash: u8) -> CreateJob {
+    CreateJob {
+        uuid: format!("job-{}-{selector}-{}", words[0], request_id.unwrap_or_default()),
+        request_id: request_id.map(str::to_owned),
+        request_hash: [hash; 32],
+        name: words[0].to_owned(),
+        plan: Plan {
+            steps: vec![Step::Command(Command::parse(words).expect("valid"))],
+        },
+        selector: if selector.is_empty() {
+            Selector::default()
+        } else {
+            selector.parse().expect("valid")
+        },
+        retry: None,
+        timeout_ms: 30_000,
+        priority: Priority::Interactive,
+        concurrency: None,
+        now: 0,
+        expires_at: 30_000,
+        claimed_by: "tester".into(),
+        deed: None,
     }
 }
 
@@ -229,7 +275,7 @@ async fn a_database_from_a_newer_muster_is_refused_with_a_sentence() {
     connection.close().await.expect("close");
     let error = Store::open(&path).await.expect_err("newer").to_string();
     assert!(
-        error.contains("was written by a newer muster (schema 99, this one knows 1)"),
+        error.contains("was written by a newer muster (schema 99, this one knows 2)"),
         "{error}"
     );
 }
@@ -444,7 +490,7 @@ async fn a_read_job_from_creation_to_completion() {
 
     let events = bench.store.events(record.id, 0, 100).await.expect("read");
     let kinds = events.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>();
-    assert_eq!(kinds, ["created", "ended", "ended", "ended", "state"]);
+    assert_eq!(kinds, ["created", "state", "ended", "ended", "ended", "state"]);
     let ended = events.iter().flat_map(|event| event.ended.clone()).count();
     assert_eq!(ended, 3);
 }
@@ -556,10 +602,14 @@ async fn a_lost_session_repeats_reads_and_never_writes() {
         [ExecutionState::Pending, ExecutionState::Unknown]
     );
     let late = bench.report(granted, Outcome::Succeeded, &[]).await;
-    assert!(
-        matches!(late, ReportAnswer::Ignored(_)),
+    assert!(matches!(late, ReportAnswer::Moved { .. }), "it is evidence");
+    let results = bench.results(&change).await;
+    assert_eq!(
+        results[1].state,
+        ExecutionState::Unknown,
         "an old epoch moves nothing"
     );
+    assert!(results[1].resolution.is_some_and(|found| found.done));
     assert_eq!(bench.grant(granted).await, Verdict::Revoked);
     for job in [read, change] {
         bench.check_counts(&job).await;
@@ -673,19 +723,13 @@ async fn an_abort_cancels_what_waits_and_names_what_is_out() {
     let job = bench.job(READ, "").await;
     let session = bench.session("i", &[]).await;
     let lease = bench.claim(session, Zones::Rest, 1).await.remove(0);
-    let abort = |now| {
-        bench.store.write(AbortJob {
-            uuid: job.clone(),
-            now,
-        })
-    };
     let out = vec![(lease.execution, lease.epoch, session)];
-    assert_eq!(abort(5).await.expect("write"), Aborted::Aborting(out));
+    assert_eq!(bench.abort(&job, 5).await, Aborted::Aborting(out));
     assert_eq!(bench.record(&job).await.state, JobState::Aborting);
     assert!(bench.claim(session, Zones::Rest, 10).await.is_empty());
     bench.report(&lease, Outcome::Cancelled, &[]).await;
     assert_eq!(bench.record(&job).await.state, JobState::Aborted);
-    assert_eq!(abort(6).await.expect("write"), Aborted::Over);
+    assert_eq!(bench.abort(&job, 6).await, Aborted::Over);
     bench.check_counts(&job).await;
 }
 
@@ -705,14 +749,7 @@ async fn a_device_with_work_left_is_not_removed() {
     let missing = RemoveDevicesRefused::NotFound(vec!["r7".into()]);
     assert_eq!(remove(&["r2", "r7"]).await.expect("write"), Err(missing));
     assert_eq!(remove(&["r2"]).await.expect("write"), Ok(1));
-    bench
-        .store
-        .write(AbortJob {
-            uuid: job.clone(),
-            now: 1,
-        })
-        .await
-        .expect("write");
+    bench.abort(&job, 1).await;
     assert_eq!(remove(&["r1"]).await.expect("write"), Ok(1));
     assert_eq!(bench.states(&job).await.len(), 1, "its results stay");
 }
@@ -732,4 +769,313 @@ async fn what_was_answered_is_there_after_reopening() {
         again.job(&job).await.expect("read").expect("exists").state,
         JobState::Completed
     );
+}
+
+#[tokio::test]
+async fn an_open_question_is_asked_first_and_of_any_job() {
+    let bench = Bench::with_devices(3).await;
+    let job = bench.verified_job().await;
+    let session = bench.session("i", &[]).await;
+    let lease = bench.claim(session, Zones::Rest, 1).await.remove(0);
+    assert_eq!(bench.grant(&lease).await, Verdict::Granted);
+    bench.report(&lease, Outcome::Unknown, &[]).await;
+    assert_eq!(bench.states(&job).await[0], ExecutionState::Pending);
+    // The job is paused; the question is not.
+    assert_eq!(bench.pause(&job, true, 11).await, Paused::Done);
+    let claimed = bench.claim_at(session, Zones::Rest, 10, 12).await.leases;
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(
+        (claimed[0].resolve, claimed[0].execution),
+        (Some(0), lease.execution)
+    );
+    assert_eq!(bench.grant(&claimed[0]).await, Verdict::Revoked, "it only looks");
+    bench.report(&claimed[0], Outcome::FoundDone, &[]).await;
+    assert_eq!(bench.states(&job).await[0], ExecutionState::Succeeded);
+    bench.check_counts(&job).await;
+}
+
+#[tokio::test]
+async fn a_question_that_nobody_could_answer_ends_unknown() {
+    let bench = Bench::with_devices(1).await;
+    let job = bench.verified_job().await;
+    let session = bench.session("i", &[]).await;
+    let lease = bench.claim(session, Zones::Rest, 1).await.remove(0);
+    bench.grant(&lease).await;
+    bench.report(&lease, Outcome::Unknown, &[]).await;
+    let expire = |now| bench.store.write(ExpireJobs { now });
+    let until = 30_000 + muster_engine_core::execution::resolved_within().as_millis() as i64;
+    assert_eq!(expire(until - 1).await.expect("write"), 0);
+    assert_eq!(expire(until).await.expect("write"), 1);
+    assert_eq!(bench.states(&job).await, [ExecutionState::Unknown]);
+    bench.check_counts(&job).await;
+}
+
+#[tokio::test]
+async fn a_paused_job_admits_nothing_and_loses_no_time() {
+    let bench = Bench::with_devices(2).await;
+    let job = bench.job(CHANGE, "").await;
+    let session = bench.session("i", &[]).await;
+    let leases = bench.claim(session, Zones::Rest, 1).await;
+    assert_eq!(bench.pause(&job, true, 1_000).await, Paused::Done);
+    assert_eq!(
+        bench.pause(&job, true, 2_000).await,
+        Paused::Done,
+        "again changes nothing"
+    );
+    assert!(bench.claim(session, Zones::Rest, 10).await.is_empty());
+    assert_eq!(bench.grant(&leases[0]).await, Verdict::Held);
+    assert_eq!(
+        bench
+            .store
+            .write(ExpireJobs { now: 40_000 })
+            .await
+            .expect("write"),
+        0
+    );
+    assert_eq!(bench.pause(&job, false, 41_000).await, Paused::Done);
+    assert_eq!(bench.record(&job).await.expires_at, 70_000);
+    assert_eq!(bench.grant(&leases[0]).await, Verdict::Granted);
+    assert_eq!(bench.claim(session, Zones::Rest, 10).await.len(), 1);
+    bench.abort(&job, 41_001).await;
+    assert_eq!(
+        bench.pause(&job, true, 41_002).await,
+        Paused::Refused(JobState::Aborting)
+    );
+    assert_eq!(bench.pause("nothing", true, 0).await, Paused::NotFound);
+}
+
+#[tokio::test]
+async fn the_history_is_a_chain() {
+    let bench = Bench::with_devices(1).await;
+    let job = bench.job(READ, "").await;
+    bench.pause(&job, true, 1).await;
+    bench.pause(&job, false, 2).await;
+    bench.abort(&job, 3).await;
+    let rows = bench.store.history(&job, 0, 10).await.expect("read");
+    let actions = rows.iter().map(|row| row.action.as_str()).collect::<Vec<_>>();
+    assert_eq!(actions, ["job.pause", "job.resume", "job.abort"]);
+    let mut before = Vec::new();
+    for row in rows {
+        let fields = [
+            &*row.claimed_by,
+            &row.action,
+            &row.subject,
+            &row.reason,
+            &row.detail,
+        ];
+        assert_eq!(row.hash, chained(&before, row.at, fields));
+        before = row.hash;
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_answers_wakes_what_waits_for_it() {
+    let bench = Bench::with_devices(2).await;
+    let change = bench.job(CHANGE, "name=r1").await;
+    let session = bench.session("i", &[]).await;
+    let lease = bench.claim(session, Zones::Rest, 1).await.remove(0);
+    bench.report(&lease, Outcome::Unreached, &[]).await;
+    assert!(
+        bench
+            .claim_at(session, Zones::Rest, 1, 20)
+            .await
+            .leases
+            .is_empty()
+    );
+    bench.job(READ, "").await;
+    let reads = bench.claim_at(session, Zones::Rest, 10, 20).await.leases;
+    let applied = bench.report_at(&reads[1], Outcome::Succeeded, &[], 21).await;
+    assert_eq!(applied.woken, 0, "that was the other device");
+    let applied = bench.report_at(&reads[0], Outcome::Succeeded, &[], 22).await;
+    assert!(applied.woken == 1 && applied.makes_work());
+    let woken = bench.claim_at(session, Zones::Rest, 1, 22).await.leases;
+    assert_eq!(woken[0].execution, lease.execution);
+    bench.check_counts(&change).await;
+}
+
+#[tokio::test]
+async fn a_large_job_is_laid_out_in_parts_and_runs_when_it_is_whole() {
+    let bench = Bench::with_devices(0).await;
+    let many = "
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20001)
+        INSERT INTO device (name, address, port, transport, credential, zone, labels, created_at)
+        SELECT 'd' || i, '127.0.0.1', 1, 'api', 'ops', 'z1', '{}', 0 FROM n";
+    let options = SqliteConnectOptions::new().filename(bench.path());
+    let mut connection = SqliteConnection::connect_with(&options).await.expect("connect");
+    sqlx::query(many).execute(&mut connection).await.expect("insert");
+    let created = bench
+        .store
+        .write(create(READ, "", Some("x"), 1))
+        .await
+        .expect("write")
+        .expect("made");
+    assert!(created.draft);
+    let again = bench
+        .store
+        .write(create(READ, "", Some("x"), 1))
+        .await
+        .expect("write")
+        .expect("made");
+    assert_eq!(again.uuid, created.uuid);
+    let session = bench.session("i", &[]).await;
+    assert!(
+        bench.claim(session, Zones::Rest, 10).await.is_empty(),
+        "it is not whole"
+    );
+    assert_eq!(bench.store.drafts().await.expect("read"), [created.uuid.as_str()]);
+    let lay_out = || {
+        bench.store.write(LayOut {
+            uuid: created.uuid.clone(),
+            now: 1,
+        })
+    };
+    assert!(lay_out().await.expect("write"));
+    assert!(!lay_out().await.expect("write"));
+    assert!(!lay_out().await.expect("write"), "done is done");
+    let record = bench.record(&created.uuid).await;
+    assert_eq!((record.state, record.total), (JobState::Running, 20_001));
+    assert_eq!(record.counts, [(ExecutionState::Pending, 20_001)]);
+    assert_eq!(bench.claim(session, Zones::Rest, 10).await.len(), 10);
+}
+
+#[tokio::test]
+async fn a_job_of_exactly_one_part_runs_too() {
+    let bench = Bench::with_devices(0).await;
+    let many = "
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
+        INSERT INTO device (name, address, port, transport, credential, zone, labels, created_at)
+        SELECT 'd' || i, '127.0.0.1', 1, 'api', 'ops', 'z1', '{}', 0 FROM n";
+    let options = SqliteConnectOptions::new().filename(bench.path());
+    let mut connection = SqliteConnection::connect_with(&options).await.expect("connect");
+    sqlx::query(many).execute(&mut connection).await.expect("insert");
+    let created = bench
+        .store
+        .write(create(READ, "", None, 1))
+        .await
+        .expect("write")
+        .expect("made");
+    assert!(created.draft);
+    assert!(
+        !bench
+            .store
+            .write(LayOut {
+                uuid: created.uuid.clone(),
+                now: 1
+            })
+            .await
+            .expect("write")
+    );
+    let record = bench.record(&created.uuid).await;
+    assert_eq!((record.state, record.total), (JobState::Running, 10_000));
+}
+
+#[tokio::test]
+async fn classes_go_in_order_and_a_job_keeps_to_its_cap() {
+    let bench = Bench::with_devices(10).await;
+    let mut audit = create(READ, "", Some("a"), 1);
+    audit.priority = Priority::Audit;
+    let audit = bench.store.write(audit).await.expect("write").expect("made").uuid;
+    let mut capped = create(READ, "", Some("b"), 1);
+    capped.concurrency = Some(3);
+    let capped = bench
+        .store
+        .write(capped)
+        .await
+        .expect("write")
+        .expect("made")
+        .uuid;
+    let session = bench.session("i", &[]).await;
+    let taken = bench.claim(session, Zones::Rest, 5).await;
+    let leased = |record: JobRecord| {
+        let leased = record
+            .counts
+            .into_iter()
+            .find(|(state, _)| *state == ExecutionState::Leased);
+        leased.map_or(0, |(_, count)| count)
+    };
+    assert_eq!(
+        leased(bench.record(&capped).await),
+        3,
+        "it goes first, up to its cap"
+    );
+    assert_eq!(leased(bench.record(&audit).await), 2);
+    bench.report(&taken[0], Outcome::Succeeded, &[]).await;
+    bench.claim(session, Zones::Rest, 1).await;
+    assert_eq!(leased(bench.record(&capped).await), 3);
+}
+
+#[tokio::test]
+async fn a_device_that_keeps_ending_badly_is_left_out_until_it_is_released() {
+    let bench = Bench::with_devices(2).await;
+    let session = bench.session("i", &[]).await;
+    let waiting = bench.job(&["/system/reboot"], "name=r1").await;
+    let first = bench.claim(session, Zones::Rest, 1).await.remove(0);
+    for round in 0..5 {
+        let mut change = create(CHANGE, "name=r1", Some(&round.to_string()), 1);
+        change.priority = Priority::Emergency;
+        bench.store.write(change).await.expect("write").expect("made");
+        let lease = match round {
+            // The one that waits in the other job holds the device first.
+            0 => {
+                bench.report(&first, Outcome::HandedBack, &[]).await;
+                bench.claim_at(session, Zones::Rest, 1, 11).await.leases.remove(0)
+            }
+            _ => bench.claim_at(session, Zones::Rest, 1, 11).await.leases.remove(0),
+        };
+        assert_eq!(bench.grant(&lease).await, Verdict::Granted);
+        bench.report(&lease, Outcome::Unknown, &[]).await;
+    }
+    assert_eq!(bench.states(&waiting).await, [ExecutionState::Skipped]);
+    assert_eq!(bench.store.quarantined(20).await.expect("read"), ["r1"]);
+    let job = bench.job(CHANGE, "").await;
+    assert_eq!(
+        bench.states(&job).await,
+        [ExecutionState::Skipped, ExecutionState::Pending]
+    );
+    let read = bench.job(READ, "").await;
+    assert_eq!(
+        bench.states(&read).await,
+        [ExecutionState::Pending; 2],
+        "looking harms nobody"
+    );
+    for job in [waiting, job] {
+        bench.check_counts(&job).await;
+    }
+    let release = ReleaseDevices {
+        names: vec!["r1".to_owned()],
+        deed: Deed::default(),
+        now: 20,
+    };
+    assert_eq!(bench.store.write(release).await.expect("write"), 5);
+    assert!(bench.store.quarantined(20).await.expect("read").is_empty());
+}
+
+#[tokio::test]
+async fn a_retry_takes_the_outcomes_it_is_told_and_nothing_that_is_done() {
+    let bench = Bench::with_devices(4).await;
+    let job = bench.job(CHANGE, "").await;
+    let session = bench.session("i", &[]).await;
+    let leases = bench.claim(session, Zones::Rest, 10).await;
+    for lease in &leases[..3] {
+        bench.grant(lease).await;
+    }
+    bench.report(&leases[0], Outcome::Unknown, &[]).await;
+    bench.report(&leases[1], Outcome::Unknown, &[]).await;
+    bench.report(&leases[1], Outcome::Succeeded, &[]).await;
+    bench.report(&leases[2], Outcome::Failed, &[]).await;
+    bench.report(&leases[3], Outcome::Cancelled, &[]).await;
+    let mut retry = create(CHANGE, "", Some("again"), 1);
+    retry.retry = Some(Retry {
+        job: job.clone(),
+        states: vec![ExecutionState::Failed, ExecutionState::Unknown],
+    });
+    let made = bench.store.write(retry).await.expect("write").expect("made").uuid;
+    let names = bench
+        .results(&made)
+        .await
+        .into_iter()
+        .map(|result| result.device)
+        .collect::<Vec<_>>();
+    assert_eq!(names, ["r1", "r3"], "r2 turned out to be done");
+    assert_eq!(bench.record(&made).await.retry_of, Some(job));
 }

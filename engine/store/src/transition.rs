@@ -1,36 +1,47 @@
 //! Moving executions: read them, let the core decide, write them back, and let counters and events follow in the
 //! same transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use muster_engine_core::job::{self, Counts};
 use muster_engine_core::retry::Backoff;
-use muster_engine_core::{Context, Event, Execution, Illegal, Transition};
-use muster_model::{DeviceError, Effect, ErrorClass, ExecutionState, JobState};
+use muster_engine_core::{Context, Event, Execution, Illegal, Intent, Resolution, Transition};
+use muster_model::{DeviceError, Effect, ErrorClass, ExecutionState, JobState, Marks, Priority};
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row as _, SqliteConnection};
 
-use crate::{StoreError, sql};
+use crate::{StoreError, quarantine, sql};
 
 /// An execution with what decisions need of its job.
 #[derive(Clone, Debug)]
 pub(crate) struct Loaded {
     pub(crate) execution: Execution,
+    pub(crate) device: i64,
     pub(crate) job: i64,
     pub(crate) job_state: JobState,
     pub(crate) expires_at: i64,
     pub(crate) started_at: Option<i64>,
     pub(crate) locked: bool,
+    steps: String,
+    priority: Priority,
+    timeout_ms: i64,
 }
 
 impl Loaded {
-    pub(crate) fn context(&self, now: i64) -> Context {
+    pub(crate) fn context(&self, now: i64) -> Context<'_> {
         Context {
             now,
             expires_at: self.expires_at,
             aborting: self.job_state == JobState::Aborting,
-            backoff: Backoff::INTERACTIVE,
+            paused: self.job_state == JobState::Paused,
+            backoff: match self.priority {
+                Priority::Emergency | Priority::Interactive => Backoff::INTERACTIVE,
+                Priority::Rollout | Priority::Audit => Backoff::ROLLOUT,
+            },
+            command: Duration::from_millis(self.timeout_ms.unsigned_abs()),
+            steps: Marks::new(&self.steps),
         }
     }
 }
@@ -63,6 +74,22 @@ pub(crate) fn device_error(
     })
 }
 
+fn intent(step: Option<u32>, epoch: Option<i64>, at: Option<i64>) -> Option<Intent> {
+    Some(Intent {
+        step: step?,
+        epoch: epoch?.unsigned_abs(),
+        at: at?,
+    })
+}
+
+pub(crate) fn resolution(done: Option<bool>, epoch: Option<i64>, at: Option<i64>) -> Option<Resolution> {
+    Some(Resolution {
+        done: done?,
+        epoch: epoch?.unsigned_abs(),
+        at: at?,
+    })
+}
+
 fn bad(what: &str) -> sqlx::Error {
     sqlx::Error::Decode(format!("unknown number in {what}").into())
 }
@@ -75,12 +102,17 @@ impl FromRow<'_, SqliteRow> for Loaded {
             epoch: row.try_get::<i64, _>(3)?.unsigned_abs(),
             attempts: row.try_get(4)?,
             touched: row.try_get(5)?,
-            open_intent: row.try_get(6)?,
-            effect: effect_from(row.try_get(10)?).ok_or_else(|| bad("job.effect"))?,
+            next_step: row.try_get(15)?,
+            open_intent: intent(row.try_get(6)?, row.try_get(16)?, row.try_get(17)?),
             error: device_error(row.try_get(7)?, row.try_get(8)?, row.try_get(9)?),
+            resolution: resolution(row.try_get(18)?, row.try_get(19)?, row.try_get(20)?),
         };
         Ok(Self {
             execution,
+            device: row.try_get(10)?,
+            steps: row.try_get(21)?,
+            priority: Priority::from_number(row.try_get(22)?).ok_or_else(|| bad("job.priority"))?,
+            timeout_ms: row.try_get(23)?,
             job: row.try_get(1)?,
             job_state: JobState::from_number(row.try_get(12)?).ok_or_else(|| bad("job.state"))?,
             expires_at: row.try_get(11)?,
@@ -106,6 +138,12 @@ pub(crate) struct Moves {
     rows: Vec<Value>,
     counts: BTreeMap<(i64, ExecutionState), i64>,
     ended: BTreeMap<i64, Vec<u64>>,
+    /// Executions that had ended without an answer, and what late evidence says of them.
+    resolved: Vec<Value>,
+    /// Jobs of theirs.
+    resolved_jobs: BTreeSet<i64>,
+    /// Devices with executions that ended badly here.
+    harmed: Vec<Value>,
 }
 
 impl Moves {
@@ -120,6 +158,10 @@ impl Moves {
     ) -> Result<(), Illegal> {
         let Transition { to, ready_at } = loaded.execution.next(event, &loaded.context(now))?;
         let ended = to.state.is_terminal();
+        if loaded.execution.state.is_terminal() {
+            self.resolve(loaded, to);
+            return Ok(());
+        }
         // A device stays held while an execution that touched it is not over (A9, A10).
         let locked = !ended && loaded.locked && (to.touched || to.state != ExecutionState::Pending);
         let started_at = started_at.or(loaded.started_at);
@@ -130,23 +172,37 @@ impl Moves {
             to.attempts,
             i64::from(to.touched),
             i64::from(locked),
-            to.open_intent,
+            to.open_intent.map(|intent| intent.step),
             ready_at,
             error.map(|error| error.class.number()),
             error.map(|error| &error.message),
             error.and_then(|error| error.category),
             started_at,
             ended.then_some(now),
+            to.next_step,
+            to.open_intent.map(|intent| intent.epoch),
+            to.open_intent.map(|intent| intent.at),
         ]));
         self.count(loaded.job, loaded.execution.state, -1);
         self.count(loaded.job, to.state, 1);
         if ended {
             self.ended.entry(loaded.job).or_default().push(to.id);
         }
+        if to.state.is_harmed() {
+            self.harmed.push(json!([loaded.device, to.id]));
+        }
         loaded.execution = to;
         loaded.started_at = started_at;
         loaded.locked = locked;
         Ok(())
+    }
+
+    fn resolve(&mut self, loaded: &mut Loaded, to: Execution) {
+        if let Some(Resolution { done, epoch, at }) = to.resolution {
+            self.resolved.push(json!([to.id, u8::from(done), epoch, at]));
+        }
+        self.resolved_jobs.insert(loaded.job);
+        loaded.execution = to;
     }
 
     /// Notes that executions of a job went from one state to another, where the statement itself moved them.
@@ -172,9 +228,17 @@ impl Moves {
                 .execute(&mut *tx)
                 .await?;
         }
+        if !self.resolved.is_empty() {
+            let resolved = Value::Array(self.resolved).to_string();
+            sqlx::query(sql::RESOLVE).bind(resolved).execute(&mut *tx).await?;
+        }
+        for job in self.resolved_jobs {
+            note(tx, job, "resolved", now).await?;
+        }
         if self.ended.is_empty() {
             return Ok(());
         }
+        let harmed = Value::Array(self.harmed).to_string();
         let events = self
             .ended
             .iter()
@@ -187,6 +251,9 @@ impl Moves {
             .await?;
         for job in self.ended.into_keys() {
             settle(tx, job, now).await?;
+        }
+        if harmed != "[]" {
+            Box::pin(quarantine::harmed(tx, &harmed, now)).await?;
         }
         Ok(())
     }

@@ -4,15 +4,104 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::effect::{self, Effect};
+use crate::trap;
 
 /// The longest command, in bytes of all its words. Real ones stay far below; scripts are the largest.
 pub const MAX_BYTES: usize = 1 << 20;
 
 /// A checked command. Its words are in wire spelling: `=name=value`, `?query`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "Stored", into = "Stored")]
 pub struct Command {
     words: Vec<String>,
+    declared_read: bool,
+    verify: Option<Verify>,
+}
+
+/// How to find out whether a command whose answer was lost was done (A5): what to ask, and what the answer has to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Verify {
+    /// The words of the question, a read.
+    pub words: Vec<String>,
+    /// An expression over one row of the answer (`routeros-wire`'s, as in `run --where`). Empty: any row will do.
+    pub expect: String,
+    /// The command was done when no row is as expected, and not when one is.
+    pub absent: bool,
+}
+
+impl Verify {
+    /// A question and its expected answer. The expression is the caller's to check.
+    pub fn new<I>(words: I, expect: impl Into<String>, absent: bool) -> Result<Self, CommandError>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        let command = Command::parse(words)?;
+        if !command.effect().is_read() {
+            return Err(CommandError::VerifyNotRead(command.path().to_owned()));
+        }
+        Ok(Self {
+            words: command.words,
+            expect: expect.into(),
+            absent,
+        })
+    }
+
+    /// The words to send.
+    pub fn sent_words(&self) -> impl Iterator<Item = &str> {
+        sent_words(&self.words)
+    }
+}
+
+/// In a plan's canonical form: the words alone where there is nothing else.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Words(Vec<String>),
+    #[serde(rename_all = "kebab-case")]
+    Full {
+        words: Vec<String>,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        declared_read: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        verify: Option<Verify>,
+    },
+}
+
+impl From<Stored> for Command {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::Words(words) => Self::plain(words),
+            Stored::Full {
+                words,
+                declared_read,
+                verify,
+            } => Self {
+                words,
+                declared_read,
+                verify,
+            },
+        }
+    }
+}
+
+impl From<Command> for Stored {
+    fn from(command: Command) -> Self {
+        let Command {
+            words,
+            declared_read,
+            verify,
+        } = command;
+        match (declared_read, &verify) {
+            (false, None) => Self::Words(words),
+            _ => Self::Full {
+                words,
+                declared_read,
+                verify,
+            },
+        }
+    }
 }
 
 /// Why words are no command.
@@ -53,6 +142,15 @@ pub enum CommandError {
         /// The command.
         path: String,
     },
+    /// Declared a read, and known not to be one.
+    #[error("{0} is known to {1}; only a command that muster does not know can be declared a read")]
+    KnownEffect(String, &'static str),
+    /// A `verify` that is not a read.
+    #[error("{0} is no read; a verification may only look")]
+    VerifyNotRead(String),
+    /// A `verify` on something that needs none.
+    #[error("{0} is a read: when its answer is lost it is simply asked again, there is nothing to verify")]
+    VerifyOfRead(String),
     /// Over [`MAX_BYTES`].
     #[error("the command has {0} bytes; at most {MAX_BYTES} are allowed")]
     TooLong(usize),
@@ -81,13 +179,55 @@ impl Command {
             check_console(&all, word.as_ref())?;
             all.push(wire_word(at + 2, word.as_ref())?);
         }
-        let command = Self { words: all };
+        let command = Self::plain(all);
         match command.words.iter().map(String::len).sum() {
             bytes if bytes > MAX_BYTES => return Err(CommandError::TooLong(bytes)),
             _ => {}
         }
         command.check_queries()?;
         Ok(command)
+    }
+
+    fn plain(words: Vec<String>) -> Self {
+        Self {
+            words,
+            declared_read: false,
+            verify: None,
+        }
+    }
+
+    /// The same command as a read, on the caller's word: for verbs that muster does not know. One that is known to do
+    /// more stays what it is.
+    pub fn declare_read(mut self) -> Result<Self, CommandError> {
+        match effect::known(self.path(), self.attributes()) {
+            Some(known) if !known.is_read() => {
+                Err(CommandError::KnownEffect(self.path().to_owned(), known.does()))
+            }
+            Some(_) => Ok(self),
+            None => {
+                self.declared_read = true;
+                Ok(self)
+            }
+        }
+    }
+
+    /// Whether it is a read on the caller's word alone.
+    pub fn is_declared_read(&self) -> bool {
+        self.declared_read
+    }
+
+    /// The same command with a way to find out whether it was done.
+    pub fn with_verify(mut self, verify: Verify) -> Result<Self, CommandError> {
+        if self.effect().is_read() {
+            return Err(CommandError::VerifyOfRead(self.path().to_owned()));
+        }
+        self.verify = Some(verify);
+        Ok(self)
+    }
+
+    /// How to find out whether it was done.
+    pub fn verify(&self) -> Option<&Verify> {
+        self.verify.as_ref()
     }
 
     fn check_queries(&self) -> Result<(), CommandError> {
@@ -116,11 +256,7 @@ impl Command {
 
     /// The words to send: without queries where the device would not honour them (facts §1.4).
     pub fn sent_words(&self) -> impl Iterator<Item = &str> {
-        let queries = effect::honours_queries(self.path());
-        self.words
-            .iter()
-            .map(String::as_str)
-            .filter(move |word| queries || !word.starts_with('?'))
+        sent_words(&self.words)
     }
 
     /// The path, `/menu/verb`.
@@ -130,12 +266,39 @@ impl Command {
 
     /// What it can do to a device.
     pub fn effect(&self) -> Effect {
-        let names = self
-            .words
-            .iter()
-            .filter_map(|word| word.strip_prefix('=')?.split('=').next());
-        effect::of(self.path(), names)
+        match self.declared_read {
+            true => Effect::Read,
+            false => effect::of(self.path(), self.attributes()),
+        }
     }
+
+    /// Whether a trap with this message proves that nothing was done (A5): only for verbs that act on one item, or on
+    /// the menu itself, and where the device did not know a command that muster does not know either.
+    pub fn trap_proves_nothing_done(&self, message: &str) -> bool {
+        if effect::known(self.path(), []).is_none() && trap::is_unknown_command(message) {
+            return true;
+        }
+        let items = |name: &str| {
+            let mut values = self.words.iter().filter_map(|word| word.strip_prefix(name));
+            values.all(|value| !value.contains(','))
+        };
+        effect::acts_on_one_item(self.path()) && items("=.id=") && items("=numbers=")
+    }
+
+    fn attributes(&self) -> impl Iterator<Item = &str> {
+        self.words
+            .iter()
+            .filter_map(|word| word.strip_prefix('=')?.split('=').next())
+    }
+}
+
+fn sent_words(words: &[String]) -> impl Iterator<Item = &str> {
+    let path = words.first().map(String::as_str).unwrap_or_default();
+    let queries = effect::honours_queries(path);
+    words
+        .iter()
+        .map(String::as_str)
+        .filter(move |word| queries || !word.starts_with('?'))
 }
 
 fn check_path(path: &str) -> Result<(), CommandError> {
@@ -221,6 +384,74 @@ mod tests {
         assert!(error(&["/quit"]).contains("muster's own business"));
         assert!(error(&["/a/print", ".tag=1"]).starts_with("word 2"));
         assert!(error(&["/a/print", ""]).contains("word 2 is empty"));
+    }
+
+    #[test]
+    fn only_an_unknown_verb_can_be_declared_a_read() {
+        let declare = |words: &[&str]| Command::parse(words).expect("valid").declare_read();
+        let peek = declare(&["/interface/peek"]).expect("unknown");
+        assert!(peek.effect().is_read() && peek.is_declared_read());
+        for known in [
+            "/ip/dns/set",
+            "/system/reboot",
+            "/tool/fetch",
+            "/system/script/run",
+        ] {
+            let told = declare(&[known]).expect_err(known).to_string();
+            assert!(
+                told.contains("only a command that muster does not know"),
+                "{told}"
+            );
+        }
+        assert!(
+            declare(&["/interface/print", "file=x"]).is_err(),
+            "it leaves a file"
+        );
+        assert!(!declare(&["/interface/print"]).expect("a read").is_declared_read());
+    }
+
+    #[test]
+    fn a_verification_looks_and_belongs_to_a_change() {
+        let verify = Verify::new(["/ip/dns/print"], "servers=1.1.1.1", false).expect("a read");
+        let set = Command::parse(["/ip/dns/set", "servers=1.1.1.1"]).expect("valid");
+        let json = |command: &Command| serde_json::to_string(command).expect("strings");
+        assert_eq!(
+            json(&set),
+            r#"["/ip/dns/set","=servers=1.1.1.1"]"#,
+            "as it always was"
+        );
+        let set = set.with_verify(verify.clone()).expect("a change");
+        assert_eq!(
+            serde_json::from_str::<Command>(&json(&set)).expect("round trip"),
+            set
+        );
+        assert!(Verify::new(["/ip/dns/set"], "", false).is_err());
+        let print = Command::parse(["/ip/dns/print"]).expect("valid");
+        assert!(print.with_verify(verify).is_err());
+    }
+
+    #[test]
+    fn a_trap_proves_something_for_one_item_only() {
+        let proves = |words: &[&str]| {
+            Command::parse(words)
+                .expect("valid")
+                .trap_proves_nothing_done("failure")
+        };
+        assert!(proves(&["/ip/dns/set", "servers=1.1.1.1"]));
+        assert!(proves(&["/interface/disable", ".id=*1"]));
+        assert!(!proves(&["/interface/disable", ".id=*1,*2"]));
+        assert!(!proves(&["/interface/disable", "numbers=*1,*2"]));
+        assert!(
+            !proves(&["/system/script/run", ".id=*1"]),
+            "its first lines may have run"
+        );
+        let told = |path: &str| {
+            Command::parse([path])
+                .expect("valid")
+                .trap_proves_nothing_done("no such command prefix")
+        };
+        assert!(told("/ip/dns/frobnicate"), "the device's parser refused it");
+        assert!(!told("/import"), "a line of it may be what is not known");
     }
 
     #[test]

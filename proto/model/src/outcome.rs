@@ -139,6 +139,20 @@ impl JobState {
 }
 
 states! {
+    /// Who goes first (D1). Inside a class jobs share equally. The numbers are those of `muster.v1.JobPriority`.
+    Priority {
+        /// Before everything else.
+        Emergency = 1, "emergency";
+        /// Somebody waits at a terminal.
+        Interactive = 2, "interactive";
+        /// A rollout.
+        Rollout = 3, "rollout";
+        /// An audit.
+        Audit = 4, "audit";
+    }
+}
+
+states! {
     /// What kept a device from answering well. The numbers are those of `muster.v1.ErrorClass`.
     ErrorClass {
         /// The connection was refused, or there is no route.
@@ -161,6 +175,10 @@ states! {
         Worker = 9, "worker";
         /// Withdrawn by a person.
         Cancelled = 10, "cancelled";
+        /// An answer was lost, and a look showed that the step was not done.
+        NotDone = 11, "not_done";
+        /// The device is quarantined.
+        Quarantined = 12, "quarantined";
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::command::Command;
+use crate::command::{Command, Verify};
 use crate::effect::Effect;
 
 /// The most steps in one plan.
@@ -31,6 +31,13 @@ impl Step {
     pub fn effect(&self) -> Effect {
         match self {
             Self::Command(command) => command.effect(),
+        }
+    }
+
+    /// How to find out whether it was done, if it says so.
+    pub fn verify(&self) -> Option<&Verify> {
+        match self {
+            Self::Command(command) => command.verify(),
         }
     }
 }

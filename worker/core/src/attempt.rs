@@ -2,15 +2,17 @@
 //!
 //! ```text
 //! Connect ──ok──▶ for each step:  read ─────────────────▶ Send ──answered──▶ next step … End(succeeded)
-//!    │                            other ──▶ AskIntent ──granted──▶ Send           │
-//!    └─failed──▶ End                            └─revoked──▶ End                  └─anything else──▶ End
+//!    │    └─resolve──▶ Look ──▶ End     other ──▶ AskIntent ──granted──▶ Send     │
+//!    └─failed──▶ End                            └─revoked, held──▶ End            └─anything else──▶ End
 //! ```
 //!
-//! The machine decides what an end means. Whatever is not a read and may have reached the device is *unknown*, and
-//! never *failed*: a lost answer is a question, and the engine does not repeat it.
+//! The machine decides what an end means. Whatever is not a read and may have been done is *unknown*, and never
+//! *failed*: a lost answer is a question, and the engine does not repeat it. An attempt that is to look after such a
+//! question sends the step's verification and nothing else.
 
 use std::sync::Arc;
 
+use muster_model::trap::{Refusal, refusal};
 use muster_model::{DeviceError, ErrorClass, Plan, Step};
 
 /// What the shell is to do next.
@@ -28,6 +30,11 @@ pub enum Action {
         /// The step, from 0.
         step: u32,
     },
+    /// Ask how this step's effect is verified, then [`Attempt::looked`].
+    Look {
+        /// The step, from 0.
+        step: u32,
+    },
     /// Tell the engine.
     End(Ended),
 }
@@ -39,6 +46,8 @@ pub struct Ended {
     pub outcome: Outcome,
     /// Why, when it is not well.
     pub error: Option<DeviceError>,
+    /// Steps that are done, counted from the plan's first.
+    pub steps_done: u32,
 }
 
 /// The ends of an attempt, as `muster.v1.ReportOutcome` has them.
@@ -46,15 +55,21 @@ pub struct Ended {
 pub enum Outcome {
     /// Cancelled by the engine's word.
     Cancelled,
-    /// The device's answer is no, or cannot be read.
+    /// The device's answer is no, or cannot be read. Of a step that is not a read it proves that nothing was done.
     Failed,
+    /// The step to look after is done.
+    FoundDone,
+    /// The step to look after is not done, so far.
+    FoundNotDone,
+    /// Given back; nothing of the step it was at was sent.
+    HandedBack,
     /// A read was sent and the connection ended without an answer.
     Interrupted,
     /// Every step is done.
     Succeeded,
-    /// Bytes of something that is not a read had left and no final answer came.
+    /// Bytes of something that is not a read had left and no answer came that decides.
     Unknown,
-    /// Nothing was sent that is not a read, and what was to be sent next did not leave.
+    /// What was to be sent next did not leave.
     Unreached,
 }
 
@@ -87,17 +102,17 @@ pub enum StepEnd {
 pub struct Attempt {
     plan: Arc<Plan>,
     step: usize,
-    /// Whether a step before this one was not a read.
-    effects_done: bool,
+    /// Whether the step it is at was sent before and its answer was lost.
+    resolve: bool,
 }
 
 impl Attempt {
-    /// An attempt at this plan.
-    pub fn new(plan: Arc<Plan>) -> Self {
+    /// An attempt at this plan from a step on; or, to resolve, a look at what became of that step.
+    pub fn new(plan: Arc<Plan>, first_step: u32, resolve: bool) -> Self {
         Self {
             plan,
-            step: 0,
-            effects_done: false,
+            step: first_step as usize,
+            resolve,
         }
     }
 
@@ -106,9 +121,15 @@ impl Attempt {
         self.plan.steps.get(self.step)
     }
 
-    /// Whether the step it is at is a read.
+    /// Whether what it does next is a read.
     pub fn is_read(&self) -> bool {
-        self.step().is_none_or(|step| step.effect().is_read())
+        self.resolve || self.step().is_none_or(|step| step.effect().is_read())
+    }
+
+    /// Whether it needs the device's connection to itself: nobody else's command stands in front of a change once it
+    /// is granted, and nobody else's end takes it along.
+    pub fn is_alone(&self) -> bool {
+        !self.resolve && !self.plan.effect().is_read()
     }
 
     /// There is a connection.
@@ -118,11 +139,11 @@ impl Attempt {
 
     /// There is none.
     pub fn connect_failed(&self, failure: ConnectFailure) -> Action {
-        let outcome = match (failure.may_pass, self.effects_done) {
-            (true, false) => Outcome::Unreached,
-            _ => Outcome::Failed,
+        let outcome = match failure.may_pass {
+            true => Outcome::Unreached,
+            false => Outcome::Failed,
         };
-        end(outcome, failure.error)
+        self.end(outcome, failure.error)
     }
 
     /// The engine has the intent on disk.
@@ -134,15 +155,23 @@ impl Attempt {
 
     /// The engine wants the execution dropped.
     pub fn revoked(&self) -> Action {
-        end(
+        self.end(
             Outcome::Cancelled,
             DeviceError::new(ErrorClass::Cancelled, "taken back by the engine"),
         )
     }
 
+    /// The engine does not grant the intent for now, and the device should be free meanwhile.
+    pub fn held_too_long(&self) -> Action {
+        self.end(
+            Outcome::HandedBack,
+            DeviceError::new(ErrorClass::Cancelled, "not granted for now"),
+        )
+    }
+
     /// The engine wants it ended, and nothing is in flight.
     pub fn cancelled(&self) -> Action {
-        end(
+        self.end(
             Outcome::Cancelled,
             DeviceError::new(ErrorClass::Cancelled, "cancelled by an operator"),
         )
@@ -153,37 +182,66 @@ impl Attempt {
         let read = self.is_read();
         match end_of_step {
             StepEnd::Completed => {
-                self.effects_done |= !read;
                 self.step += 1;
                 self.begin_step()
             }
-            StepEnd::Trapped(error) => end(Outcome::Failed, error),
+            StepEnd::Trapped(error) => self.refused(error),
             StepEnd::Cancelled if read => self.cancelled(),
-            StepEnd::Cancelled => end(
+            StepEnd::Cancelled => self.end(
                 Outcome::Unknown,
                 DeviceError::new(
                     ErrorClass::Cancelled,
                     "cancelled while it ran; it may have been done in part",
                 ),
             ),
-            StepEnd::NotSent(error) if !self.effects_done => end(Outcome::Unreached, error),
-            StepEnd::NotSent(error) => self.cut_off(error),
-            StepEnd::NoAnswer(error) if !read => end(Outcome::Unknown, error),
-            StepEnd::NoAnswer(error) if error.class == ErrorClass::Reset => self.cut_off(error),
-            StepEnd::NoAnswer(error) => end(Outcome::Failed, error),
+            StepEnd::NotSent(error) => self.end(Outcome::Unreached, error),
+            StepEnd::NoAnswer(error) if !read => self.end(Outcome::Unknown, error),
+            StepEnd::NoAnswer(error) if error.class == ErrorClass::Reset => {
+                self.end(Outcome::Interrupted, error)
+            }
+            StepEnd::NoAnswer(error) => self.end(Outcome::Failed, error),
         }
     }
 
-    /// A connection that ended in the middle of a plan: everything may be done again if everything was a read.
-    fn cut_off(&self, error: DeviceError) -> Action {
-        end(
-            if self.effects_done {
-                Outcome::Failed
-            } else {
-                Outcome::Interrupted
+    /// The exchange of the verification is over; `found` says whether its answer is the expected one.
+    pub fn looked(&self, end_of_look: StepEnd, found: bool) -> Action {
+        let error = match end_of_look {
+            StepEnd::Completed => {
+                let outcome = if found {
+                    Outcome::FoundDone
+                } else {
+                    Outcome::FoundNotDone
+                };
+                return Action::End(Ended {
+                    outcome,
+                    error: None,
+                    steps_done: self.steps_done(),
+                });
+            }
+            StepEnd::Cancelled => return self.cancelled(),
+            StepEnd::NotSent(error) => return self.end(Outcome::Unreached, error),
+            StepEnd::Trapped(error) if refusal(&error.message) == Refusal::Permanent => {
+                return self.end(Outcome::Failed, error);
+            }
+            StepEnd::Trapped(error) | StepEnd::NoAnswer(error) => error,
+        };
+        self.end(Outcome::Interrupted, error)
+    }
+
+    /// A trap. Only for some commands it proves that nothing was done (A5); a read may be tried again when the reason
+    /// passes.
+    fn refused(&self, error: DeviceError) -> Action {
+        let outcome = match self.step() {
+            _ if self.is_read() => match refusal(&error.message) {
+                Refusal::Transient => Outcome::Interrupted,
+                Refusal::Permanent => Outcome::Failed,
             },
-            error,
-        )
+            Some(Step::Command(command)) if command.trap_proves_nothing_done(&error.message) => {
+                Outcome::Failed
+            }
+            _ => Outcome::Unknown,
+        };
+        self.end(outcome, error)
     }
 
     fn begin_step(&self) -> Action {
@@ -192,18 +250,25 @@ impl Attempt {
             None => Action::End(Ended {
                 outcome: Outcome::Succeeded,
                 error: None,
+                steps_done: self.steps_done(),
             }),
+            Some(_) if self.resolve => Action::Look { step },
             Some(next) if next.effect().is_read() => Action::Send { step },
             Some(_) => Action::AskIntent { step },
         }
     }
-}
 
-fn end(outcome: Outcome, error: DeviceError) -> Action {
-    Action::End(Ended {
-        outcome,
-        error: Some(error),
-    })
+    fn end(&self, outcome: Outcome, error: DeviceError) -> Action {
+        Action::End(Ended {
+            outcome,
+            error: Some(error),
+            steps_done: self.steps_done(),
+        })
+    }
+
+    fn steps_done(&self) -> u32 {
+        self.step as u32
+    }
 }
 
 #[cfg(test)]
@@ -213,9 +278,8 @@ mod tests {
 
     fn attempt(commands: &[&str]) -> Attempt {
         let step = |path: &&str| Step::Command(Command::parse([*path]).expect("valid"));
-        Attempt::new(Arc::new(Plan {
-            steps: commands.iter().map(step).collect(),
-        }))
+        let steps = commands.iter().map(step).collect();
+        Attempt::new(Arc::new(Plan { steps }), 0, false)
     }
 
     fn error(class: ErrorClass) -> DeviceError {
@@ -271,24 +335,56 @@ mod tests {
             outcome(attempt(CHANGE).step_ended(unsent.clone())).0,
             Outcome::Unreached
         );
-        let mut reads = attempt(&["/a/print", "/b/print"]);
-        reads.step_ended(StepEnd::Completed);
-        assert_eq!(outcome(reads.step_ended(unsent.clone())).0, Outcome::Unreached);
         let mut change = attempt(&["/a/set", "/b/print"]);
         change.step_ended(StepEnd::Completed);
+        let Action::End(ended) = change.step_ended(unsent) else {
+            panic!("it goes on");
+        };
         assert_eq!(
-            outcome(change.step_ended(unsent)).0,
-            Outcome::Failed,
+            (ended.outcome, ended.steps_done),
+            (Outcome::Unreached, 1),
             "the change is not done twice"
         );
     }
 
     #[test]
-    fn a_trap_is_an_answer() {
+    fn a_trap_is_an_answer_where_it_proves_something() {
+        let trap = |message: &str| StepEnd::Trapped(DeviceError::new(ErrorClass::Trap, message));
+        let told = |commands: &[&str], message: &str| outcome(attempt(commands).step_ended(trap(message)));
+        let refused = (Outcome::Failed, Some(ErrorClass::Trap));
+        assert_eq!(told(CHANGE, "failure: invalid value"), refused);
+        assert_eq!(told(READ, "no such command prefix"), refused);
+        assert_eq!(
+            told(READ, "could not authenticate - radius timeout").0,
+            Outcome::Interrupted
+        );
+        assert_eq!(told(&["/system/script/run"], "failure").0, Outcome::Unknown);
+        assert_eq!(told(&["/ip/dns/frobnicate"], "no such command"), refused);
+    }
+
+    #[test]
+    fn an_attempt_that_looks_does_nothing_else() {
+        let plan = Arc::new(Plan {
+            steps: attempt(CHANGE).plan.steps.clone(),
+        });
+        let look = Attempt::new(plan, 0, true);
+        assert!(look.is_read() && !look.is_alone());
+        assert_eq!(look.connected(), Action::Look { step: 0 });
+        assert_eq!(
+            outcome(look.looked(StepEnd::Completed, true)).0,
+            Outcome::FoundDone
+        );
+        assert_eq!(
+            outcome(look.looked(StepEnd::Completed, false)).0,
+            Outcome::FoundNotDone
+        );
+        let lost = StepEnd::NoAnswer(error(ErrorClass::Timeout));
+        assert_eq!(outcome(look.looked(lost, false)).0, Outcome::Interrupted);
         let trap = StepEnd::Trapped(error(ErrorClass::Trap));
         assert_eq!(
-            outcome(attempt(CHANGE).step_ended(trap)),
-            (Outcome::Failed, Some(ErrorClass::Trap))
+            outcome(look.looked(trap, false)).0,
+            Outcome::Failed,
+            "its answer will not decide"
         );
     }
 

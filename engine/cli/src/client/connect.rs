@@ -103,3 +103,14 @@ impl From<Status> for Failure {
         }
     }
 }
+
+/// Who asks, for the record: the operating-system user. Claimed, not proven.
+pub(crate) fn claimed_by() -> String {
+    let names = ["USER", "LOGNAME"]
+        .into_iter()
+        .filter_map(|name| std::env::var(name).ok());
+    names
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .unwrap_or_default()
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 use muster_proto::v1;
 use serde_json::{Value, json};
 
-use super::connect::Engine;
+use super::connect::{Engine, claimed_by};
 use super::import::{self, Bad, Parsed};
 use super::result::{table, timestamp};
 use super::run;
@@ -60,6 +60,40 @@ pub(crate) async fn run(command: Device, engine: &str, json: bool) -> Done {
             match json {
                 true => out(json!({ "removed": removed })),
                 false => anstream::eprintln!("{} removed", devices(removed)),
+            }
+            Ok(Exit::Ok)
+        }
+        Device::Quarantined => {
+            let engine = Engine::connect(engine).await?;
+            let request = v1::ListQuarantinedRequest {};
+            let names = engine
+                .devices()
+                .list_quarantined(request)
+                .await?
+                .into_inner()
+                .names;
+            match json {
+                true => names.iter().for_each(|name| out(json!({ "device": name }))),
+                false => names.iter().for_each(out),
+            }
+            Ok(Exit::Ok)
+        }
+        Device::Release { names, reason } => {
+            let engine = Engine::connect(engine).await?;
+            let request = v1::ReleaseDevicesRequest {
+                names,
+                reason,
+                claimed_by: claimed_by(),
+            };
+            let released = engine
+                .devices()
+                .release_devices(request)
+                .await?
+                .into_inner()
+                .released;
+            match json {
+                true => out(json!({ "released": released })),
+                false => anstream::eprintln!("released: {}", released.join(", ")),
             }
             Ok(Exit::Ok)
         }

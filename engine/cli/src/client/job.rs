@@ -2,11 +2,12 @@
 
 use muster_proto::v1;
 
-use super::connect::Engine;
+use super::connect::{Engine, claimed_by};
 use super::result::{
     FAILED, counts_text, exit_of, job_json, job_state_name, parse_state, table, timestamp, to_json, to_text,
 };
 use super::run::watch;
+use super::steer;
 use crate::args::Job;
 use crate::exit::{Done, Exit, Failure};
 use crate::terminal::{is_closed, number, out, safe, short};
@@ -34,8 +35,24 @@ pub(crate) async fn run(command: Job, engine: &str, json: bool) -> Done {
             let states = if failed { FAILED.to_vec() } else { states(&state)? };
             results(&engine, id, &states, json).await
         }
+        Job::Explain { id, device } => steer::explain(&engine, id, device, json).await,
+        Job::Pause { id, reason } => steer::pause(&engine, id, reason, json).await,
+        Job::Resume { id, reason } => steer::resume(&engine, id, reason, json).await,
+        Job::Retry {
+            id,
+            state,
+            yes,
+            detach,
+        } => {
+            let again = steer::Again {
+                states: states(&state)?,
+                yes,
+                detach,
+            };
+            steer::retry(&engine, id, again, json).await
+        }
         Job::Abort { id, reason } => {
-            let claimed_by = std::env::var("USER").unwrap_or_default();
+            let claimed_by = claimed_by();
             let request = v1::AbortJobRequest {
                 id,
                 reason,
@@ -48,21 +65,13 @@ pub(crate) async fn run(command: Job, engine: &str, json: bool) -> Done {
                 .into_inner()
                 .job
                 .unwrap_or_default();
-            match json {
-                true => out(job_json(&job)),
-                false => anstream::eprintln!(
-                    "job {} is {}: {}",
-                    job.id,
-                    job_state_name(job.state()),
-                    counts_text(&job)
-                ),
-            }
+            steer::tell(&job, json);
             Ok(Exit::Ok)
         }
     }
 }
 
-async fn get(engine: &Engine, id: String) -> Result<v1::Job, Failure> {
+pub(super) async fn get(engine: &Engine, id: String) -> Result<v1::Job, Failure> {
     Ok(engine
         .jobs()
         .get_job(v1::GetJobRequest { id })

@@ -113,6 +113,13 @@ pub(crate) fn to_json(result: &v1::ExecutionResult) -> Value {
         "started_at": timestamp(result.started_at.as_ref()),
         "finished_at": timestamp(result.finished_at.as_ref()),
     });
+    if let Some(resolution) = &result.resolution {
+        object["resolution"] = json!({
+            "done": resolution.done,
+            "by": resolution.by,
+            "at": timestamp(resolution.at.as_ref()),
+        });
+    }
     if !first.traps.is_empty() {
         object["traps"] = first.traps.iter().map(row_json).collect();
     }
@@ -193,6 +200,14 @@ pub(crate) fn to_text(result: &v1::ExecutionResult) -> String {
         (None, []) => lines.push(format!("{head} {}", done.map(row_text).unwrap_or_default())),
         (None, rows) => lines.push(format!("{head} {DIM}{} rows{RESET}", number(rows.len() as u64))),
     }
+    if let Some(resolution) = &result.resolution {
+        let found = if resolution.done {
+            "it was done"
+        } else {
+            "it was not done"
+        };
+        lines.push(format!("    found out later: {found} ({})", safe(&resolution.by)));
+    }
     if rows.len() > 1 || (result.error.is_some() && !rows.is_empty()) {
         let most = if is_read_by_a_person() { ROWS } else { usize::MAX };
         lines.extend(rows.iter().take(most).map(|row| format!("    {}", row_text(row))));
@@ -261,6 +276,10 @@ pub(crate) fn job_json(job: &v1::Job) -> Value {
         "created_at": timestamp(job.created_at.as_ref()),
         "expires_at": timestamp(job.expires_at.as_ref()),
         "finished_at": timestamp(job.finished_at.as_ref()),
+        "priority": spec.priority().as_str_name().trim_start_matches("JOB_PRIORITY_").to_ascii_lowercase(),
+        "max_concurrency": (spec.max_concurrency > 0).then_some(spec.max_concurrency),
+        "paused_at": timestamp(job.paused_at.as_ref()),
+        "retry_of": (!job.retry_of.is_empty()).then_some(&job.retry_of),
     })
 }
 

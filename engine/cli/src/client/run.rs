@@ -7,7 +7,7 @@ use muster_proto::v1;
 use routeros_wire::Expression;
 use serde_json::json;
 
-use super::connect::Engine;
+use super::connect::{Engine, claimed_by};
 use super::follow::{Followed, Follower, follow};
 use super::result::{counts_text, exit_of, is_good, to_json, to_text};
 use crate::args::{Run, Selection};
@@ -21,8 +21,23 @@ pub(crate) async fn run(mut args: Run, engine: &str, json: bool) -> Done {
         args.words.extend(query_words(filter, &args.words)?);
     }
     let engine = Engine::connect(engine).await?;
-    let plan = plan([args.words.clone()]);
-    let spec = spec(plan, args.selection, args.timeout);
+    let mut plan = plan([args.words.clone()]);
+    if let Some(v1::step::Kind::Command(command)) = plan.steps.iter_mut().find_map(|step| step.kind.as_mut())
+    {
+        command.declared_read = args.declare_read;
+        command.verify = args.verify.as_ref().map(|verify| v1::Verify {
+            words: verify.split_whitespace().map(str::to_owned).collect(),
+            expect: args
+                .expect
+                .clone()
+                .or_else(|| args.expect_none.clone())
+                .unwrap_or_default(),
+            absent: args.expect_none.is_some(),
+        });
+    }
+    let mut spec = spec(plan, args.selection, args.timeout);
+    spec.priority = args.priority.into();
+    spec.max_concurrency = args.concurrency.unwrap_or(0);
     confirm(&engine, &spec, &args.words, args.yes).await?;
     let job = create(&engine, spec).await?;
     if args.detach {
@@ -77,7 +92,10 @@ pub(crate) async fn test(engine: &Engine, selection: Selection, timeout: Duratio
 /// A plan of raw commands.
 pub(crate) fn plan(commands: impl IntoIterator<Item = Vec<String>>) -> v1::Plan {
     let step = |words| v1::Step {
-        kind: Some(v1::step::Kind::Command(v1::Command { words })),
+        kind: Some(v1::step::Kind::Command(v1::Command {
+            words,
+            ..Default::default()
+        })),
     };
     v1::Plan {
         steps: commands.into_iter().map(step).collect(),
@@ -92,6 +110,7 @@ pub(crate) fn spec(plan: v1::Plan, selection: Selection, timeout: Duration) -> v
         selector: selection.select.unwrap_or_default(),
         all: selection.all,
         timeout: timeout.try_into().ok(),
+        ..Default::default()
     }
 }
 
@@ -100,9 +119,7 @@ pub(crate) async fn create(engine: &Engine, spec: v1::JobSpec) -> Result<v1::Job
     let request = v1::CreateJobRequest {
         spec: Some(spec),
         request_id: uuid::Uuid::new_v4().to_string(),
-        claimed_by: std::env::var("USER")
-            .or_else(|_| std::env::var("LOGNAME"))
-            .unwrap_or_default(),
+        claimed_by: claimed_by(),
     };
     let answer = engine
         .jobs()
@@ -175,6 +192,9 @@ fn usage(failure: Failure) -> Failure {
     let flag = match field {
         "spec.selector" => "--select: ",
         "spec.timeout" => "--timeout: ",
+        "spec.plan.steps[0].command.verify" | "spec.plan.steps[0].command.verify.words" => "--verify: ",
+        "spec.plan.steps[0].command.verify.expect" => "--expect: ",
+        "spec.plan.steps[0].command.declared_read" => "--declare-read: ",
         _ => return failure,
     };
     let message = failure.message();

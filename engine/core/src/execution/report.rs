@@ -1,0 +1,113 @@
+//! What a worker tells of its attempt.
+
+use muster_model::{DeviceError, Effect, ErrorClass, ExecutionState};
+
+use super::{Context, Execution, Outcome, READ_ATTEMPTS, Transition};
+
+impl Execution {
+    pub(super) fn reported(
+        &self,
+        outcome: Outcome,
+        steps_done: u32,
+        error: Option<DeviceError>,
+        context: &Context<'_>,
+    ) -> Transition {
+        let told = self.with_steps_done(steps_done);
+        match outcome {
+            Outcome::Succeeded => told.end(ExecutionState::Succeeded, None),
+            Outcome::Failed => told.refused(error, context),
+            Outcome::Unreached => told.decided().wait_or_give_up(error, context),
+            Outcome::HandedBack => {
+                let mut to = told.decided();
+                to.attempts = to.attempts.saturating_sub(1);
+                match context.aborting {
+                    true => to.aborted(context),
+                    false => to.again(context.now, self.error.clone(), context),
+                }
+            }
+            Outcome::Interrupted if told.open_intent.is_some() => told.undecided(error, context),
+            Outcome::Interrupted if context.aborting => told.stopped(error, context),
+            Outcome::Interrupted => {
+                let ready_at = context.now + self.delay(context);
+                match self.attempts < READ_ATTEMPTS && ready_at < context.expires_at {
+                    true => told.again(ready_at, error, context),
+                    false => told.end(ExecutionState::Failed, error),
+                }
+            }
+            Outcome::Unknown => told.undecided(error, context),
+            // Its intent came too late, and that is all that happened to it.
+            Outcome::Cancelled if !told.touched && context.now >= context.expires_at && !context.aborting => {
+                told.given_up(self.error.clone())
+            }
+            Outcome::Cancelled => told.decided().stopped(error, context),
+            // Only an attempt that was to look tells these. It decides nothing here.
+            Outcome::FoundDone | Outcome::FoundNotDone => told.undecided(error, context),
+        }
+    }
+
+    /// With what a report says of how far it came.
+    fn with_steps_done(&self, steps_done: u32) -> Self {
+        let mut to = self.clone();
+        to.next_step = to.next_step.max(steps_done);
+        to.open_intent = self.open_intent.filter(|intent| intent.step >= steps_done);
+        to
+    }
+
+    /// Nothing of the step it was at was done.
+    fn decided(&self) -> Self {
+        Self {
+            open_intent: None,
+            ..self.clone()
+        }
+    }
+
+    /// The device's answer was no: after an earlier change was done that leaves it in neither state.
+    fn refused(&self, error: Option<DeviceError>, context: &Context<'_>) -> Transition {
+        let effect = context.steps.effect(self.next_step);
+        let broken = effect >= Effect::Change && context.steps.any_change_before(self.next_step);
+        let state = if broken && self.touched {
+            ExecutionState::Broken
+        } else {
+            ExecutionState::Failed
+        };
+        self.end(state, error)
+    }
+
+    /// An effect that may or may not have happened. Staging adds files only and harms nothing, so it has failed.
+    /// Anything else is looked after, if there is a way, or stays unknown.
+    pub(super) fn undecided(&self, error: Option<DeviceError>, context: &Context<'_>) -> Transition {
+        let Some(intent) = self.open_intent.filter(|_| self.touched) else {
+            return self.end(ExecutionState::Failed, error);
+        };
+        if context.steps.is_verifiable(intent.step) {
+            return self.look_again(context.now, error, context);
+        }
+        self.open_ended(ExecutionState::Unknown, error)
+    }
+
+    /// Ends with its question open.
+    pub(super) fn open_ended(&self, state: ExecutionState, error: Option<DeviceError>) -> Transition {
+        let mut to = self.with_error(error);
+        to.state = state;
+        Transition { to, ready_at: None }
+    }
+
+    /// What a report says about an intent for this step: done, not done, or neither.
+    pub(super) fn evidence(outcome: Outcome, steps_done: u32, step: u32) -> Option<bool> {
+        match outcome {
+            Outcome::Succeeded | Outcome::FoundDone => Some(true),
+            _ if steps_done > step => Some(true),
+            Outcome::Failed | Outcome::Unreached | Outcome::HandedBack | Outcome::Cancelled => Some(false),
+            Outcome::Interrupted | Outcome::Unknown | Outcome::FoundNotDone => None,
+        }
+    }
+
+    /// Says that a step was found not to be done.
+    pub(super) fn not_done_error(step: u32) -> DeviceError {
+        let text = format!(
+            "step {} was not done: its answer was lost, and it was verified",
+            step + 1
+        );
+        DeviceError::new(ErrorClass::NotDone, text)
+    }
+}

@@ -1,0 +1,268 @@
+//! Why a job, or its execution on one device, does not move (K3).
+
+use muster_engine_core::explain::{Blocker, Kind, at_cap, for_want_of_workers};
+use muster_model::{ExecutionState, JobState};
+use muster_proto::{time, v1};
+use muster_store::{JobRecord, OneExecution, Wait, Waiting};
+use tonic::Status;
+
+use crate::{Shared, error};
+
+/// Holders named in one blocker.
+const HOLDERS: usize = 20;
+
+pub(crate) async fn answer(
+    shared: &Shared,
+    job: JobRecord,
+    device: &str,
+) -> Result<v1::ExplainJobResponse, Status> {
+    let one = match device {
+        "" => None,
+        name => {
+            let found = shared
+                .store
+                .execution_on(job.id, name)
+                .await
+                .map_err(error::store)?;
+            let missing =
+                || error::invalid_field("device", format!("job {} has no execution on {name:?}", job.uuid));
+            Some(found.ok_or_else(missing)?)
+        }
+    };
+    let mut blockers = Vec::new();
+    let over = one
+        .as_ref()
+        .map_or(job.state.is_terminal(), |one| one.state.is_terminal());
+    if !over {
+        blockers = gather(shared, &job, one.as_ref()).await?;
+    }
+    let text = match (&one, blockers.first()) {
+        (_, Some(first)) => first.text.clone(),
+        (Some(one), None) => about(one),
+        (None, None) if over => format!("it is over: {}", job.state),
+        (None, None) => "nothing keeps it: what is left is about to be handed out".to_owned(),
+    };
+    Ok(v1::ExplainJobResponse {
+        blockers: blockers.into_iter().map(message).collect(),
+        text,
+    })
+}
+
+fn about(one: &OneExecution) -> String {
+    match (&one.error, one.state) {
+        (Some(error), state) if state.is_terminal() => format!("it is over: {state} ({error})"),
+        (None, state) if state.is_terminal() => format!("it is over: {state}"),
+        (_, ExecutionState::Pending) => "nothing keeps it: it is about to be handed out".to_owned(),
+        (_, state) => format!("it is {state}"),
+    }
+}
+
+async fn gather(
+    shared: &Shared,
+    job: &JobRecord,
+    one: Option<&OneExecution>,
+) -> Result<Vec<Blocker>, Status> {
+    let device = one.map(|one| one.device);
+    let now = shared.clock.now();
+    let waiting = shared
+        .store
+        .waiting(job, device, now)
+        .await
+        .map_err(error::store)?;
+    let mut blockers = Vec::new();
+    let pending: u64 = waiting.iter().map(|waiting| waiting.executions).sum();
+    blockers.extend(of_the_job(job, pending));
+    let ready = waiting.iter().filter(|waiting| waiting.wait == Wait::Ready);
+    if job.state == JobState::Running {
+        let in_flight = |&(state, _): &(ExecutionState, u64)| {
+            matches!(state, ExecutionState::Leased | ExecutionState::Running)
+        };
+        let in_flight = job
+            .counts
+            .iter()
+            .copied()
+            .filter(in_flight)
+            .map(|(_, count)| count)
+            .sum();
+        let ready = ready.clone().map(|waiting| waiting.executions).sum();
+        blockers.extend(at_cap(job.concurrency, in_flight, ready).filter(|_| ready > 0));
+    }
+    let named = shared.store.zones().await.map_err(error::store)?;
+    // A question is asked whatever its job's state; the rest waits for the job first.
+    let for_workers = waiting.iter().filter(|waiting| match waiting.wait {
+        Wait::Resolving => waiting.ready_at <= now,
+        Wait::Ready => job.state == JobState::Running,
+        Wait::Lock | Wait::Offline | Wait::Backoff => false,
+    });
+    for Waiting { zone, executions, .. } in for_workers {
+        let workers = shared.sessions.serving(zone, &named);
+        blockers.extend(for_want_of_workers(zone, &workers, *executions));
+    }
+    blockers.extend(waiting.iter().filter_map(|waiting| of_itself(job, one, waiting)));
+    blockers.extend(with_workers(shared, job, device).await?);
+    blockers.sort_by_key(|blocker| blocker.kind);
+    Ok(joined(blockers))
+}
+
+fn of_the_job(job: &JobRecord, executions: u64) -> Option<Blocker> {
+    let (kind, text) = match job.state {
+        JobState::Draft => (
+            Kind::Draft,
+            format!("the job is being laid out: {} devices so far", job.total),
+        ),
+        JobState::Paused => (
+            Kind::Paused,
+            format!("the job is paused; it goes on with: job resume {}", job.uuid),
+        ),
+        _ => return None,
+    };
+    Some(Blocker {
+        kind,
+        text,
+        holders: Vec::new(),
+        until: None,
+        next_check: None,
+        executions,
+    })
+}
+
+/// What about the executions themselves keeps them.
+fn of_itself(job: &JobRecord, one: Option<&OneExecution>, waiting: &Waiting) -> Option<Blocker> {
+    let why = one
+        .and_then(|one| one.error.as_ref())
+        .map(|error| format!(": {error}"));
+    let why = why.unwrap_or_default();
+    let tries = one
+        .map(|one| format!(" after {} tries", one.attempts))
+        .unwrap_or_default();
+    let (kind, text, until, holders) = match waiting.wait {
+        Wait::Ready => return None,
+        Wait::Resolving => {
+            let text =
+                format!("the answer to a change was lost, and what became of it is being found out{why}");
+            (Kind::Resolving, text, None, Vec::new())
+        }
+        Wait::Lock => {
+            let holder = waiting.holder.clone().unwrap_or_default();
+            let text = format!("job {holder} holds the device until its execution there is over");
+            (Kind::DeviceLock, text, None, vec![holder])
+        }
+        Wait::Offline => {
+            let text = format!(
+                "the device could not be reached{tries}{why}; it is tried again, or sooner when it answers anybody"
+            );
+            (Kind::Offline, text, Some(job.expires_at), Vec::new())
+        }
+        Wait::Backoff => {
+            let text = format!("the last try was cut off{tries}{why}; it waits before the next");
+            (Kind::Backoff, text, Some(waiting.ready_at), Vec::new())
+        }
+    };
+    Some(Blocker {
+        kind,
+        text,
+        holders,
+        until,
+        next_check: (waiting.wait != Wait::Lock).then_some(waiting.ready_at),
+        executions: waiting.executions,
+    })
+}
+
+async fn with_workers(shared: &Shared, job: &JobRecord, device: Option<i64>) -> Result<Vec<Blocker>, Status> {
+    let held = shared
+        .store
+        .with_workers(job.id, device)
+        .await
+        .map_err(error::store)?;
+    let blocker = |held: muster_store::WithWorker| {
+        let connected = shared.sessions.with(held.session, |_| ()).is_some();
+        let resolving = held.resolving > 0 && held.resolving == held.executions;
+        let does = match resolving {
+            true => "looks after a change whose answer was lost",
+            false => "has it, and ends by the deadlines of its commands",
+        };
+        let text = match connected {
+            true => format!("worker {} {does}", held.worker),
+            false => format!(
+                "worker {} has it and is not connected; it is taken back within {:?} unless the worker returns",
+                held.worker, shared.lease
+            ),
+        };
+        Blocker {
+            kind: if resolving {
+                Kind::Resolving
+            } else {
+                Kind::WithWorker
+            },
+            text,
+            holders: vec![held.worker],
+            until: None,
+            next_check: None,
+            executions: held.executions,
+        }
+    };
+    Ok(held.into_iter().map(blocker).collect())
+}
+
+/// Blockers that say the same, as one.
+fn joined(blockers: Vec<Blocker>) -> Vec<Blocker> {
+    let mut all = Vec::<Blocker>::new();
+    for blocker in blockers {
+        let same = |other: &&mut Blocker| (other.kind, &other.text) == (blocker.kind, &blocker.text);
+        match all.iter_mut().find(same) {
+            Some(other) => {
+                other.executions += blocker.executions;
+                other.next_check = other.next_check.into_iter().chain(blocker.next_check).min();
+                other.holders.extend(blocker.holders);
+                other.holders.dedup();
+            }
+            None => all.push(blocker),
+        }
+    }
+    all
+}
+
+fn message(blocker: Blocker) -> v1::Blocker {
+    let mut holders = blocker.holders;
+    holders.truncate(HOLDERS);
+    v1::Blocker {
+        kind: blocker.kind as i32,
+        text: blocker.text,
+        holders,
+        until: blocker.until.map(time),
+        next_check: blocker.next_check.map(time),
+        executions: blocker.executions,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_the_core_is_in_the_api() {
+        use Kind::{
+            Backoff, Cap, DeviceLock, Draft, NoWorker, Offline, Paused, Resolving, WithWorker, WorkersFull,
+        };
+        let kinds = [
+            Draft,
+            Paused,
+            NoWorker,
+            WorkersFull,
+            Cap,
+            DeviceLock,
+            Offline,
+            Backoff,
+            Resolving,
+            WithWorker,
+        ];
+        for kind in kinds {
+            let name = v1::BlockerKind::try_from(kind as i32)
+                .expect("known")
+                .as_str_name()
+                .replace('_', "");
+            let expected = format!("BLOCKERKIND{}", format!("{kind:?}").to_uppercase());
+            assert_eq!(name, expected);
+        }
+    }
+}

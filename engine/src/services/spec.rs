@@ -1,0 +1,169 @@
+//! What a client wants a job to be: everything that is wrong with it is told at once.
+
+use std::time::Duration;
+
+use muster_model::{Command, Plan, Priority, Selector, Step};
+use muster_proto::{Violation, duration, plan, v1};
+use muster_store::Deed;
+use routeros_wire::Expression;
+
+/// The deadline of a command unless told otherwise.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUTS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
+
+/// A checked spec.
+pub(super) struct Spec {
+    pub(super) name: String,
+    pub(super) plan: Plan,
+    pub(super) selector: Selector,
+    pub(super) timeout: Duration,
+    pub(super) priority: Priority,
+    pub(super) concurrency: Option<u32>,
+}
+
+impl Spec {
+    /// For the history: commands that are reads on the caller's word alone.
+    pub(super) fn declared_reads(&self, job: &str, claimed_by: &str) -> Option<Deed> {
+        let commands = self.plan.steps.iter().map(|Step::Command(command)| command);
+        let declared = commands
+            .filter(|command| command.is_declared_read())
+            .map(Command::path);
+        let declared = declared.collect::<Vec<_>>();
+        (!declared.is_empty()).then(|| Deed {
+            claimed_by: claimed_by.to_owned(),
+            action: "job.declare_read",
+            subject: job.to_owned(),
+            reason: String::new(),
+            detail: declared.join(", "),
+        })
+    }
+}
+
+/// Expressions of verifications: the model knows where they stand, the codec knows what they mean.
+fn check_expectations(plan: &Plan) -> Vec<Violation> {
+    let check = |(at, step): (usize, &Step)| {
+        let expect = &step.verify()?.expect;
+        let error = (!expect.is_empty())
+            .then(|| expect.parse::<Expression>().err())
+            .flatten()?;
+        let field = format!("spec.plan.steps[{at}].command.verify.expect");
+        Some(Violation::new(field, format!("{expect:?}: {error}")))
+    };
+    plan.steps.iter().enumerate().filter_map(check).collect()
+}
+
+/// Checks a spec; all that is wrong with it is told.
+pub(super) fn check(spec: &v1::JobSpec) -> Result<Spec, Vec<Violation>> {
+    let mut violations = Vec::new();
+    let plan = plan(spec.plan.as_ref(), "spec.plan").unwrap_or_else(|bad| {
+        violations.extend(bad);
+        Plan { steps: Vec::new() }
+    });
+    violations.extend(check_expectations(&plan));
+    let priority = match spec.priority() {
+        v1::JobPriority::Unspecified if spec.priority != 0 => {
+            let text = format!("{} is no priority", spec.priority);
+            violations.push(Violation::new("spec.priority", text));
+            Priority::Interactive
+        }
+        v1::JobPriority::Unspecified => Priority::Interactive,
+        given => Priority::from_number(given.into()).unwrap_or(Priority::Interactive),
+    };
+    let text = spec.selector.trim();
+    let selector = match (text.is_empty(), spec.all) {
+        (true, true) => Selector::default(),
+        (true, false) => {
+            let reason = "it is empty; give a selector, or set all for every device";
+            violations.push(Violation::new("spec.selector", reason));
+            Selector::default()
+        }
+        (false, true) => {
+            violations.push(Violation::new(
+                "spec.all",
+                "a selector and all exclude each other",
+            ));
+            Selector::default()
+        }
+        (false, false) => text.parse().unwrap_or_else(|error: muster_model::SelectorError| {
+            violations.push(Violation::new("spec.selector", error.to_string()));
+            Selector::default()
+        }),
+    };
+    let timeout = spec.timeout.as_ref().map_or(Some(Duration::ZERO), duration);
+    let timeout = match timeout {
+        Some(Duration::ZERO) => TIMEOUT,
+        Some(timeout) if TIMEOUTS.contains(&timeout) => timeout,
+        other => {
+            let given = other.map_or_else(|| "it is negative".to_owned(), |given| format!("{given:?}"));
+            violations.push(Violation::new(
+                "spec.timeout",
+                format!("{given}; 100 ms to 24 h are possible"),
+            ));
+            TIMEOUT
+        }
+    };
+    if !violations.is_empty() {
+        return Err(violations);
+    }
+    let first = plan
+        .steps
+        .first()
+        .map(|Step::Command(command)| command.words().join(" "));
+    let name = Some(spec.name.clone())
+        .filter(|name| !name.is_empty())
+        .or(first)
+        .unwrap_or_default();
+    Ok(Spec {
+        name: name.chars().take(200).collect(),
+        plan,
+        selector,
+        timeout,
+        priority,
+        concurrency: Some(spec.max_concurrency).filter(|cap| *cap > 0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_is_wrong_with_a_spec_is_told() {
+        let timeout = prost_types::Duration {
+            seconds: -1,
+            nanos: 0,
+        };
+        let spec = v1::JobSpec {
+            timeout: Some(timeout),
+            ..Default::default()
+        };
+        let violations = check(&spec).err().expect("all wrong");
+        let fields = violations
+            .iter()
+            .map(|violation| violation.field.as_str())
+            .collect::<Vec<_>>();
+        assert_eq!(fields, ["spec.plan.steps", "spec.selector", "spec.timeout"]);
+    }
+
+    #[test]
+    fn a_job_is_named_after_its_first_command() {
+        let command = v1::Command {
+            words: vec!["/system/resource/print".into()],
+            ..Default::default()
+        };
+        let step = v1::Step {
+            kind: Some(v1::step::Kind::Command(command)),
+        };
+        let spec = v1::JobSpec {
+            plan: Some(v1::Plan { steps: vec![step] }),
+            all: true,
+            ..Default::default()
+        };
+        let checked = check(&spec).expect("valid");
+        assert_eq!(
+            (checked.name.as_str(), checked.timeout),
+            ("/system/resource/print", TIMEOUT)
+        );
+    }
+}

@@ -1,0 +1,300 @@
+//! Making jobs. The first commit writes the job as a draft with its first executions; the others follow in parts, so
+//! that a million devices never hold up the one writer; the last one makes the job run.
+//!
+//! Between the parts the inventory must not change, or the selection would not be frozen: that is for the caller to
+//! see to.
+
+use muster_model::{Effect, ExecutionState, JobState, Plan, PlanDigest, Priority, Selector};
+use sqlx::{AssertSqlSafe, SqliteConnection};
+use thiserror::Error;
+
+use crate::history::{self, Deed};
+use crate::transition::{self, Moves, effect_from, effect_number};
+use crate::{Store, StoreError, Write, json_ids, quarantine, select, sql};
+
+/// Executions laid out by one commit.
+pub const PART: u32 = 10_000;
+
+/// Makes a job and lays out the first part of its executions.
+#[derive(Clone, Debug)]
+pub struct CreateJob {
+    /// Its id.
+    pub uuid: String,
+    /// The caller's, for repeating the call.
+    pub request_id: Option<String>,
+    /// Of the request's body.
+    pub request_hash: [u8; 32],
+    /// For people.
+    pub name: String,
+    /// What it does.
+    pub plan: Plan,
+    /// Which devices.
+    pub selector: Selector,
+    /// Only devices with such outcomes in another job.
+    pub retry: Option<Retry>,
+    /// Deadline of a command, milliseconds.
+    pub timeout_ms: u64,
+    /// Who goes first.
+    pub priority: Priority,
+    /// Executions with workers at once; `None` for no limit.
+    pub concurrency: Option<u32>,
+    /// Unix milliseconds.
+    pub now: i64,
+    /// Unix milliseconds.
+    pub expires_at: i64,
+    /// Who, as stated.
+    pub claimed_by: String,
+    /// For the history, when there is something worth noting.
+    pub deed: Option<Deed>,
+}
+
+/// Outcomes of a job that another job tries again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// The job's id.
+    pub job: String,
+    /// Executions in these states. Those that turned out to be done are left out whatever their state (A5).
+    pub states: Vec<ExecutionState>,
+}
+
+/// A job that is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// Its id: a new one, or that of the same request before.
+    pub uuid: String,
+    /// Whether more of it is to be laid out.
+    pub draft: bool,
+}
+
+/// A job that is not made.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum CreateRefused {
+    /// No device is meant.
+    #[error("the selection is empty")]
+    EmptySelection,
+    /// The request id was used with another body.
+    #[error("the request id was used before, with another body, for job {0}")]
+    RequestIdReused(String),
+}
+
+impl Write for CreateJob {
+    type Out = Result<Created, CreateRefused>;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> Result<Self::Out, StoreError> {
+        if let Some(request_id) = &self.request_id {
+            let query = sqlx::query_as(sql::JOB_BY_REQUEST).bind(request_id);
+            let before: Option<(String, Vec<u8>)> = query.fetch_optional(&mut *tx).await?;
+            match before {
+                Some((uuid, hash)) if hash == self.request_hash => {
+                    return Ok(Ok(Created { uuid, draft: false }));
+                }
+                Some((uuid, _)) => return Ok(Err(CreateRefused::RequestIdReused(uuid))),
+                None => {}
+            }
+        }
+        let job = self.insert(tx).await?;
+        transition::note(tx, job, "created", self.now).await?;
+        let draft = Draft {
+            job,
+            selector: self.selector.clone(),
+            retry: match &self.retry {
+                Some(retry) => Some((self.source(tx, retry).await?, numbers(&retry.states))),
+                None => None,
+            },
+            effect: self.plan.effect(),
+            ready_at: self.now,
+        };
+        let laid = draft.lay_out(tx, self.now).await?;
+        if laid == 0 {
+            sqlx::query(sql::JOB_UNDO).bind(job).execute(&mut *tx).await?;
+            return Ok(Err(CreateRefused::EmptySelection));
+        }
+        if let Some(deed) = &self.deed {
+            history::add(tx, deed, self.now).await?;
+        }
+        Ok(Ok(Created {
+            uuid: self.uuid.clone(),
+            draft: laid == PART,
+        }))
+    }
+}
+
+impl CreateJob {
+    async fn insert(&self, tx: &mut SqliteConnection) -> Result<i64, StoreError> {
+        let PlanDigest(digest) = self.plan.digest();
+        let digest = digest.to_vec();
+        sqlx::query(sql::PLAN_STORE)
+            .bind(&digest)
+            .bind(self.plan.canonical())
+            .execute(&mut *tx)
+            .await?;
+        let source = match &self.retry {
+            Some(retry) => Some(self.source(tx, retry).await?),
+            None => None,
+        };
+        let created = sqlx::query(sql::JOB_CREATE)
+            .bind(&self.uuid)
+            .bind(&self.request_id)
+            .bind(self.request_hash.to_vec())
+            .bind(&self.name)
+            .bind(&digest)
+            .bind(self.selector.to_string())
+            .bind(self.timeout_ms as i64)
+            .bind(effect_number(self.plan.effect()))
+            .bind(JobState::Draft.number())
+            .bind(self.now)
+            .bind(self.expires_at)
+            .bind(&self.claimed_by)
+            .bind(self.plan.marks())
+            .bind(self.priority.number())
+            .bind(self.concurrency)
+            .bind(source)
+            .bind(self.retry.as_ref().map(|retry| numbers(&retry.states)))
+            .execute(tx)
+            .await?;
+        Ok(created.last_insert_rowid())
+    }
+
+    async fn source(&self, tx: &mut SqliteConnection, retry: &Retry) -> Result<i64, StoreError> {
+        let query = sqlx::query_as(sql::JOB_STATE_BY_UUID).bind(&retry.job);
+        let found: Option<(i64, i32)> = query.fetch_optional(tx).await?;
+        found
+            .map(|(job, _)| job)
+            .ok_or_else(|| StoreError::Corrupt(format!("job {} is gone", retry.job)))
+    }
+}
+
+fn numbers(states: &[ExecutionState]) -> String {
+    json_ids(
+        states
+            .iter()
+            .map(|state| u64::from(state.number().unsigned_abs())),
+    )
+}
+
+/// Lays out the next part of a draft.
+#[derive(Clone, Debug)]
+pub struct LayOut {
+    /// The job's id.
+    pub uuid: String,
+    /// Unix milliseconds.
+    pub now: i64,
+}
+
+impl Write for LayOut {
+    /// Whether there is more.
+    type Out = bool;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> Result<bool, StoreError> {
+        type Row = (i64, String, String, i64, i64, Option<i64>, Option<String>);
+        let query = sqlx::query_as(sql::JOB_DRAFT).bind(&self.uuid);
+        let found: Option<Row> = query.fetch_optional(&mut *tx).await?;
+        // Ended early meanwhile, or done already.
+        let Some((job, _, selector, effect, ready_at, source, states)) = found else {
+            return Ok(false);
+        };
+        let corrupt = |what: String| StoreError::Corrupt(format!("job {}: {what}", self.uuid));
+        let draft = Draft {
+            job,
+            selector: match selector.is_empty() {
+                true => Selector::default(),
+                false => selector
+                    .parse()
+                    .map_err(|error: muster_model::SelectorError| corrupt(error.to_string()))?,
+            },
+            retry: source.zip(states),
+            effect: effect_from(effect).ok_or_else(|| corrupt("unknown effect".into()))?,
+            ready_at,
+        };
+        Ok(draft.lay_out(tx, self.now).await? == PART)
+    }
+}
+
+/// What laying out needs to know of a job.
+struct Draft {
+    job: i64,
+    selector: Selector,
+    /// The job to look at, and the states as JSON.
+    retry: Option<(i64, String)>,
+    effect: Effect,
+    ready_at: i64,
+}
+
+impl Draft {
+    /// One execution for each device meant, up to a part of them, after those that are there already. The job runs
+    /// when this was the last part.
+    async fn lay_out(&self, tx: &mut SqliteConnection, now: i64) -> Result<u32, StoreError> {
+        let after: i64 = sqlx::query_scalar(sql::LAID_OUT_TO)
+            .bind(self.job)
+            .fetch_one(&mut *tx)
+            .await?;
+        let laid = self.insert(tx, after).await?;
+        sqlx::query(sql::JOB_GROW)
+            .bind(self.job)
+            .bind(laid)
+            .execute(&mut *tx)
+            .await?;
+        let mut moves = Moves::default();
+        moves.count(self.job, ExecutionState::Pending, laid.into());
+        moves.write(tx, now).await?;
+        if laid < PART && after + i64::from(laid) > 0 {
+            self.start(tx, now).await?;
+        }
+        Ok(laid)
+    }
+
+    async fn insert(&self, tx: &mut SqliteConnection, after: i64) -> Result<u32, StoreError> {
+        let filter = select::filter(&self.selector);
+        let (from, wanted) = match &self.retry {
+            None => ("device d", ""),
+            // Those that are known to be done are not done again.
+            Some(_) => (
+                "execution s JOIN device d ON d.id = s.device_id",
+                "s.job_id = ? AND s.device_id > ? AND s.state IN (SELECT value FROM json_each(?)) \
+                 AND s.resolution IS NOT 1 AND ",
+            ),
+        };
+        let text = format!(
+            "INSERT INTO execution (job_id, device_id, device_name, zone, state, ready_at) \
+             SELECT ?, d.id, d.name, d.zone, 1, ? FROM {from} \
+             WHERE {wanted}d.id > ? AND {} ORDER BY d.id LIMIT {PART}",
+            filter.sql
+        );
+        let mut query = sqlx::query(AssertSqlSafe(text))
+            .bind(self.job)
+            .bind(self.ready_at);
+        if let Some((job, states)) = &self.retry {
+            query = query.bind(job).bind(after).bind(states);
+        }
+        query = query.bind(after);
+        for value in filter.values {
+            query = query.bind(value);
+        }
+        let laid = query.execute(tx).await?.rows_affected();
+        u32::try_from(laid).map_err(|error| StoreError::Corrupt(error.to_string()))
+    }
+
+    async fn start(&self, tx: &mut SqliteConnection, now: i64) -> Result<(), StoreError> {
+        sqlx::query(sql::JOB_SETTLE)
+            .bind(self.job)
+            .bind(JobState::Running.number())
+            .bind(None::<i64>)
+            .execute(&mut *tx)
+            .await?;
+        transition::note(tx, self.job, "state", now).await?;
+        if self.effect >= Effect::Change {
+            let devices = quarantine::devices(tx, now).await?;
+            quarantine::skip(tx, &devices, now).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Ids of jobs that are not laid out yet.
+    pub async fn drafts(&self) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar(sql::JOB_DRAFTS)
+            .fetch_all(self.readers())
+            .await?)
+    }
+}

@@ -1,0 +1,151 @@
+//! What people do to jobs that are under way: end them early, pause them, let them go on.
+
+use muster_engine_core::{Event, job};
+use muster_model::JobState;
+use sqlx::SqliteConnection;
+
+use crate::history::{self, Deed};
+use crate::transition::{self, Loaded, Moves};
+use crate::{StoreError, Write, sql};
+
+/// Ends a job early.
+#[derive(Debug)]
+pub struct AbortJob {
+    /// Its id.
+    pub uuid: String,
+    /// Who, as stated.
+    pub claimed_by: String,
+    /// Why, in their words.
+    pub reason: String,
+    /// Unix milliseconds.
+    pub now: i64,
+}
+
+/// What ending a job early found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Aborted {
+    /// There is no such job.
+    NotFound,
+    /// It was over already.
+    Over,
+    /// What waited is cancelled; these are still with workers: execution, epoch, session.
+    Aborting(Vec<(u64, u64, u64)>),
+}
+
+/// Executions moved by one statement.
+const CHUNK: i64 = 5000;
+
+impl Write for AbortJob {
+    type Out = Aborted;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> Result<Aborted, StoreError> {
+        let query = sqlx::query_as(sql::JOB_STATE_BY_UUID).bind(&self.uuid);
+        let found: Option<(i64, i32)> = query.fetch_optional(&mut *tx).await?;
+        let Some((job, state)) = found else {
+            return Ok(Aborted::NotFound);
+        };
+        let Some(to) = JobState::from_number(state).and_then(job::abort) else {
+            return Ok(Aborted::Over);
+        };
+        let query = sqlx::query(sql::JOB_SETTLE)
+            .bind(job)
+            .bind(to.number())
+            .bind(None::<i64>);
+        query.execute(&mut *tx).await?;
+        transition::note(tx, job, "state", self.now).await?;
+        let deed = deed("job.abort", &self.uuid, &self.claimed_by, &self.reason);
+        history::add(tx, &deed, self.now).await?;
+        loop {
+            let query = sqlx::query_as(sql::LOAD_PENDING).bind(job).bind(CHUNK);
+            let mut waiting: Vec<Loaded> = query.fetch_all(&mut *tx).await?;
+            let mut moves = Moves::default();
+            for loaded in &mut waiting {
+                let moved = moves.decide(loaded, &Event::JobAborted, self.now, None);
+                moved.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+            }
+            moves.write(tx, self.now).await?;
+            if waiting.is_empty() {
+                break;
+            }
+        }
+        transition::settle(tx, job, self.now).await?;
+        let held: Vec<(i64, i64, i64)> = sqlx::query_as(sql::LEASED_OF_JOB).bind(job).fetch_all(tx).await?;
+        let held = held
+            .into_iter()
+            .map(|(id, epoch, session)| (id.unsigned_abs(), epoch.unsigned_abs(), session.unsigned_abs()));
+        Ok(Aborted::Aborting(held.collect()))
+    }
+}
+
+/// Lets a job admit nothing new (A6), or lets it go on. What is in flight is not touched either way.
+#[derive(Debug)]
+pub struct PauseJob {
+    /// Its id.
+    pub uuid: String,
+    /// To pause it, or to let it go on.
+    pub pause: bool,
+    /// Who, as stated.
+    pub claimed_by: String,
+    /// Why, in their words.
+    pub reason: String,
+    /// Unix milliseconds.
+    pub now: i64,
+}
+
+/// What pausing a job, or letting it go on, found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paused {
+    /// There is no such job.
+    NotFound,
+    /// It is neither running nor paused; its state stays.
+    Refused(JobState),
+    /// It is as wanted now, or was already.
+    Done,
+}
+
+impl Write for PauseJob {
+    type Out = Paused;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> Result<Paused, StoreError> {
+        let query = sqlx::query_as(sql::JOB_STATE_BY_UUID).bind(&self.uuid);
+        let found: Option<(i64, i32)> = query.fetch_optional(&mut *tx).await?;
+        let Some((job, state)) = found else {
+            return Ok(Paused::NotFound);
+        };
+        let state = JobState::from_number(state).ok_or_else(|| StoreError::Corrupt("job.state".into()))?;
+        let (to, wanted, statement, action) = match self.pause {
+            true => (job::pause(state), JobState::Paused, sql::JOB_PAUSE, "job.pause"),
+            false => (
+                job::resume(state),
+                JobState::Running,
+                sql::JOB_RESUME,
+                "job.resume",
+            ),
+        };
+        if state == wanted {
+            return Ok(Paused::Done);
+        }
+        if to != Some(wanted) {
+            return Ok(Paused::Refused(state));
+        }
+        sqlx::query(statement)
+            .bind(job)
+            .bind(self.now)
+            .execute(&mut *tx)
+            .await?;
+        transition::note(tx, job, "state", self.now).await?;
+        let deed = deed(action, &self.uuid, &self.claimed_by, &self.reason);
+        history::add(tx, &deed, self.now).await?;
+        Ok(Paused::Done)
+    }
+}
+
+fn deed(action: &'static str, job: &str, claimed_by: &str, reason: &str) -> Deed {
+    Deed {
+        claimed_by: claimed_by.to_owned(),
+        action,
+        subject: job.to_owned(),
+        reason: reason.to_owned(),
+        detail: String::new(),
+    }
+}
