@@ -468,14 +468,16 @@ fn replies_arrive_in_clumps_and_in_pieces() {
     let bytes = b"\x03!re\x04=a=1\x06.tag=1\x00\x05!done\x06.tag=2\x00\x05!done\x06.tag=1\x00";
     let whole = {
         let mut device = Device::new().log_in();
-        (device.asked(&["/a"]), device.asked(&["/b"]));
+        device.asked(&["/a"]);
+        device.asked(&["/b"]);
         device.says(bytes);
         device.told()
     };
     assert_eq!(whole.len(), 5);
     for size in 1..bytes.len() {
         let mut device = Device::new().log_in();
-        (device.asked(&["/a"]), device.asked(&["/b"]));
+        device.asked(&["/a"]);
+        device.asked(&["/b"]);
         let mut told = Vec::new();
         for piece in bytes.chunks(size) {
             device.says(piece);
