@@ -3,7 +3,9 @@
 //! ```text
 //! benches/*.rs ──▶ corpus, codec, queue       one part at a time, in nanoseconds
 //! scoreboard ────▶ rows ──▶ codec             one number a row, each beside a baseline that does the same work
-//!                      └──▶ system, bare, sim the product as `serve` builds it, against a bare client loop
+//!                      ├──▶ system, bare, sim the product as `serve` builds it, against a bare client loop
+//!                      ├──▶ server             one large answer over one connection
+//!                      └──▶ peers/             another client's decoder, built and run as a program of its own
 //! ```
 //!
 //! Two rules hold everywhere. Work is checked before it is timed: a decoder that skips rows is fast. And a baseline
@@ -19,6 +21,7 @@ pub mod machine;
 pub mod queue;
 pub mod rows;
 pub mod scratch;
+pub mod server;
 pub mod sim;
 pub mod system;
 pub mod tally;

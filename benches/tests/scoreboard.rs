@@ -46,6 +46,24 @@ fn without_json_it_is_a_table() {
     assert!(text.contains("\nmachine: "), "{text}");
 }
 
+#[test]
+fn a_row_whose_peer_is_not_built_says_how_to_get_it() {
+    let output = scoreboard(&["--quick", "--json", "W4"]);
+    assert!(output.status.success(), "{output:?}");
+    let row = serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("one row");
+    assert!(row["measured"].is_null(), "{row}");
+    let skipped = row["skipped"].as_str().expect("a reason");
+    assert!(skipped.contains("--peers"), "{skipped}");
+}
+
+#[test]
+fn a_large_answer_arrives_whole() {
+    let output = scoreboard(&["--quick", "--json", "W5"]);
+    assert!(output.status.success(), "{output:?}");
+    let row = serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("one row");
+    assert!(row["measured"].as_f64().is_some_and(|ratio| ratio > 0.0), "{row}");
+}
+
 /// What F1 compares has to be the same work: a difference here would make its number worthless.
 #[tokio::test(flavor = "multi_thread")]
 async fn muster_and_the_bare_loop_are_told_the_same() {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::Parser;
 use muster_benches::board::{self, Line};
 use muster_benches::rows::{self, Row, Run};
-use muster_benches::{machine, sim};
+use muster_benches::{machine, server, sim};
 
 /// Measures muster: one row, one number, each beside a baseline that does the same work.
 #[derive(Debug, Parser)]
@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
     let done = match words.next() {
         Some(first) if first == OsStr::new(sim::COMMAND) => simulate(words.next().as_deref()),
+        Some(first) if first == OsStr::new(server::COMMAND) => server::serve(),
         _ => score(&Args::parse()),
     };
     match done {
@@ -53,12 +54,10 @@ fn score(args: &Args) -> anyhow::Result<()> {
     if cfg!(debug_assertions) {
         tell("this is a debug build: its numbers mean nothing; use cargo run --release");
     }
-    if args.peers {
-        tell("no row has a peer to be built yet");
-    }
     rlimit::increase_nofile_limit(u64::MAX).context("the limit of open files cannot be raised")?;
     let run = Run {
         quick: args.quick,
+        peers: args.peers,
         program: std::env::current_exe()?,
     };
     let machine = machine::describe();

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use crate::board::{Outcome, Spec};
 
+mod bulk;
 mod decode;
 mod f1;
 mod feed;
+mod peers;
 
 /// A number that is watched.
 pub trait Row {
@@ -27,6 +29,8 @@ pub fn all() -> Vec<Box<dyn Row>> {
         Box::new(feed::W2),
         Box::new(decode::W3a),
         Box::new(decode::W3c),
+        Box::new(peers::W4),
+        Box::new(bulk::W5),
         Box::new(feed::W6),
     ]
 }
@@ -36,7 +40,9 @@ pub fn all() -> Vec<Box<dyn Row>> {
 pub struct Run {
     /// A number to look at, and not one to record.
     pub quick: bool,
-    /// The scoreboard, for those who start it as a [simulated fleet](crate::sim).
+    /// Peers may be fetched and built.
+    pub peers: bool,
+    /// The scoreboard, for those who start it as a [simulated fleet](crate::sim) or a [server](crate::server).
     pub program: PathBuf,
 }
 

@@ -359,16 +359,16 @@ impl Connection {
                 return None;
             }
             if self.next >= self.decoder.ready() {
-                if let Some(error) = self.decoder.error() {
+                let error = self.decoder.error();
+                self.release_input();
+                if let Some(word) = self.open_word() {
+                    self.begin_close(CloseCause::NotAReply(word));
+                } else if let Some(error) = error {
                     self.begin_close(CloseCause::Decode(error));
                 } else if self.lost {
                     self.begin_close(CloseCause::Lost);
                 } else {
-                    self.release_input();
-                    match self.open_word() {
-                        Some(word) => self.begin_close(CloseCause::NotAReply(word)),
-                        None => return None,
-                    }
+                    return None;
                 }
                 continue;
             }
@@ -400,7 +400,10 @@ impl Connection {
                 reason: sentence.fatal_reason().to_vec(),
             });
         }
-        if let Phase::Login { login, .. } = &mut self.phase {
+        if let Phase::Login { login, .. } = &mut self.phase
+            // The login has no tag, and nothing else was asked.
+            && sentence.tag().is_none()
+        {
             return match login.on_reply(sentence, &self.config.credentials, &mut self.output) {
                 Ok(Progress::Pending) => Step::Nothing,
                 Ok(Progress::Accepted) => {
@@ -411,7 +414,8 @@ impl Connection {
                 Err(error) => Step::Close(error.into()),
             };
         }
-        let id = sentence.tag().and_then(ExchangeId::from_tag);
+        let asked = self.ready.then(|| sentence.tag()).flatten();
+        let id = asked.and_then(ExchangeId::from_tag);
         let Some((id, exchange)) = id.and_then(|id| Some((id, self.exchanges.get_mut(&id)?))) else {
             self.strays += 1;
             return match self.strays > self.config.stray_replies {
@@ -451,12 +455,13 @@ impl Connection {
     fn release_input(&mut self) {
         let used = self.decoder.consume();
         self.next = 0;
-        if used == self.input.len() {
-            // An idle connection owns no buffer.
-            self.input = Vec::new();
-            self.decoder.shrink();
-        } else {
+        let left = self.input.len() - used;
+        if left * 4 > self.input.capacity() {
             self.input.drain(..used);
+        } else {
+            // An idle connection owns no buffer, and a slow one no more than it needs.
+            self.input = self.input[used..].to_vec();
+            self.decoder.shrink();
         }
     }
 
@@ -465,6 +470,11 @@ impl Connection {
     /// announces more than it says.
     fn open_word(&self) -> Option<Vec<u8>> {
         let (length, width) = length::read(&self.input).ok()??;
+        let limits = &self.config.limits;
+        if length > limits.word_bytes || width + length as usize > limits.sentence_bytes {
+            // Refused for that, however much of it is there.
+            return None;
+        }
         let word = self.input.get(width..)?;
         let word = &word[..word.len().min(length as usize)];
         word.first()

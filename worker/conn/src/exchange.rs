@@ -1,5 +1,6 @@
 //! One request and its replies.
 
+use std::fmt;
 use std::time::Instant;
 
 /// Names an exchange on its connection; also the number in its tag. Never reused.
@@ -20,6 +21,13 @@ impl ExchangeId {
 
     pub(crate) fn tag(self) -> Vec<u8> {
         self.0.to_string().into_bytes()
+    }
+}
+
+/// The number in its tag, as logs and captures have it.
+impl fmt::Display for ExchangeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

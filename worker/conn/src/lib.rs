@@ -25,3 +25,8 @@ mod login;
 pub use connection::{CloseCause, Config, Connection, Event, OpenError};
 pub use exchange::{ExchangeId, Outcome, UnknownCause};
 pub use login::{Credentials, LoginRefused};
+
+/// The README's example runs with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -185,8 +185,8 @@ impl Decoder {
             Some(before) => self.tape.ends[before] as usize + 1,
             None => 0,
         };
-        let words = start..end as usize;
-        Sentence::new(buf, &self.tape.at[words.clone()], &self.tape.marks[words])
+        let end = end as usize;
+        Sentence::new(buf, &self.tape.at[start..=end], &self.tape.marks[start..end])
     }
 
     /// All complete sentences of `buf`, which must be the buffer as last scanned.

@@ -48,9 +48,6 @@ pub(crate) enum Operation {
     Replace(usize),
 }
 
-/// Indices and depths beyond this are refused, so that a query cannot ask for more memory than it is long.
-const MAX_INDEX: usize = 1 << 16;
-
 impl Query {
     /// Reads the query words among `words`; other words are passed over.
     pub fn from_words<'a>(words: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, QueryError> {
@@ -151,7 +148,7 @@ impl Stack {
         let found = self
             .values
             .len()
-            .checked_sub(index + 1)
+            .checked_sub(index.saturating_add(1))
             .and_then(|at| self.values.get(at));
         found.copied().unwrap_or(self.below)
     }
@@ -218,10 +215,8 @@ fn parse_operations(mut rest: &[u8], into: &mut Vec<Operation>) -> Result<(), &'
             b'0'..=b'9' => {
                 let mut index = usize::from(first - b'0');
                 while let [digit @ b'0'..=b'9', after @ ..] = rest {
-                    index = index * 10 + usize::from(digit - b'0');
-                    if index > MAX_INDEX {
-                        return Err("the stack index is too large");
-                    }
+                    // However large: below what was pushed there is no end of values, all the same.
+                    index = index.saturating_mul(10).saturating_add(usize::from(digit - b'0'));
                     rest = after;
                 }
                 match rest {
@@ -304,6 +299,8 @@ mod tests {
             (vec![f, t, "?#1"], false),
             // An index beyond the stack finds the endless true.
             (vec![f, "?#7"], true),
+            (vec![f, "?#99999999999999999999999999"], true),
+            (vec![f, "?#99999999999999999999999999!|"], false),
             (vec!["?#|"], true),
             (vec!["?#!"], false),
             // A copy: f t becomes f t f, or gives f t|f = f t.
@@ -318,7 +315,7 @@ mod tests {
 
     #[test]
     fn bad_words_are_named() {
-        for word in ["?", "?#x", "?=", "?<mtu", "?~name=e", "?#99999999999"] {
+        for word in ["?", "?#x", "?=", "?<mtu", "?~name=e"] {
             let error = Query::from_words([word.as_bytes()]).expect_err(word);
             assert_eq!(error.word, word.as_bytes());
         }

@@ -25,6 +25,7 @@ pub enum Kind {
 
 impl Kind {
     /// The kind that a sentence with this first word has.
+    #[inline]
     pub fn of(first_word: &[u8]) -> Self {
         match first_word {
             b"!re" => Self::Re,

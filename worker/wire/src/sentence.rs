@@ -1,18 +1,18 @@
 //! A sentence as a view over the buffer it came in.
 
 use std::fmt;
-use std::iter::Zip;
-use std::slice;
 
 use crate::decode::mark;
 use crate::length;
 use crate::reply::Kind;
 
+const TAG: &[u8] = b".tag=";
+
 /// One sentence: words that borrow from the read buffer.
 #[derive(Clone, Copy, Default)]
 pub struct Sentence<'a> {
     buf: &'a [u8],
-    /// Offset in `buf` of the prefix of each word, the terminator left out.
+    /// Offset in `buf` of the prefix of each word and of the terminator: a word ends where the next prefix is.
     tape: &'a [u32],
     /// The [mark] of each word: where its name ends, near enough.
     marks: &'a [u8],
@@ -21,31 +21,25 @@ pub struct Sentence<'a> {
 impl<'a> Sentence<'a> {
     #[inline]
     pub(crate) fn new(buf: &'a [u8], tape: &'a [u32], marks: &'a [u8]) -> Self {
-        debug_assert_eq!(tape.len(), marks.len());
+        debug_assert_eq!(tape.len(), marks.len() + 1);
         Self { buf, tape, marks }
     }
 
     /// Number of words.
     pub fn len(&self) -> usize {
-        self.tape.len()
+        self.marks.len()
     }
 
     /// Whether this is the empty sentence, which is legal and means nothing.
     pub fn is_empty(&self) -> bool {
-        self.tape.is_empty()
+        self.marks.is_empty()
     }
 
     /// The `index`-th word.
     #[inline]
     pub fn word(&self, index: usize) -> Option<&'a [u8]> {
-        self.word_at(*self.tape.get(index)?)
-    }
-
-    #[inline]
-    fn word_at(&self, at: u32) -> Option<&'a [u8]> {
-        let rest = self.buf.get(at as usize..)?;
-        let (length, width) = length::read(rest).ok()??;
-        rest.get(width..width + length as usize)
+        let [at, next] = self.tape.get(index..)?.first_chunk()?;
+        between(self.buf, *at, *next)
     }
 
     /// The value of the `index`-th word, if it is an attribute of this name.
@@ -72,13 +66,14 @@ impl<'a> Sentence<'a> {
     }
 
     /// What the first word says this sentence is.
+    #[inline]
     pub fn kind(&self) -> Kind {
         Kind::of(self.word(0).unwrap_or_default())
     }
 
     /// The value of `.tag=`, wherever it stands.
+    #[inline]
     pub fn tag(&self) -> Option<&'a [u8]> {
-        const TAG: &[u8] = b".tag=";
         let of_tag = mark::of_name(TAG.len() - 2);
         let mut marks = self.marks.iter().enumerate();
         marks.find_map(|(index, &mark)| match mark == of_tag {
@@ -106,10 +101,12 @@ impl<'a> Sentence<'a> {
     }
 
     /// All attributes in order, duplicates kept.
+    #[inline]
     pub fn attributes(&self) -> Attributes<'a> {
         Attributes {
             buf: self.buf,
-            words: self.tape.iter().zip(self.marks),
+            tape: self.tape,
+            marks: self.marks,
         }
     }
 
@@ -130,14 +127,29 @@ impl<'a> Sentence<'a> {
             .unwrap_or_default()
     }
 
-    /// Appends the sentence to `out` in wire format without its `.tag` word, as results are kept.
+    /// Appends the sentence to `out` in wire format without its `.tag` word, as results are kept. Lengths stay as they
+    /// were written.
     pub fn write_untagged(&self, out: &mut Vec<u8>) {
-        for word in self.words().filter(|word| !word.starts_with(b".tag=")) {
-            // The word was read with a 32-bit length, so it has one.
-            length::write(word.len() as u32, out);
-            out.extend_from_slice(word);
+        let of_tag = mark::of_name(TAG.len() - 2);
+        let mut from = 0;
+        for (index, _) in self.marks.iter().enumerate().filter(|(_, mark)| **mark == of_tag) {
+            if self.word(index).is_some_and(|word| word.starts_with(TAG)) {
+                self.copy(from, index, out);
+                from = index + 1;
+            }
         }
+        self.copy(from, self.len(), out);
         out.push(0);
+    }
+
+    /// Appends the words `from..to` with their lengths.
+    fn copy(&self, from: usize, to: usize, out: &mut Vec<u8>) {
+        let bounds = (self.tape.get(from), self.tape.get(to));
+        if let (Some(&from), Some(&to)) = bounds
+            && let Some(words) = self.buf.get(from as usize..to as usize)
+        {
+            out.extend_from_slice(words);
+        }
     }
 
     /// The words as owned bytes.
@@ -184,7 +196,7 @@ impl DoubleEndedIterator for Words<'_> {
             .checked_sub(1)
             .filter(|&last| last >= self.front)?;
         let word = self.sentence.word(last);
-        self.sentence.tape = &self.sentence.tape[..last];
+        self.sentence.tape = &self.sentence.tape[..=last];
         self.sentence.marks = &self.sentence.marks[..last];
         word
     }
@@ -196,7 +208,8 @@ impl ExactSizeIterator for Words<'_> {}
 #[derive(Clone, Debug)]
 pub struct Attributes<'a> {
     buf: &'a [u8],
-    words: Zip<slice::Iter<'a, u32>, slice::Iter<'a, u8>>,
+    tape: &'a [u32],
+    marks: &'a [u8],
 }
 
 impl<'a> Iterator for Attributes<'a> {
@@ -204,23 +217,70 @@ impl<'a> Iterator for Attributes<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        for (&at, &mark) in &mut self.words {
-            let rest = self.buf.get(at as usize..)?;
-            let (length, width) = length::read(rest).ok()??;
-            let word = rest.get(width..width + length as usize)?;
-            let [b'=', word @ ..] = word else {
-                continue;
-            };
-            if mark >= mark::FAR {
-                return Some(split(word));
+        loop {
+            let (&mark, marks) = self.marks.split_first()?;
+            let (at, tape) = self.tape.split_first()?;
+            let next = tape.first()?;
+            (self.marks, self.tape) = (marks, tape);
+            let raw = self.buf.get(*at as usize..*next as usize)?;
+            if let Some(attribute) = attribute(raw, mark) {
+                return Some(attribute);
             }
-            return Some(match word.split_at_checked(usize::from(mark) - 2) {
-                Some((name, [_, value @ ..])) => (name, value),
-                _ => (word, &[]),
-            });
         }
-        None
     }
+
+    #[inline]
+    fn fold<B, F: FnMut(B, Self::Item) -> B>(self, init: B, mut f: F) -> B {
+        let words = self.tape.array_windows().zip(self.marks);
+        words.fold(init, |folded, (&[at, next], &mark)| {
+            let raw = self.buf.get(at as usize..next as usize);
+            match raw.and_then(|raw| attribute(raw, mark)) {
+                Some(attribute) => f(folded, attribute),
+                None => folded,
+            }
+        })
+    }
+}
+
+/// The name and the value of a word, if it is an attribute. `raw` is the word with its prefix.
+#[inline]
+fn attribute(raw: &[u8], mark: u8) -> Option<(&[u8], &[u8])> {
+    let word = match raw {
+        [..0x80, b'=', word @ ..] => word,
+        [..0x80, ..] | [] => return None,
+        wide => behind_wide(wide)?.strip_prefix(b"=")?,
+    };
+    // Of an attribute the mark is 2 at least.
+    let name = usize::from(mark).wrapping_sub(2);
+    let name = match mark < mark::FAR {
+        true => name,
+        false => far(word),
+    };
+    Some(match word.split_at_checked(name) {
+        Some((name, [_, value @ ..])) => (name, value),
+        _ => (word, &[]),
+    })
+}
+
+/// Where the name ends that no mark tells.
+#[cold]
+fn far(word: &[u8]) -> usize {
+    word.iter().position(|&byte| byte == b'=').unwrap_or(usize::MAX)
+}
+
+/// The word between two prefixes.
+#[inline]
+fn between(buf: &[u8], at: u32, next: u32) -> Option<&[u8]> {
+    match buf.get(at as usize..next as usize)? {
+        [..0x80, word @ ..] => Some(word),
+        wide => behind_wide(wide),
+    }
+}
+
+#[cold]
+fn behind_wide(raw: &[u8]) -> Option<&[u8]> {
+    let (_, width) = length::read(raw).ok()??;
+    raw.get(width..)
 }
 
 /// Splits `=name=value` at the second `=`; `=name` has an empty value; `None` for any other word.

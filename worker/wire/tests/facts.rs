@@ -8,7 +8,7 @@
 )]
 
 use routeros_wire::{
-    DecodeErrorKind, Decoder, Kind, Limits, Query, Sentence, TrapCategory, decode_all, encode,
+    DecodeErrorKind, Decoder, Kind, Limits, Query, Sentence, TrapCategory, decode_all, encode, value,
 };
 
 type Sentences = Vec<Vec<Vec<u8>>>;
@@ -221,6 +221,61 @@ fn a_deleted_item_in_both_spellings() {
     with(b"\x03!re\x07=.id=*A\x0a=.dead=yes\x00", |s| {
         assert!(s.is_dead());
     });
+}
+
+#[test]
+fn booleans_in_both_spellings() {
+    for (spellings, expected) in [
+        ([b"true".as_slice(), b"yes"], Some(true)),
+        ([b"false", b"no"], Some(false)),
+        ([b"", b"TRUE"], None),
+    ] {
+        assert_eq!(spellings.map(value::boolean), [expected; 2]);
+    }
+}
+
+#[test]
+fn ids_are_a_star_and_upper_case_digits() {
+    for id in ["*A", "*30000001"] {
+        let parsed = value::ItemId::parse(id.as_bytes()).unwrap();
+        assert_eq!(parsed.to_string(), id);
+    }
+    assert!(value::ItemId::parse(b"ether1").is_none(), "a name is no id");
+}
+
+#[test]
+fn unset_and_negated_arguments() {
+    with(b"\x06/unset\x0a=!comment=\x0b=value-name\x00", |s| {
+        let names = s.attributes().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names, [&b"!comment"[..], b"value-name"]);
+    });
+}
+
+#[test]
+fn duplicate_attributes_keep_their_order_and_the_last_counts() {
+    with(b"\x03!re\x04=a=1\x04=b=2\x04=a=3\x00", |s| {
+        let values = s.attributes().map(|(_, value)| value).collect::<Vec<_>>();
+        assert_eq!(values, [b"1", b"2", b"3"]);
+        assert_eq!(s.get(b"a"), Some(&b"3"[..]));
+    });
+}
+
+#[test]
+fn the_operator_of_a_comparison_stands_before_the_name() {
+    let query = Query::from_words([&b"?>actual-mtu=1000"[..]]).unwrap();
+    assert!(query.matches(|name| (name == b"actual-mtu").then_some(b"1500")));
+}
+
+#[test]
+fn one_sentence_is_one_write() {
+    // What makes clients slow is a write for each length and each word.
+    let mut out = Vec::new();
+    encode::sentence(&mut out, ["/interface/print", "=.proplist=name", ".tag=1"]).unwrap();
+    encode::sentence(&mut out, ["/quit"]).unwrap();
+    assert_eq!(
+        out,
+        b"\x10/interface/print\x0f=.proplist=name\x06.tag=1\x00\x05/quit\x00"
+    );
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub(crate) const FAR: u8 = 32;
 pub(super) const BLOCK: usize = 32;
 
 /// The mark of an attribute whose name has this length, unless it is [`FAR`].
+#[inline]
 pub(crate) fn of_name(length: usize) -> u8 {
     (length.min(FAR as usize - 2) + 2) as u8
 }

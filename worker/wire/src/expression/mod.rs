@@ -313,7 +313,7 @@ impl Expression {
             }
             stack.push(pushed);
         }
-        stack.into_iter().reduce(Self::and)
+        stack.into_iter().reduce(at_bound)
     }
 }
 
