@@ -59,8 +59,14 @@ fn the_engine_says_how_its_loops_and_its_database_are() {
     until("the disk was timed", || {
         status(&engine)["store"]["sync_ms"].as_f64().is_some()
     });
+    const LOOPS: [&str; 4] = ["dispatch", "leases", "expiry", "retention"];
+    until("every loop has run", || {
+        let status = status(&engine);
+        let ran = |name: &&str| reconciler(&status, name)["next_run"].is_string();
+        LOOPS.iter().all(ran)
+    });
     let status = status(&engine);
-    for name in ["dispatch", "leases", "expiry", "retention"] {
+    for name in LOOPS {
         let told = reconciler(&status, name);
         assert!(told["runs"].as_u64().unwrap() >= 1, "{told}");
         assert!(
