@@ -10,7 +10,7 @@ use crate::harness::database::Database;
 use crate::harness::proxy::Proxy;
 use crate::harness::session::Session;
 use crate::harness::worker::Worker;
-use crate::harness::{Engine, Fleet, until};
+use crate::harness::{Engine, Fleet, pause, until};
 
 const CHANGE: &[&[&str]] = &[&["/system/identity/set", "name=one"]];
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -161,9 +161,7 @@ fn a_worker_stopped_between_grant_and_send_sends_nothing_when_it_goes_on() {
         "{told}"
     );
     // A grant is good for 2 s.
-    until("the send deadline has passed", || {
-        granted.elapsed() > Duration::from_secs(2)
-    });
+    pause(Duration::from_secs(2).saturating_sub(granted.elapsed()));
     worker.go_on();
     let second: &[&[&str]] = &[&["/system/identity/set", "name=two"]];
     let id = api.create(&order(second, "b")).unwrap();
@@ -172,6 +170,29 @@ fn a_worker_stopped_between_grant_and_send_sends_nothing_when_it_goes_on() {
     let journal = fleet.journal();
     assert_eq!(journal.len(), 1, "{journal:?}");
     assert_eq!(journal[0].words[1], "=name=two");
+}
+
+#[test]
+fn an_engine_that_is_killed_or_stopped_costs_nothing_while_its_worker_lives() {
+    const DEVICES: usize = 100;
+    let fleet = Fleet::start(67, DEVICES, &["--fault", "late=100", "--late", "200ms"]);
+    let mut engine = Engine::start(&["--no-worker", "--lease", "1s"]);
+    engine.import(&fleet, DEVICES, "\n");
+    let api = Api::new(&engine.url);
+    let _worker = Worker::start(&engine, "lives", &["--slots", "20"]);
+    let id = api.create(&order(CHANGE, "a")).unwrap();
+    for done in [10, 30, 50] {
+        until("some more are done", || fleet.executed() > done);
+        engine.kill();
+        engine.start_again();
+    }
+    until("some more are done", || fleet.executed() > 70);
+    engine.stop();
+    pause(Duration::from_millis(1500));
+    engine.go_on();
+    let job = api.finished(&id, PATIENCE).unwrap();
+    assert_eq!(job.state(), v1::JobState::Completed, "{:?}", job.counts);
+    assert_eq!(fleet.journal().len(), DEVICES);
 }
 
 #[test]

@@ -259,6 +259,16 @@ impl Engine {
         command
     }
 
+    /// Stops it, and waits until each of its threads stands still.
+    pub(crate) fn stop(&self) {
+        stop(self.child.as_ref().expect("running"));
+    }
+
+    /// Lets it go on after a stop.
+    pub(crate) fn go_on(&self) {
+        send_signal(self.child.as_ref().expect("running"), Signal::CONT);
+    }
+
     /// Runs a client command to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
         Ran(self.command(args).output().expect("the client runs"))
@@ -389,7 +399,21 @@ fn send_signal(child: &Child, signal: Signal) {
     rustix::process::kill_process(Pid::from_child(child), signal).expect("it runs");
 }
 
-/// Asks again until it is so; each question is a client command, which takes its time by itself.
+/// Stops a process, and waits until each of its threads stands still.
+fn stop(child: &Child) {
+    send_signal(child, Signal::STOP);
+    until("every thread stands still", || {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", child.id())).expect("it runs");
+        threads.flatten().all(|thread| {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // pid (name) state …, and the name may hold anything.
+            stat.rsplit_once(')')
+                .is_some_and(|(_, rest)| rest.starts_with(" T"))
+        })
+    });
+}
+
+/// Asks again until it is so.
 pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !so() {
@@ -397,7 +421,17 @@ pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
             began.elapsed() < Duration::from_secs(30),
             "{what} did not come about"
         );
+        pause(Duration::from_millis(1));
     }
+}
+
+/// Lets the processes work.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "between two looks at a process, and before a kill whose instant is drawn"
+)]
+pub(crate) fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
 
 pub(crate) fn muster() -> Command {

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::harness::api::{Api, Order};
 use crate::harness::database::Database;
 use crate::harness::worker::Worker;
-use crate::harness::{Engine, Executed, Fleet, until};
+use crate::harness::{Engine, Executed, Fleet, pause, until};
 
 const DEVICES: usize = 500;
 /// Devices that take [`LATE`] to answer, so that there is always something under way.
@@ -338,11 +338,6 @@ fn run(seed: u64) -> Told {
     }
     told.took = began.elapsed();
     told
-}
-
-#[expect(clippy::disallowed_methods, reason = "the seed draws the instant of a kill")]
-fn pause(time: Duration) {
-    std::thread::sleep(time);
 }
 
 /// Asks for the job, with the same request id, until somebody is there to answer.

@@ -104,7 +104,7 @@ impl Api {
             if began.elapsed() > within {
                 return None;
             }
-            self.runtime.block_on(async { tokio::time::sleep(LOOK).await });
+            super::pause(LOOK);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 
 use rustix::process::Signal;
 
-use super::{Engine, muster, send_signal, until};
+use super::{Engine, muster, send_signal};
 
 /// A worker beside an engine.
 pub(crate) struct Worker {
@@ -53,17 +53,7 @@ impl Worker {
 
     /// Stops it, and waits until each of its threads stands still.
     pub(crate) fn stop(&self) {
-        let child = self.child.as_ref().expect("running");
-        send_signal(child, Signal::STOP);
-        until("every thread stands still", || {
-            let threads = std::fs::read_dir(format!("/proc/{}/task", child.id())).expect("it runs");
-            threads.flatten().all(|thread| {
-                let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-                // pid (name) state …, and the name may hold anything.
-                stat.rsplit_once(')')
-                    .is_some_and(|(_, rest)| rest.starts_with(" T"))
-            })
-        });
+        super::stop(self.child.as_ref().expect("running"));
     }
 
     /// Lets it go on after a stop.
