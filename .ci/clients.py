@@ -66,9 +66,9 @@ def grpc(address, port):
         assert error.code() is grpc.StatusCode.INVALID_ARGUMENT, error
     try:
         jobs.PauseJob(job.PauseJobRequest(id=made.id))
-        raise AssertionError("what is not there yet must say so")
+        raise AssertionError("a job that is over cannot be paused")
     except grpc.RpcError as error:
-        assert error.code() is grpc.StatusCode.UNIMPLEMENTED, error
+        assert error.code() is grpc.StatusCode.FAILED_PRECONDITION, error
     print("grpcio: passed")
 
 
