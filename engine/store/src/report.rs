@@ -136,7 +136,12 @@ impl Report {
         refused
             || matches!(
                 self.outcome,
-                Outcome::Succeeded | Outcome::FoundDone | Outcome::FoundNotDone
+                Outcome::Broken
+                    | Outcome::FoundDone
+                    | Outcome::FoundNotDone
+                    | Outcome::Rejected
+                    | Outcome::Succeeded
+                    | Outcome::Unchanged
             )
     }
 }

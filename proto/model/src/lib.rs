@@ -7,6 +7,7 @@
 pub mod command;
 pub mod device;
 pub mod effect;
+pub mod ensure;
 pub mod label;
 pub mod marks;
 pub mod name;
@@ -19,6 +20,7 @@ pub mod trap;
 pub use command::{Command, CommandError, Verify};
 pub use device::{Device, Transport};
 pub use effect::Effect;
+pub use ensure::{Ensure, EnsureError, Values, Want};
 pub use label::Labels;
 pub use marks::Marks;
 pub use name::NameError;

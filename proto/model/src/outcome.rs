@@ -179,6 +179,10 @@ states! {
         NotDone = 11, "not_done";
         /// The device is quarantined.
         Quarantined = 12, "quarantined";
+        /// The plan does not fit the device: for example a menu of items where it wants one of a single item.
+        Plan = 50, "plan";
+        /// The device said that it was done, and a look showed otherwise.
+        NotAsWanted = 51, "not_as_wanted";
     }
 }
 
