@@ -2,12 +2,14 @@
 //!
 //! * [`Device`], [`Labels`] and [`Selector`]: what there is, and which of it is meant.
 //! * [`Command`], [`Effect`] and [`Plan`]: what is to be done, and what that can do to a device.
+//! * [`file`]: files that people write, read with the place of every mistake.
 //! * [`ExecutionState`], [`JobState`] and [`ErrorClass`]: how it went.
 
 pub mod command;
 pub mod device;
 pub mod effect;
 pub mod ensure;
+pub mod file;
 pub mod label;
 pub mod marks;
 pub mod name;
@@ -21,6 +23,7 @@ pub use command::{Command, CommandError, Verify};
 pub use device::{Device, Transport};
 pub use effect::Effect;
 pub use ensure::{Ensure, EnsureError, Values, Want};
+pub use file::{FileError, FileErrors};
 pub use label::Labels;
 pub use marks::Marks;
 pub use name::NameError;
