@@ -97,7 +97,7 @@ fn ensure_of(message: &v1::Ensure) -> Result<Ensure, (&'static str, EnsureError)
 }
 
 /// A wish as a message.
-pub fn ensure(ensure: &Ensure) -> v1::Ensure {
+fn ensure(ensure: &Ensure) -> v1::Ensure {
     let Want::Set(set) = ensure.want();
     let values = set
         .iter()

@@ -106,6 +106,10 @@ fn a_lost_answer_is_looked_after_and_never_written_twice() {
     let case = Case::new(171, 1, &["--fault", "lost-write-answer=1"]);
     let results = case.ensure("/ip/dns", &[("servers", "192.0.2.53")], SHORT);
     assert_eq!(results[0]["state"], "succeeded", "{results:?}");
+    assert_eq!(
+        results[0]["rows"][0]["to"], "192.0.2.53",
+        "what it changed is told: {results:?}"
+    );
     assert_eq!(case.words().len(), 1);
 }
 
