@@ -167,7 +167,7 @@ mod tests {
         diff.write(&ensure, &mut told);
         let mut sentences = Vec::new();
         decode_all(&told, Limits::default(), |sentence| {
-            sentences.push(sentence.to_vec())
+            sentences.push(sentence.to_vec());
         })
         .expect("decodes");
         let words = [
