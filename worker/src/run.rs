@@ -8,7 +8,7 @@ use bytes::Bytes;
 use muster_model::quiet::SEND_WITHIN;
 use muster_model::{DeviceError, ErrorClass, Plan};
 use muster_proto::v1;
-use muster_worker_core::{Action, Attempt, ConnectFailure, Ended, Exchange, Manner, Outcome, StepEnd};
+use muster_worker_core::{Action, Attempt, ConnectFailure, Ended, Exchange, Manner, Mode, Outcome, StepEnd};
 use tokio_util::sync::CancellationToken;
 
 use crate::devices::Devices;
@@ -47,11 +47,7 @@ pub(crate) fn next_run() -> RunId {
 pub(crate) async fn run(job: Job, devices: Devices, held: Held) {
     let began = Instant::now();
     let mut run = Run {
-        attempt: Attempt::new(
-            job.plan.clone(),
-            job.assignment.first_step,
-            job.assignment.resolve,
-        ),
+        attempt: Attempt::new(job.plan.clone(), mode(&job.assignment)),
         job,
         devices,
         held,
@@ -71,7 +67,7 @@ pub(crate) async fn run(job: Job, devices: Devices, held: Held) {
     // Its turn ends here.
     let session = session.filter(|_| answered).map(|(session, _turn)| session);
     held.end(Told {
-        report: report(&job.assignment, &ended, attempt.into_replies(), began.elapsed()),
+        report: report(&job.assignment, &ended, attempt, began.elapsed()),
         ended: Instant::now(),
     });
     // After the report, so that nobody waits for it.
@@ -91,6 +87,17 @@ struct Run {
     session: Option<(Handle, Arc<Turn>)>,
     /// Until when the granted step may be sent.
     send_by: Instant,
+}
+
+fn mode(assignment: &v1::Assignment) -> Mode {
+    match (assignment.resolve, assignment.preview) {
+        (true, _) => Mode::Resolve(assignment.first_step),
+        (false, true) => Mode::Preview,
+        (false, false) => Mode::Apply {
+            first_step: assignment.first_step,
+            expected: assignment.fingerprint.as_slice().try_into().ok(),
+        },
+    }
 }
 
 /// Whether a device that answers well can have caused an error of this class.
@@ -253,7 +260,8 @@ impl Run {
     }
 }
 
-fn report(assignment: &v1::Assignment, ended: &Ended, replies: Vec<Bytes>, elapsed: Duration) -> v1::Report {
+fn report(assignment: &v1::Assignment, ended: &Ended, attempt: Attempt, elapsed: Duration) -> v1::Report {
+    let (replies, fingerprint) = attempt.into_told();
     let outcome = match ended.outcome {
         Outcome::Broken => v1::ReportOutcome::Broken,
         Outcome::Cancelled => v1::ReportOutcome::Cancelled,
@@ -278,5 +286,6 @@ fn report(assignment: &v1::Assignment, ended: &Ended, replies: Vec<Bytes>, elaps
         age_ms: 0,
         steps_done: ended.steps_done,
         first_step: assignment.first_step,
+        fingerprint: fingerprint.map_or_else(Vec::new, |found| found.to_vec()),
     }
 }

@@ -183,6 +183,8 @@ states! {
         Plan = 50, "plan";
         /// The device said that it was done, and a look showed otherwise.
         NotAsWanted = 51, "not_as_wanted";
+        /// The device is not as the preview found it, or the preview did not find it.
+        Drift = 52, "drift";
     }
 }
 

@@ -9,10 +9,14 @@
 //!    └─failed──▶ End                    revoked, held, anything else ──▶ End
 //! ```
 //!
+//! A preview reads every menu that the plan wants something of, and nothing else. A plan that may only be applied to a
+//! device as a preview found it reads them too, before its first step, and goes on only when they are the same.
+//!
 //! The machine decides what an end means. Whatever is not a read and may have been done is *unknown*, and never
 //! *failed*: a lost answer is a question, and the engine does not repeat it. An attempt that is to look after such a
 //! question asks what verifies the step and nothing else.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,10 +25,30 @@ use muster_model::{Command, DeviceError, Effect, ErrorClass, Plan, Step, Verify}
 use routeros_wire::{Expression, Kind, Limits, decode_all};
 
 use crate::diff::{Diff, question};
-use crate::ensure::{EnsureRun, Next, Phase};
+use crate::ensure::{EnsureRun, Next, Phase, told};
+use crate::fingerprint::Fingerprint;
 
 /// Bytes of all answers of one attempt: they travel in one message, which may have 64 MiB.
 const ANSWERS: usize = 32 << 20;
+
+/// Bytes of answers that were read for a comparison and are kept for the steps that want them.
+const KEPT: usize = 1 << 20;
+
+/// What an attempt is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// To do the plan.
+    Apply {
+        /// The step to begin with: those before it are done.
+        first_step: u32,
+        /// Only on a device that is as a preview found it.
+        expected: Option<[u8; 32]>,
+    },
+    /// To look at what became of this step, whose answer was lost.
+    Resolve(u32),
+    /// To tell what the plan would change.
+    Preview,
+}
 
 /// What the shell is to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,25 +173,51 @@ pub enum StepEnd {
 pub struct Attempt {
     plan: Arc<Plan>,
     step: usize,
-    /// Whether the step it is at was sent before and its answer was lost.
-    resolve: bool,
+    mode: Mode,
+    /// What is being compared with what a preview found, until it is.
+    survey: Option<Survey>,
+    /// What menus answered to that, by step, as long as nothing was written.
+    kept: BTreeMap<usize, Bytes>,
     /// The wish it is at, once it was begun.
     wish: Option<EnsureRun>,
-    /// Whether an intent to change something was granted.
+    /// Whether an intent to change something was granted; of a preview, whether there is something to change.
     changed: bool,
     replies: Vec<Bytes>,
+    /// Of a preview, when it is done.
+    fingerprint: Option<[u8; 32]>,
+}
+
+/// A look at every menu that a plan wants something of.
+#[derive(Clone, Debug)]
+struct Survey {
+    /// The step whose menu is looked at.
+    at: usize,
+    fingerprint: Fingerprint,
 }
 
 impl Attempt {
-    /// An attempt at this plan from a step on; or, to resolve, a look at what became of that step.
-    pub fn new(plan: Arc<Plan>, first_step: u32, resolve: bool) -> Self {
+    /// An attempt at this plan.
+    pub fn new(plan: Arc<Plan>, mode: Mode) -> Self {
+        let survey = Survey {
+            at: 0,
+            fingerprint: Fingerprint::new(),
+        };
+        let (step, surveys) = match mode {
+            // Past its first step, or in it, a device is no longer as it was found, and we know why.
+            Mode::Apply { first_step, expected } => (first_step, expected.is_some() && first_step == 0),
+            Mode::Resolve(step) => (step, false),
+            Mode::Preview => (0, true),
+        };
         Self {
             plan,
-            step: first_step as usize,
-            resolve,
+            step: step as usize,
+            mode,
+            survey: surveys.then_some(survey),
+            kept: BTreeMap::new(),
             wish: None,
             changed: false,
             replies: Vec::new(),
+            fingerprint: None,
         }
     }
 
@@ -179,7 +229,7 @@ impl Attempt {
     /// Whether it needs the device's connection to itself: nobody else's command stands in front of a change once it
     /// is granted, and nobody else's end takes it along.
     pub fn is_alone(&self) -> bool {
-        !self.resolve && !self.plan.effect().is_read()
+        matches!(self.mode, Mode::Apply { .. }) && !self.plan.effect().is_read()
     }
 
     /// Whether the step it is at is done in part, or done and not looked at: it is to go on, whatever the engine wants.
@@ -188,14 +238,14 @@ impl Attempt {
         matches!(phase, Some(Phase::Writing(1..) | Phase::Proving))
     }
 
-    /// What the device said to each step, in wire format.
-    pub fn into_replies(self) -> Vec<Bytes> {
-        self.replies
+    /// What the device said to each step, in wire format, and what a preview found.
+    pub fn into_told(self) -> (Vec<Bytes>, Option<[u8; 32]>) {
+        (self.replies, self.fingerprint)
     }
 
     /// There is a connection.
     pub fn connected(&mut self) -> Action {
-        self.begin_step()
+        self.survey_next()
     }
 
     /// There is none.
@@ -211,6 +261,8 @@ impl Attempt {
     pub fn granted(&mut self) -> Action {
         let plan = self.plan.clone();
         self.changed |= self.effect() >= Effect::Change;
+        // What was read before is no longer what the device has.
+        self.kept.clear();
         match (plan.steps.get(self.step), &mut self.wish) {
             (Some(Step::Command(command)), _) => {
                 Action::Exchange(Exchange::write(words(command.sent_words())))
@@ -250,12 +302,78 @@ impl Attempt {
     /// The exchange is over. `sentences` are its replies, in wire format without tags.
     pub fn answered(&mut self, end: StepEnd, sentences: Bytes) -> Action {
         let plan = self.plan.clone();
+        if let Some(survey) = self.survey.take() {
+            return self.surveyed(survey, end, sentences);
+        }
         match plan.steps.get(self.step) {
-            Some(step) if self.resolve => self.looked(step, end, &sentences),
+            Some(step) if self.is_look() => self.looked(step, end, &sentences),
             Some(Step::Command(command)) => self.command_ended(command, end, sentences),
             Some(Step::Ensure(_)) => self.wish_answered(end, sentences),
             None => self.begin_step(),
         }
+    }
+
+    /// Goes on with the look at the plan's menus, and with the plan when that is done.
+    fn survey_next(&mut self) -> Action {
+        let Some(mut survey) = self.survey.take() else {
+            return self.begin_step();
+        };
+        let plan = self.plan.clone();
+        let preview = self.mode == Mode::Preview;
+        while let Some(step) = plan.steps.get(survey.at) {
+            match step {
+                Step::Ensure(ensure) => {
+                    self.survey = Some(survey);
+                    return Action::Exchange(Exchange::question(question(ensure)));
+                }
+                Step::Command(command) if preview => {
+                    self.changed |= !command.effect().is_read();
+                    self.replies.push(told::command(command).into());
+                    self.step += 1;
+                }
+                Step::Command(_) => {}
+            }
+            survey.at += 1;
+        }
+        let found = survey.fingerprint.finish();
+        match self.mode {
+            Mode::Preview => {
+                self.fingerprint = Some(found);
+                self.done()
+            }
+            Mode::Apply { expected, .. } if expected.is_some_and(|expected| expected != found) => {
+                let text = "the device is not as the preview found it; nothing was written. Preview again";
+                self.end(Outcome::Rejected, DeviceError::new(ErrorClass::Drift, text))
+            }
+            Mode::Apply { .. } | Mode::Resolve(_) => self.begin_step(),
+        }
+    }
+
+    fn surveyed(&mut self, mut survey: Survey, end: StepEnd, sentences: Bytes) -> Action {
+        let plan = self.plan.clone();
+        let Some(Step::Ensure(ensure)) = plan.steps.get(survey.at) else {
+            return self.begin_step();
+        };
+        if end != StepEnd::Completed {
+            self.replies.push(sentences);
+            return self.question_failed(end);
+        }
+        survey.fingerprint.add(ensure, &sentences);
+        if self.mode == Mode::Preview {
+            match Diff::of(ensure, &sentences) {
+                Ok(diff) => {
+                    self.changed |= !diff.is_empty();
+                    self.replies.push(told::diff(&diff, ensure).into());
+                    self.step += 1;
+                }
+                Err(error) => return self.end(Outcome::Rejected, error),
+            }
+        } else if self.kept.values().map(Bytes::len).sum::<usize>() + sentences.len() <= KEPT {
+            self.kept.insert(survey.at, sentences);
+        }
+        survey.at += 1;
+        self.survey = Some(survey);
+        self.survey_next()
     }
 
     fn command_ended(&mut self, command: &Command, end: StepEnd, sentences: Bytes) -> Action {
@@ -401,28 +519,45 @@ impl Attempt {
     fn begin_step(&mut self) -> Action {
         let plan = self.plan.clone();
         let Some(step) = plan.steps.get(self.step) else {
-            let unchanged = !self.changed && plan.effect() >= Effect::Change;
-            return Action::End(Ended {
-                outcome: if unchanged {
-                    Outcome::Unchanged
-                } else {
-                    Outcome::Succeeded
-                },
-                error: None,
-                steps_done: self.step(),
-            });
+            return self.done();
         };
         match step {
-            step if self.resolve => self.look(step),
+            step if self.is_look() => self.look(step),
             Step::Command(command) if command.effect().is_read() => {
                 Action::Exchange(Exchange::question(words(command.sent_words())))
             }
             Step::Command(_) => Action::AskIntent { step: self.step() },
             Step::Ensure(ensure) => {
+                let kept = self.kept.remove(&self.step);
                 let wish = self.wish.insert(EnsureRun::new(ensure.clone()));
-                Action::Exchange(wish.begin())
+                match kept {
+                    Some(answer) => {
+                        let next = wish.answered(&answer);
+                        self.follow(next)
+                    }
+                    None => Action::Exchange(wish.begin()),
+                }
             }
         }
+    }
+
+    /// Every step is done, or previewed.
+    fn done(&self) -> Action {
+        let unchanged = !self.changed && self.plan.effect() >= Effect::Change;
+        let outcome = if unchanged {
+            Outcome::Unchanged
+        } else {
+            Outcome::Succeeded
+        };
+        Action::End(Ended {
+            outcome,
+            error: None,
+            steps_done: self.step(),
+        })
+    }
+
+    fn is_look(&self) -> bool {
+        matches!(self.mode, Mode::Resolve(_))
     }
 
     /// Asks what became of a step.

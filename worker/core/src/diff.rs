@@ -118,7 +118,7 @@ fn set_changes(set: &Values, row: Sentence<'_>) -> Vec<Change> {
     set.iter().filter_map(differs).collect()
 }
 
-fn read_rows(answer: &[u8], mut each: impl FnMut(Sentence<'_>)) {
+pub(crate) fn read_rows(answer: &[u8], mut each: impl FnMut(Sentence<'_>)) {
     // Written by the session, sentence by sentence, within the same limits: it decodes.
     let _ = decode_all(answer, Limits::default(), |sentence| {
         if sentence.kind() == Kind::Re {

@@ -119,13 +119,48 @@ impl EnsureRun {
 
     /// What is told of the step: its changes, then whatever the device said of a command that it refused.
     pub(crate) fn reply(&self, refusal: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        self.diff.write(&self.ensure, &mut out);
         match refusal {
-            // No word is empty.
-            [] => drop(encode::sentence(&mut out, ["!done"])),
-            refusal => out.extend_from_slice(refusal),
+            [] => told::diff(&self.diff, &self.ensure),
+            refusal => {
+                let mut out = Vec::new();
+                self.diff.write(&self.ensure, &mut out);
+                out.extend_from_slice(refusal);
+                out
+            }
         }
+    }
+}
+
+/// Answers that muster writes in the place of a device.
+pub(crate) mod told {
+    use super::{Diff, Ensure, encode};
+    use muster_model::Command;
+
+    /// The changes that a wish needs.
+    pub(crate) fn diff(diff: &Diff, ensure: &Ensure) -> Vec<u8> {
+        let mut out = Vec::new();
+        diff.write(ensure, &mut out);
+        done(out)
+    }
+
+    /// A command that a preview does not send: one that does more than read is told.
+    pub(crate) fn command(command: &Command) -> Vec<u8> {
+        let mut out = Vec::new();
+        if !command.effect().is_read() {
+            let words = [
+                "!re".to_owned(),
+                "=op=run".to_owned(),
+                format!("=effect={}", command.effect().as_str()),
+                format!("=command={}", command.words().join(" ")),
+            ];
+            // No word is empty, and none longer than a plan may be.
+            let _ = encode::sentence(&mut out, words);
+        }
+        done(out)
+    }
+
+    fn done(mut out: Vec<u8>) -> Vec<u8> {
+        let _ = encode::sentence(&mut out, ["!done"]);
         out
     }
 }

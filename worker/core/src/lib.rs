@@ -7,6 +7,7 @@
 pub mod attempt;
 pub mod diff;
 mod ensure;
+mod fingerprint;
 pub mod meaning;
 
-pub use attempt::{Action, Attempt, ConnectFailure, Ended, Exchange, Manner, Outcome, StepEnd};
+pub use attempt::{Action, Attempt, ConnectFailure, Ended, Exchange, Manner, Mode, Outcome, StepEnd};

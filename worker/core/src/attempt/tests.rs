@@ -8,7 +8,17 @@ fn attempt(commands: &[&str]) -> Attempt {
 }
 
 fn of(steps: Vec<Step>) -> Attempt {
-    Attempt::new(Arc::new(Plan { steps }), 0, false)
+    in_mode(
+        steps,
+        Mode::Apply {
+            first_step: 0,
+            expected: None,
+        },
+    )
+}
+
+fn in_mode(steps: Vec<Step>, mode: Mode) -> Attempt {
+    Attempt::new(Arc::new(Plan { steps }), mode)
 }
 
 fn error(class: ErrorClass) -> DeviceError {
@@ -136,7 +146,7 @@ fn an_attempt_that_looks_does_nothing_else() {
     for step in [Step::Command(command), dns()] {
         let plan = Arc::new(Plan { steps: vec![step] });
         let look = || {
-            let mut look = Attempt::new(plan.clone(), 0, true);
+            let mut look = Attempt::new(plan.clone(), Mode::Resolve(0));
             assert!(!look.is_alone());
             let (words, manner) = sent(look.connected());
             assert!(words.starts_with("/ip/dns/print"), "{words}");
@@ -213,7 +223,7 @@ fn answers_have_a_limit_together() {
         Outcome::Succeeded,
         "what it did counts"
     );
-    assert_eq!(change.into_replies()[1], Bytes::new());
+    assert_eq!(change.into_told().0[1], Bytes::new());
 }
 
 fn dns() -> Step {
@@ -254,7 +264,7 @@ fn what_is_as_wanted_is_not_written_and_asks_for_nothing() {
     assert!(wish.is_alone());
     let end = ended(wish.answered(StepEnd::Completed, has("1.1.1.1")));
     assert_eq!((end.outcome, end.steps_done), (Outcome::Unchanged, 1));
-    assert_eq!(told(&wish.into_replies()[0]), ["!done"]);
+    assert_eq!(told(&wish.into_told().0[0]), ["!done"]);
     let mut both = of(vec![
         dns(),
         Step::Command(Command::parse(["/ip/dns/cache/flush"]).expect("valid")),
@@ -286,7 +296,7 @@ fn what_is_different_is_written_and_read_back() {
         (Outcome::Succeeded, None)
     );
     assert_eq!(
-        told(&wish.into_replies()[0]),
+        told(&wish.into_told().0[0]),
         [
             "!re =op=set =menu=/ip/dns =name=servers =from=8.8.8.8 =to=1.1.1.1",
             "!done"
@@ -349,5 +359,86 @@ fn a_menu_that_does_not_fit_is_rejected() {
     assert_eq!(
         outcome(wish.completed()),
         (Outcome::Rejected, Some(ErrorClass::Plan))
+    );
+}
+
+/// A preview of a wish and two commands on a device with these servers, to its end.
+fn preview(servers: &str) -> (Outcome, Vec<Bytes>, Option<[u8; 32]>) {
+    let command = |words: &str| Step::Command(Command::parse(words.split(' ')).expect("valid"));
+    let steps = vec![
+        command("/system/identity/print"),
+        dns(),
+        command("/ip/dns/cache/flush"),
+    ];
+    let mut preview = in_mode(steps, Mode::Preview);
+    assert!(!preview.is_alone());
+    let (words, manner) = sent(preview.connected());
+    assert_eq!(
+        (words.as_str(), manner),
+        ("/ip/dns/print =.proplist=servers", Manner::Question)
+    );
+    let ended = ended(preview.answered(StepEnd::Completed, has(servers)));
+    assert_eq!(ended.steps_done, 3);
+    let (replies, fingerprint) = preview.into_told();
+    (ended.outcome, replies, fingerprint)
+}
+
+#[test]
+fn a_preview_reads_menus_and_tells_what_would_be_done() {
+    let (end, replies, fingerprint) = preview("8.8.8.8");
+    assert_eq!(end, Outcome::Succeeded);
+    let replies = replies.iter().map(|reply| told(reply)).collect::<Vec<_>>();
+    assert_eq!(
+        replies,
+        [
+            vec!["!done"],
+            vec![
+                "!re =op=set =menu=/ip/dns =name=servers =from=8.8.8.8 =to=1.1.1.1",
+                "!done"
+            ],
+            vec!["!re =op=run =effect=change =command=/ip/dns/cache/flush", "!done"],
+        ]
+    );
+    assert!(fingerprint.is_some());
+    let mut nothing = in_mode(vec![dns()], Mode::Preview);
+    nothing.connected();
+    let end = ended(nothing.answered(StepEnd::Completed, has("1.1.1.1")));
+    assert_eq!(end.outcome, Outcome::Unchanged);
+    let mut conflict = in_mode(vec![dns()], Mode::Preview);
+    conflict.connected();
+    assert_eq!(
+        outcome(conflict.completed()),
+        (Outcome::Rejected, Some(ErrorClass::Plan))
+    );
+    let mut cut = in_mode(vec![dns()], Mode::Preview);
+    cut.connected();
+    let lost = StepEnd::NoAnswer(error(ErrorClass::Reset));
+    assert_eq!(outcome(cut.ends(lost)).0, Outcome::Interrupted);
+}
+
+#[test]
+fn what_is_not_as_the_preview_found_it_is_not_written() {
+    let (_, _, expected) = preview("8.8.8.8");
+    let apply = |servers: &str, first_step| {
+        let mode = Mode::Apply { first_step, expected };
+        let mut apply = in_mode(vec![dns()], mode);
+        let (words, _) = sent(apply.connected());
+        assert_eq!(words, "/ip/dns/print =.proplist=servers");
+        let next = apply.answered(StepEnd::Completed, has(servers));
+        (apply, next)
+    };
+    let (mut same, next) = apply("8.8.8.8", 0);
+    assert_eq!(next, Action::AskIntent { step: 0 }, "read once for both");
+    assert_eq!(
+        sent(same.granted()),
+        ("/ip/dns/set =servers=1.1.1.1".to_owned(), Manner::Write)
+    );
+    let (_, next) = apply("9.9.9.9", 0);
+    assert_eq!(outcome(next), (Outcome::Rejected, Some(ErrorClass::Drift)));
+    let (_, next) = apply("1.1.1.1", 0);
+    assert_eq!(
+        outcome(next),
+        (Outcome::Rejected, Some(ErrorClass::Drift)),
+        "even where somebody else did it"
     );
 }
