@@ -7,8 +7,8 @@ use crate::file::Table;
 use crate::policy::{Amount, Availability, Cap, Limits, Ramp};
 
 pub(super) fn limits(file: &Table<'_>) -> Option<Limits> {
-    let caps = all(file.tables("cap"), cap);
-    let availability = all(file.tables("availability"), availability);
+    let caps = all(&file.tables("cap"), cap);
+    let availability = all(&file.tables("availability"), availability);
     let defaults = Limits::default();
     let (concurrency, budget) = match file.get("limits") {
         None => (Some(None), Some(defaults.budget)),
@@ -40,7 +40,7 @@ pub(super) fn limits(file: &Table<'_>) -> Option<Limits> {
     })
 }
 
-fn all<T>(tables: Vec<Table<'_>>, read: impl Fn(&Table<'_>) -> Option<T>) -> Option<Vec<T>> {
+fn all<T>(tables: &[Table<'_>], read: impl Fn(&Table<'_>) -> Option<T>) -> Option<Vec<T>> {
     // Collected in two goes, so that the mistakes of all are told.
     let read = tables.iter().map(read).collect::<Vec<_>>();
     read.into_iter().collect()
