@@ -5,7 +5,10 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use muster_engine_core::Outcome;
-use muster_model::{Command, Device, ExecutionState, Labels, Plan, Priority, Selector, Step, Transport};
+use muster_engine_core::budget::Asked;
+use muster_model::{
+    Command, Device, ExecutionState, JobState, Labels, Plan, Priority, Selector, Step, Transport,
+};
 use muster_store::{
     ApplyReports, Claim, CreateJob, ImportDevices, Lease, OpenSession, Report, ReportAnswer, SetCredential,
     Store, Zones,
@@ -85,7 +88,10 @@ impl Queue {
             retry: None,
             priority: Priority::Interactive,
             concurrency: None,
-            deed: None,
+            budget: Asked::All,
+            waves: Vec::new(),
+            start: JobState::Running,
+            deeds: Vec::new(),
             timeout_ms: 30_000,
             now: 0,
             expires_at: FAR,
