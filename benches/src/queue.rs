@@ -5,7 +5,9 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use muster_engine_core::Outcome;
-use muster_model::{Command, Device, ExecutionState, Labels, Plan, Priority, Selector, Step, Transport};
+use muster_model::{
+    Command, Device, ExecutionState, Labels, Plan, Ports, Priority, Selector, Step, Transport,
+};
 use muster_store::{
     ApplyReports, Claim, CreateJob, ImportDevices, Lease, OpenSession, Report, ReportAnswer, SetCredential,
     Store, Zones,
@@ -45,6 +47,7 @@ impl Queue {
             devices: (1..=DEVICES).map(device).collect(),
             update: false,
             validate_only: false,
+            claimed_by: String::new(),
             now: 0,
         };
         let imported = store.write(import).await?;
@@ -177,6 +180,9 @@ fn device(number: usize) -> Device {
         credential: "fleet".into(),
         zone: "default".into(),
         labels: Labels::default(),
+        tls: None,
+        pin: None,
+        ports: Ports::default(),
     }
 }
 
