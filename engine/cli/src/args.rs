@@ -48,6 +48,11 @@ pub(crate) enum Command {
     Sim(Sim),
     /// Run one command on many devices
     Run(Run),
+    /// Check a rollout's file without an engine; every mistake is told with its line
+    Check {
+        /// The file, TOML; - for standard input
+        file: PathBuf,
+    },
     /// Look at jobs, watch them, end them
     #[command(subcommand)]
     Job(Job),

@@ -26,7 +26,8 @@ use crate::name;
 pub const MAX_BYTES: usize = 16 << 10;
 
 /// A conjunction of requirements. The default has none and selects every device.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Selector {
     requirements: Vec<Requirement>,
 }
@@ -374,6 +375,24 @@ impl Parser {
                 return Err(self.error("expected a comma or ) in the list"));
             }
         }
+    }
+}
+
+impl TryFrom<String> for Selector {
+    type Error = SelectorError;
+
+    /// As stored: empty means every device.
+    fn try_from(text: String) -> Result<Self, SelectorError> {
+        match text.is_empty() {
+            true => Ok(Self::default()),
+            false => text.parse(),
+        }
+    }
+}
+
+impl From<Selector> for String {
+    fn from(selector: Selector) -> Self {
+        selector.to_string()
     }
 }
 
