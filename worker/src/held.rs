@@ -24,6 +24,7 @@ pub(crate) enum Out {
     Intent(v1::Intent),
     Report(Told),
     Facts(v1::DeviceFactsReport),
+    Contact(v1::DeviceContact),
 }
 
 /// A report, and when its attempt ended.
@@ -87,6 +88,11 @@ impl Held {
 
     pub(crate) fn tell_facts(&self, facts: v1::DeviceFactsReport) {
         let _ = self.outbox.send(Out::Facts(facts));
+    }
+
+    #[expect(dead_code, reason = "told once there is TLS")]
+    pub(crate) fn tell_contact(&self, contact: v1::DeviceContact) {
+        let _ = self.outbox.send(Out::Contact(contact));
     }
 
     /// Asks for an intent.
@@ -252,6 +258,7 @@ mod tests {
         held.answer(&v1::IntentAnswer {
             intent: Some(intent),
             verdict,
+            ..v1::IntentAnswer::default()
         });
         assert_eq!(answer.try_recv(), Ok(v1::IntentVerdict::Granted));
         assert!(held.open_intents().is_empty());

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_engine_core::Outcome;
+use muster_engine_core::{Held, Outcome};
 use muster_proto::v1::session_request::Message as Up;
 use muster_proto::v1::session_response::Message as Down;
 use muster_proto::v1::worker_service_server::WorkerService;
 use muster_proto::{Violation, v1};
 use muster_store::{
-    Adopted, ApplyReports, BeginSession, FactsRecord, GrantIntents, IntentRequest, OpenSession, Report,
-    ReportAnswer, StoreFacts, Verdict, Zones,
+    Adopted, ApplyReports, BeginSession, Contact, FactsRecord, GrantIntents, IntentRequest, OpenSession,
+    Report, ReportAnswer, StoreContacts, StoreFacts, Verdict, Zones,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -318,14 +318,16 @@ async fn grant(shared: &Shared, intents: v1::Intents) -> Result<Vec<v1::IntentAn
         })
         .await;
     let answer = |(intent, verdict): (v1::Intent, Verdict)| {
-        let verdict = match verdict {
-            Verdict::Granted => v1::IntentVerdict::Granted,
-            Verdict::Held => v1::IntentVerdict::Held,
-            Verdict::Revoked => v1::IntentVerdict::Revoked,
+        let (verdict, held) = match verdict {
+            Verdict::Granted => (v1::IntentVerdict::Granted, v1::HeldReason::Unspecified),
+            Verdict::Held(Held::Job(_)) => (v1::IntentVerdict::Held, v1::HeldReason::Job),
+            Verdict::Held(Held::Budget(_)) => (v1::IntentVerdict::Held, v1::HeldReason::Budget),
+            Verdict::Revoked => (v1::IntentVerdict::Revoked, v1::HeldReason::Unspecified),
         };
         v1::IntentAnswer {
             intent: Some(intent),
             verdict: verdict.into(),
+            held: held.into(),
         }
     };
     shared.committed();
@@ -337,6 +339,10 @@ async fn grant(shared: &Shared, intents: v1::Intents) -> Result<Vec<v1::IntentAn
         .collect())
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 async fn learn(shared: &Shared, facts: v1::Facts) -> Result<(), Status> {
     let record = |device: v1::DeviceFactsReport| {
         let v1::DeviceFactsReport {
@@ -345,6 +351,7 @@ async fn learn(shared: &Shared, facts: v1::Facts) -> Result<(), Status> {
             board,
             architecture,
             identity,
+            serial,
         } = device;
         (
             device,
@@ -353,17 +360,31 @@ async fn learn(shared: &Shared, facts: v1::Facts) -> Result<(), Status> {
                 board,
                 architecture,
                 identity,
+                serial,
                 observed_at: 0,
             },
         )
     };
-    let facts = facts.devices.into_iter().map(record).collect();
+    let contact = |contact: v1::DeviceContact| Contact {
+        device: contact.device,
+        worked: contact.worked,
+        certificate: hex(&contact.certificate),
+        key: hex(&contact.key),
+        reached: contact.reached,
+    };
+    let now = shared.clock.now();
+    let contacts = facts.contacts.into_iter().map(contact).collect::<Vec<_>>();
+    if !contacts.is_empty() {
+        let write = shared.store.write(StoreContacts { contacts, now }).await;
+        write.map_err(error::store)?;
+    }
+    let facts = facts.devices.into_iter().map(record).collect::<Vec<_>>();
+    if facts.is_empty() {
+        return Ok(());
+    }
     shared
         .store
-        .write(StoreFacts {
-            facts,
-            now: shared.clock.now(),
-        })
+        .write(StoreFacts { facts, now })
         .await
         .map_err(error::store)
 }

@@ -22,6 +22,7 @@ mod intent;
 mod job;
 mod lease;
 mod quarantine;
+mod reach;
 mod report;
 mod result;
 mod retention;
@@ -31,6 +32,7 @@ mod sql;
 mod status;
 mod steer;
 mod transition;
+mod wave;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -48,16 +50,17 @@ pub use claim::{Claim, Claimed, Lease, Zones};
 pub use create::{CreateJob, CreateRefused, Created, LayOut, PART, Retry};
 pub use credential::{CredentialRecord, RemoveCredential, RemoveCredentialRefused, SetCredential};
 pub use device::{
-    DeviceRecord, FactsRecord, ImportDevices, ImportRefused, Imported, LabelDevices, Labelled, RemoveDevices,
-    RemoveDevicesRefused, StoreFacts,
+    DeviceRecord, FactsRecord, ImportDevices, ImportRefused, Imported, LabelDevices, Labelled, ReachRecord,
+    RemoveDevices, RemoveDevicesRefused, StoreFacts,
 };
 pub use event::EventRecord;
 pub use explain::{LOOKED_AT, OneExecution, Wait, Waiting, WithWorker};
 pub use history::{Deed, HistoryRecord, chained};
 pub use intent::{GrantIntents, IntentRequest, Verdict};
-pub use job::{JobRecord, Preview};
+pub use job::{Halted, JobRecord, Preview};
 pub use lease::{AdoptLeases, Adopted, BeginSession, ExpireJobs, LoseLeases, OpenSession};
 pub use quarantine::ReleaseDevices;
+pub use reach::{Contact, StoreContacts, TrustDevice, TrustRefused, Trusted};
 pub use report::{Applied, ApplyReports, Report, ReportAnswer};
 pub use result::{PAGE_BYTES, ResultPage, ResultRecord};
 pub use retention::{
@@ -66,6 +69,7 @@ pub use retention::{
 pub use space::{ReturnSpace, Space};
 pub use status::Status;
 pub use steer::{AbortJob, Aborted, PauseJob, Paused};
+pub use wave::{AssignWaves, ChangeLimits, Limits, LimitsRefused, OpenWave, StartJob, WaveRecord};
 pub use writer::Write;
 
 /// A handle on the store; cheap to clone.
@@ -237,6 +241,16 @@ fn migrations() -> Vec<Migration> {
             3,
             "retention",
             include_str!("../../../migrations/sqlite/0003_retention.sql"),
+        ),
+        (
+            4,
+            "waves",
+            include_str!("../../../migrations/sqlite/0004_waves.sql"),
+        ),
+        (
+            5,
+            "reach",
+            include_str!("../../../migrations/sqlite/0005_reach.sql"),
         ),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {

@@ -1,15 +1,17 @@
+mod budget;
 mod retention;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use muster_engine_core::Outcome;
+use muster_engine_core::budget::Asked;
 use muster_engine_core::execution::READ_ATTEMPTS;
+use muster_engine_core::{Held, Outcome, Tally};
 use muster_model::selector::Facts;
 use muster_model::{
-    Command, Device, DeviceError, ErrorClass, ExecutionState, JobState, Labels, Plan, Priority, Selector,
-    Step, Transport, Verify,
+    Command, Device, DeviceError, ErrorClass, ExecutionState, JobState, Labels, Plan, Ports, Priority,
+    Selector, Step, Transport, Verify,
 };
 use sqlx::{Executor, SqlSafeStr};
 use tempfile::TempDir;
@@ -53,6 +55,7 @@ impl Bench {
             devices,
             update,
             validate_only: false,
+            claimed_by: "tester".into(),
             now: 1,
         };
         self.store.write(import).await.expect("write")
@@ -229,8 +232,11 @@ fn create(words: &[&str], selector: &str, request_id: Option<&str>, hash: u8) ->
         concurrency: None,
         now: 0,
         expires_at: 30_000,
+        budget: Asked::All,
+        waves: Vec::new(),
+        start: JobState::Running,
         claimed_by: "tester".into(),
-        deed: None,
+        deeds: Vec::new(),
     }
 }
 
@@ -248,6 +254,9 @@ fn device(number: usize) -> Device {
             "site=b"
         })
         .expect("valid"),
+        tls: None,
+        pin: None,
+        ports: Ports::default(),
     }
 }
 
@@ -277,7 +286,7 @@ async fn a_database_from_a_newer_muster_is_refused_with_a_sentence() {
     connection.close().await.expect("close");
     let error = Store::open(&path).await.expect_err("newer").to_string();
     assert!(
-        error.contains("was written by a newer muster (schema 99, this one knows 3)"),
+        error.contains("was written by a newer muster (schema 99, this one knows "),
         "{error}"
     );
 }
@@ -825,7 +834,8 @@ async fn a_paused_job_admits_nothing_and_loses_no_time() {
         "again changes nothing"
     );
     assert!(bench.claim(session, Zones::Rest, 10).await.is_empty());
-    assert_eq!(bench.grant(&leases[0]).await, Verdict::Held);
+    let held = Verdict::Held(Held::Job(JobState::Paused));
+    assert_eq!(bench.grant(&leases[0]).await, held);
     assert_eq!(
         bench
             .store

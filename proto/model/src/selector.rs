@@ -435,7 +435,7 @@ fn quote(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Labels, Transport};
+    use crate::{Labels, Ports, Transport};
     use proptest::prelude::*;
 
     fn device() -> Device {
@@ -447,6 +447,9 @@ mod tests {
             credential: "ops".into(),
             zone: "eu".into(),
             labels: Labels::parse("site=ams;role=core;note=a b").expect("valid"),
+            tls: None,
+            pin: None,
+            ports: Ports::default(),
         }
     }
 

@@ -164,6 +164,8 @@ pub enum StepEnd {
     Cancelled,
     /// No byte of it left.
     NotSent(DeviceError),
+    /// It cannot be sent over this connection, now or later: no byte of it left.
+    Refused(DeviceError),
     /// Bytes left and no final reply came, or one that cannot be read.
     NoAnswer(DeviceError),
 }
@@ -418,7 +420,7 @@ impl Attempt {
                 self.question_failed(end)
             }
             // It writes one item at a time, so a trap says that this one was not written (A5).
-            (Phase::Writing(done), StepEnd::Trapped(error)) => {
+            (Phase::Writing(done), StepEnd::Trapped(error) | StepEnd::Refused(error)) => {
                 self.replies.push(wish.reply(&sentences).into());
                 let outcome = if done == 0 {
                     Outcome::Failed
@@ -463,6 +465,7 @@ impl Attempt {
             ),
             StepEnd::Cancelled => self.cancelled(),
             StepEnd::NotSent(error) => self.end(Outcome::Unreached, error),
+            StepEnd::Refused(error) => self.end(Outcome::Failed, error),
             StepEnd::Trapped(error) => match refusal(&error.message) {
                 Refusal::Transient => self.end(Outcome::Interrupted, error),
                 Refusal::Permanent => self.end(Outcome::Failed, error),
@@ -478,6 +481,7 @@ impl Attempt {
     fn write_failed(&self, end: StepEnd) -> Action {
         match end {
             StepEnd::NotSent(error) => self.end(Outcome::Unreached, error),
+            StepEnd::Refused(error) => self.end(Outcome::Failed, error),
             end => self.end(Outcome::Unknown, unproven(end)),
         }
     }
@@ -502,6 +506,7 @@ impl Attempt {
             },
             StepEnd::Cancelled => return self.cancelled(),
             StepEnd::NotSent(error) => return self.end(Outcome::Unreached, error),
+            StepEnd::Refused(error) => return self.end(Outcome::Failed, error),
             StepEnd::Trapped(error) if refusal(&error.message) == Refusal::Permanent => {
                 return self.end(Outcome::Failed, error);
             }
@@ -602,7 +607,10 @@ impl Attempt {
 /// What kept a write, or the look after it, from an answer that decides.
 fn unproven(end: StepEnd) -> DeviceError {
     match end {
-        StepEnd::Trapped(error) | StepEnd::NotSent(error) | StepEnd::NoAnswer(error) => error,
+        StepEnd::Trapped(error)
+        | StepEnd::NotSent(error)
+        | StepEnd::Refused(error)
+        | StepEnd::NoAnswer(error) => error,
         StepEnd::Cancelled | StepEnd::Completed => DeviceError::new(
             ErrorClass::Cancelled,
             "cancelled while it ran; it may have been done in part",
