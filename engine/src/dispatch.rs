@@ -263,5 +263,6 @@ fn assignment(lease: Lease, now: i64) -> v1::Assignment {
         expires_in_ms: left.max(1).unsigned_abs(),
         want_facts: lease.facts_at.is_none_or(|at| now - at > FACTS_AGE_MS),
         transport: lease.transport,
+        ..Default::default()
     }
 }

@@ -16,7 +16,7 @@ pub mod quiet;
 pub mod selector;
 pub mod trap;
 
-pub use command::{Command, CommandError, Verify};
+pub use command::{Command, CommandError, Follow, Verify};
 pub use device::{Device, Transport};
 pub use effect::Effect;
 pub use label::Labels;

@@ -1,0 +1,62 @@
+//! A device's connection as bytes, in the clear or over TLS.
+//!
+//! Nothing here is buffered for longer than a call: whoever owns a stream waits until it is readable or writable,
+//! and reads into and writes from buffers of its own.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A connection to a device.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// In the clear.
+    Plain(TcpStream),
+}
+
+impl Stream {
+    /// Reads what has arrived. 0 is the end. A read that did not fill the buffer is not followed by one that finds
+    /// nothing: the task is woken by what comes next.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => {
+                let mut buffer = ReadBuf::new(buffer);
+                ready!(Pin::new(socket).poll_read(cx, &mut buffer))?;
+                Poll::Ready(Ok(buffer.filled().len()))
+            }
+        }
+    }
+
+    /// Ready when [`try_write`](Self::try_write) or [`flush`](Self::flush) may get on. An error shows itself in the
+    /// write that follows.
+    pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Plain(socket) => socket.poll_write_ready(cx).map(|_| ()),
+        }
+    }
+
+    /// Writes what the connection takes, and returns how much of it counts as gone: of these bytes some may have
+    /// reached the device, of the rest none has.
+    pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.try_write(bytes),
+        }
+    }
+
+    /// Whether bytes that count as gone wait for the socket: [`flush`](Self::flush) when it is writable.
+    pub(crate) fn wants_flush(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+        }
+    }
+
+    /// Writes what waits for the socket. `WouldBlock` when some is left.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+        }
+    }
+}
