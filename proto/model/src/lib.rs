@@ -2,11 +2,13 @@
 //!
 //! * [`Device`], [`Labels`] and [`Selector`]: what there is, and which of it is meant.
 //! * [`Command`], [`Effect`] and [`Plan`]: what is to be done, and what that can do to a device.
+//! * [`file`]: files that people write, read with the place of every mistake.
 //! * [`ExecutionState`], [`JobState`] and [`ErrorClass`]: how it went.
 
 pub mod command;
 pub mod device;
 pub mod effect;
+pub mod file;
 pub mod label;
 pub mod marks;
 pub mod name;
@@ -19,6 +21,7 @@ pub mod trap;
 pub use command::{Command, CommandError, Follow, Verify};
 pub use device::{Device, Transport};
 pub use effect::Effect;
+pub use file::{FileError, FileErrors};
 pub use label::Labels;
 pub use marks::Marks;
 pub use name::NameError;
