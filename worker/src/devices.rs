@@ -197,7 +197,7 @@ impl World {
                 tracing::warn!(%error, sessions = most, "no file descriptor left for a device; the worker keeps fewer sessions from now on");
             }
             None => {
-                tracing::warn!(%error, sessions = self.room.most(), "no file descriptor left for a device")
+                tracing::warn!(%error, sessions = self.room.most(), "no file descriptor left for a device");
             }
         }
         self.make_room();

@@ -242,7 +242,8 @@ async fn on_message(
         Some(Up::Draining(_)) => {
             shared.sessions.with(id, |session| session.draining = true);
         }
-        Some(Up::Hello(_) | Up::Live(_) | Up::Told(_)) | None => {}
+        Some(Up::Live(rows)) => shared.live.tell(rows),
+        Some(Up::Hello(_) | Up::Told(_)) | None => {}
     }
     Ok(())
 }
