@@ -267,9 +267,21 @@ mod tests {
         let message = v1::Command {
             words: vec!["/ip/dns/set".into(), "=servers=1.1.1.1".into()],
             verify: Some(verify),
-            declared_read: false,
+            ..Default::default()
         };
         assert_eq!(command(&command_of(&message).expect("valid")), message);
+        let followed = v1::Command {
+            words: vec!["/interface/listen".into()],
+            follow: Some(prost_types::Duration { seconds: 5, nanos: 0 }),
+            follow_rows: 3,
+            ..Default::default()
+        };
+        assert_eq!(command(&command_of(&followed).expect("valid")), followed);
+        let refused = v1::Command {
+            follow_rows: 1,
+            ..message.clone()
+        };
+        assert_eq!(command_of(&refused).expect_err("it changes").0, "follow");
         let declared = v1::Command {
             declared_read: true,
             ..message
