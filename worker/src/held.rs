@@ -42,6 +42,7 @@ pub(crate) enum Out {
     Facts(v1::DeviceFactsReport),
     /// Makes room when it has gone.
     Live(v1::LiveRows, OwnedSemaphorePermit),
+    Contact(v1::DeviceContact),
 }
 
 /// A report, and when its attempt ended.
@@ -131,6 +132,11 @@ impl Held {
         if let Ok(room) = self.live.clone().acquire_owned().await {
             let _ = self.outbox.send(Out::Live(rows, room));
         }
+    }
+
+    #[expect(dead_code, reason = "told once there is TLS")]
+    pub(crate) fn tell_contact(&self, contact: v1::DeviceContact) {
+        let _ = self.outbox.send(Out::Contact(contact));
     }
 
     /// Asks for an intent.

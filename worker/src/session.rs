@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use muster_model::{DeviceError, ErrorClass};
+use muster_model::{Demand, DeviceError, ErrorClass, Ports, Transport};
 use muster_worker_core::{ConnectFailure, StepEnd};
 use routeros_conn::Credentials;
 use tokio::sync::{Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, mpsc, oneshot};
@@ -25,6 +25,11 @@ pub(crate) use serve::{idle_bytes, spawn};
 pub(crate) struct Target {
     pub(crate) address: String,
     pub(crate) port: u16,
+    pub(crate) transport: Transport,
+    /// Ports for `auto`.
+    pub(crate) ports: Ports,
+    /// What its certificate has to satisfy.
+    pub(crate) demand: Demand,
     pub(crate) credentials: Arc<Credentials>,
     /// How it is to be treated.
     pub(crate) care: Arc<Care>,
@@ -48,6 +53,9 @@ impl Target {
         let same = |a: &Credentials, b: &Credentials| a.user == b.user && a.password == b.password;
         self.address == other.address
             && self.port == other.port
+            && self.transport == other.transport
+            && self.ports == other.ports
+            && self.demand == other.demand
             && self.care == other.care
             && (Arc::ptr_eq(&self.credentials, &other.credentials)
                 || same(&self.credentials, &other.credentials))

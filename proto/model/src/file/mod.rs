@@ -6,6 +6,8 @@
 
 mod error;
 mod number;
+mod policy;
+mod rollout;
 pub mod step;
 mod table;
 #[cfg(test)]
@@ -13,6 +15,7 @@ mod tests;
 mod value;
 
 pub use error::{FileError, FileErrors};
+pub use rollout::{Rollout, rollout};
 pub use table::Table;
 pub use value::Value;
 

@@ -19,13 +19,3 @@ pub(super) fn float(value: &DeValue<'_>) -> Option<f64> {
         None => integer(value).map(|number| number as f64),
     }
 }
-
-/// `25%` or `2.5%` as a share, over 0 and at most 1.
-pub(super) fn percent(text: &str) -> Option<f64> {
-    let number = text.trim().strip_suffix('%')?.trim_end();
-    if !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-        return None;
-    }
-    let share = number.parse::<f64>().ok()? / 100.0;
-    (share > 0.0 && share <= 1.0).then_some(share)
-}

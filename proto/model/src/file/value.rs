@@ -5,6 +5,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::{Errors, Table, number};
+use crate::policy::{Amount, Share, Zone};
 
 /// A value. Each way to read it tells what would be right when it cannot be read so, and gives `None` then.
 #[derive(Clone, Debug)]
@@ -123,11 +124,40 @@ impl<'f> Value<'f> {
             .or_else(|| self.wrong(hint))
     }
 
-    /// A share: `"2.5%"` is 0.025. Over 0, at most 1.
-    pub fn percent(&self) -> Option<f64> {
-        self.as_text().and_then(number::percent).or_else(|| {
-            self.wrong("is to be a percentage in quotes, over 0 and at most 100, for example \"25%\"")
-        })
+    /// A share: `"2.5%"`.
+    pub fn share(&self) -> Option<Share> {
+        match self.as_text() {
+            Some(_) => self.parse(str::parse),
+            None => self.wrong("is to be a percentage in quotes, for example \"25%\""),
+        }
+    }
+
+    /// An amount: a count, `"1%"` or `"all"`.
+    pub fn amount(&self) -> Option<Amount> {
+        match self.as_integer().map(u64::try_from) {
+            Some(Ok(count)) => Some(Amount::Count(count)),
+            _ if self.as_text().is_some() => self.parse(str::parse),
+            _ => self.wrong("is to be a count, a percentage in quotes as \"1%\", or \"all\""),
+        }
+    }
+
+    /// A moment, Unix milliseconds: a date with or without a time, in this zone unless it has an offset of its own.
+    pub fn moment(&self, zone: &Zone) -> Option<i64> {
+        let hint =
+            "is to be a moment, for example 2026-12-24, 2026-12-24T18:00:00 or 2026-12-24T18:00:00+02:00";
+        let text = match self.value {
+            DeValue::Datetime(moment) => moment.to_string(),
+            DeValue::String(text) => text.to_string(),
+            _ => return self.wrong(hint),
+        };
+        let civil = |civil: jiff::civil::DateTime| civil.to_zoned(zone.rules()).ok();
+        let timestamp = text.parse::<jiff::Timestamp>().ok().or_else(|| {
+            let local = text.parse().ok().and_then(civil)?;
+            Some(local.timestamp())
+        });
+        timestamp
+            .map(jiff::Timestamp::as_millisecond)
+            .or_else(|| self.wrong(hint))
     }
 
     /// A list; `what` says what would be right.

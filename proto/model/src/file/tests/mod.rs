@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+mod rollout;
+
 use super::*;
 
 fn errors<T: std::fmt::Debug>(text: &str, take: impl FnOnce(&Table<'_>) -> Option<T>) -> Vec<String> {
@@ -56,20 +58,20 @@ fn values_are_read_as_people_write_them() {
     let read = read(text, |root| {
         Some((
             root.get("d")?.duration()?,
-            root.get("p")?.percent()?,
+            root.get("p")?.share()?.millionths(),
             root.get("n")?.integer(0..=u64::MAX)?,
             root.get("f")?.number(0.0..=1.0)?,
             root.get("w")?.one_of(&[("halt", 1), ("abort", 2)])?,
         ))
     });
-    assert_eq!(read, Ok((Duration::from_secs(5400), 0.025, 31, 0.5, 1)));
+    assert_eq!(read, Ok((Duration::from_secs(5400), 25_000, 31, 0.5, 1)));
     for (text, hint) in [
         ("v = \"0%\"", "percentage"),
         ("v = \"101%\"", "percentage"),
         ("v = 25", "percentage"),
         ("v = \"-1%\"", "percentage"),
     ] {
-        let told = errors(text, |root| root.get("v")?.percent());
+        let told = errors(text, |root| root.get("v")?.share());
         assert!(told[0].contains(hint), "{told:?}");
     }
     for text in ["v = \"-5s\"", "v = 30", "v = \"30\""] {
