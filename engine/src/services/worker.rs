@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_engine_core::Outcome;
+use muster_engine_core::{Held, Outcome};
 use muster_proto::v1::session_request::Message as Up;
 use muster_proto::v1::session_response::Message as Down;
 use muster_proto::v1::worker_service_server::WorkerService;
@@ -320,14 +320,16 @@ async fn grant(shared: &Shared, intents: v1::Intents) -> Result<Vec<v1::IntentAn
         })
         .await;
     let answer = |(intent, verdict): (v1::Intent, Verdict)| {
-        let verdict = match verdict {
-            Verdict::Granted => v1::IntentVerdict::Granted,
-            Verdict::Held => v1::IntentVerdict::Held,
-            Verdict::Revoked => v1::IntentVerdict::Revoked,
+        let (verdict, held) = match verdict {
+            Verdict::Granted => (v1::IntentVerdict::Granted, v1::HeldReason::Unspecified),
+            Verdict::Held(Held::Job(_)) => (v1::IntentVerdict::Held, v1::HeldReason::Job),
+            Verdict::Held(Held::Budget(_)) => (v1::IntentVerdict::Held, v1::HeldReason::Budget),
+            Verdict::Revoked => (v1::IntentVerdict::Revoked, v1::HeldReason::Unspecified),
         };
         v1::IntentAnswer {
             intent: Some(intent),
             verdict: verdict.into(),
+            held: held.into(),
         }
     };
     shared.committed();

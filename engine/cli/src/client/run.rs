@@ -43,6 +43,7 @@ pub(crate) async fn run(mut args: Run, engine: &str, json: bool) -> Done {
     let mut spec = spec(plan, args.selection, args.timeout);
     spec.priority = args.priority.into();
     spec.max_concurrency = args.concurrency.unwrap_or(0);
+    spec.budget = args.budget;
     confirm(&engine, &spec, &args.words, args.yes).await?;
     let job = create(&engine, spec).await?;
     if args.detach {
@@ -183,7 +184,32 @@ async fn confirm(engine: &Engine, spec: &v1::JobSpec, words: &[String], yes: boo
         v1::Effect::Change | v1::Effect::Unspecified => "changes",
     };
     let what = format!("{} {does} {}", words.join(" "), devices(preview.total));
+    if let Some(limits) = limits_text(&preview) {
+        anstream::eprintln!("{limits}");
+    }
     ask(&what, preview.total as usize, &preview.sample, yes)
+}
+
+/// How many devices can be hurt, and how many are changed at once (C3).
+fn limits_text(preview: &v1::PreviewJobResponse) -> Option<String> {
+    if !matches!(preview.effect(), v1::Effect::Change | v1::Effect::Disrupt) {
+        return None;
+    }
+    let at_once = preview.at_once.map(|at_once| match preview.at_once_by.as_str() {
+        "budget" => format!(
+            "at most {} changed at once (the budget is the smaller limit)",
+            number(at_once)
+        ),
+        _ => format!(
+            "at most {} changed at once (--concurrency is the smaller limit)",
+            number(at_once)
+        ),
+    });
+    Some(match (preview.budget, at_once) {
+        (Some(budget), Some(at_once)) => format!("budget: {} harmed at most; {at_once}", devices(budget)),
+        (_, Some(at_once)) => format!("budget: none, any number of devices may be harmed; {at_once}"),
+        _ => "budget: none, any number of devices may be harmed".to_owned(),
+    })
 }
 
 /// Asks a person whether something is meant; elsewhere it takes `--yes`.
@@ -228,6 +254,7 @@ fn usage(failure: Failure) -> Failure {
     let flag = match field {
         "spec.selector" => "--select: ",
         "spec.timeout" => "--timeout: ",
+        "spec.budget" => "--budget: ",
         "spec.plan.steps[0].command.verify" | "spec.plan.steps[0].command.verify.words" => "--verify: ",
         "spec.plan.steps[0].command.verify.expect" => "--expect: ",
         "spec.plan.steps[0].command.follow" => "--for: ",
