@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use muster_model::trap::{Refusal, refusal};
-use muster_model::{Command, DeviceError, Effect, ErrorClass, Plan, Step, Verify};
+use muster_model::{Command, DeviceError, Effect, ErrorClass, Follow, Plan, Step, Verify};
 use routeros_wire::{Expression, Kind, Limits, decode_all};
 
 use crate::diff::{Diff, question};
@@ -73,6 +73,8 @@ pub struct Exchange {
     pub words: Vec<Vec<u8>>,
     /// What may be done with it.
     pub manner: Manner,
+    /// Whether it is one that does not end by itself, and when it is to end.
+    pub follow: Option<Follow>,
 }
 
 /// What may be done with a command on its way.
@@ -89,18 +91,23 @@ pub enum Manner {
 
 impl Exchange {
     pub(crate) fn question(words: Vec<Vec<u8>>) -> Self {
-        let manner = Manner::Question;
-        Self { words, manner }
+        Self::new(words, Manner::Question)
     }
 
     pub(crate) fn write(words: Vec<Vec<u8>>) -> Self {
-        let manner = Manner::Write;
-        Self { words, manner }
+        Self::new(words, Manner::Write)
     }
 
     pub(crate) fn proof(words: Vec<Vec<u8>>) -> Self {
-        let manner = Manner::Proof;
-        Self { words, manner }
+        Self::new(words, Manner::Proof)
+    }
+
+    fn new(words: Vec<Vec<u8>>, manner: Manner) -> Self {
+        Self {
+            words,
+            manner,
+            follow: None,
+        }
     }
 }
 
@@ -223,8 +230,8 @@ impl Attempt {
         }
     }
 
-    /// The step it is at, from 0.
-    pub fn step(&self) -> u32 {
+    /// The number of the step it is at, from 0.
+    pub fn at(&self) -> u32 {
         self.step as u32
     }
 
@@ -443,7 +450,7 @@ impl Attempt {
     fn follow(&mut self, next: Next) -> Action {
         let reply = |wish: &Option<EnsureRun>| wish.as_ref().map(|wish| wish.reply(&[]).into());
         match next {
-            Next::Ask => Action::AskIntent { step: self.step() },
+            Next::Ask => Action::AskIntent { step: self.at() },
             Next::Exchange(exchange) => Action::Exchange(exchange),
             Next::Done => {
                 self.replies.extend(reply(&self.wish));
@@ -499,7 +506,7 @@ impl Attempt {
                     return Action::End(Ended {
                         outcome,
                         error: None,
-                        steps_done: self.step(),
+                        steps_done: self.at(),
                     });
                 }
                 Err(error) => return self.end(Outcome::Failed, error),
@@ -529,9 +536,13 @@ impl Attempt {
         match step {
             step if self.is_look() => self.look(step),
             Step::Command(command) if command.effect().is_read() => {
-                Action::Exchange(Exchange::question(words(command.sent_words())))
+                let follow = command.follow();
+                Action::Exchange(Exchange {
+                    follow,
+                    ..Exchange::question(words(command.sent_words()))
+                })
             }
-            Step::Command(_) => Action::AskIntent { step: self.step() },
+            Step::Command(_) => Action::AskIntent { step: self.at() },
             Step::Ensure(ensure) => {
                 let kept = self.kept.remove(&self.step);
                 let wish = self.wish.insert(EnsureRun::new(ensure.clone()));
@@ -557,7 +568,7 @@ impl Attempt {
         Action::End(Ended {
             outcome,
             error: None,
-            steps_done: self.step(),
+            steps_done: self.at(),
         })
     }
 
@@ -592,7 +603,7 @@ impl Attempt {
         Action::End(Ended {
             outcome,
             error: Some(error),
-            steps_done: self.step(),
+            steps_done: self.at(),
         })
     }
 
