@@ -52,6 +52,15 @@ pub enum Outcome {
         /// Of the baseline, in the same run.
         baseline: f64,
     },
+    /// The same, with what was measured beside it.
+    Noted {
+        /// Of the product.
+        measured: f64,
+        /// Of the baseline, in the same run.
+        baseline: f64,
+        /// In words: other conditions, what it cost.
+        notes: Vec<String>,
+    },
     /// Not measured, and why: chiefly a peer that is not built.
     Skipped(String),
 }
@@ -77,15 +86,24 @@ pub struct Line {
     meets_goal: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
 }
 
 impl Line {
     /// Puts numbers to a row. They are rounded first and judged after, so that a reader comes to the same verdict.
     pub fn new(spec: &Spec, outcome: Outcome, machine: &str) -> Self {
-        let (measured, baseline_measured, skipped) = match outcome {
-            Outcome::Measured { measured, baseline } => (Some(round(measured)), Some(round(baseline)), None),
-            Outcome::Skipped(reason) => (None, None, Some(reason)),
+        let (numbers, notes, skipped) = match outcome {
+            Outcome::Measured { measured, baseline } => (Some((measured, baseline)), Vec::new(), None),
+            Outcome::Noted {
+                measured,
+                baseline,
+                notes,
+            } => (Some((measured, baseline)), notes, None),
+            Outcome::Skipped(reason) => (None, Vec::new(), Some(reason)),
         };
+        let measured = numbers.map(|(measured, _)| round(measured));
+        let baseline_measured = numbers.map(|(_, baseline)| round(baseline));
         let reaches = |mark| measured.map(|measured| spec.better.reaches(measured, mark));
         Self {
             id: spec.id,
@@ -101,6 +119,7 @@ impl Line {
             meets_floor: reaches(spec.floor),
             meets_goal: reaches(spec.goal),
             skipped,
+            notes,
         }
     }
 
@@ -158,6 +177,12 @@ pub fn table(lines: &[Line]) -> String {
         out.push_str(line.trim_end());
         out.push('\n');
     }
+    for (line, note) in lines
+        .iter()
+        .flat_map(|line| line.notes.iter().map(move |note| (line, note)))
+    {
+        let _ = write!(out, "\n{}: {note}", line.id);
+    }
     if let Some(line) = lines.first() {
         let _ = writeln!(out, "\nmachine: {}", line.machine);
     }
@@ -211,6 +236,14 @@ mod tests {
             keys(&line(SPEC, 15.0)),
             "id what unit better measured floor goal baseline baseline_measured machine meets_floor meets_goal"
         );
+        let noted = Outcome::Noted {
+            measured: 15.0,
+            baseline: 5.0,
+            notes: vec!["on the disk it is 7".into()],
+        };
+        let noted = Line::new(&SPEC, noted, "a machine");
+        assert_eq!(keys(&noted), format!("{} notes", keys(&line(SPEC, 15.0))));
+        assert!(table(&[noted]).contains("\nT1: on the disk it is 7\n"));
         let skipped = Line::new(&SPEC, Outcome::Skipped("no peer".into()), "a machine");
         assert_eq!(
             keys(&skipped),

@@ -16,6 +16,12 @@ pub fn thread_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
+/// Processor time that all threads of this process have used.
+pub fn process_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
 /// Something to be timed. Returns a number that depends on all of its work.
 pub type Pass<'a> = Box<dyn FnMut() -> u64 + 'a>;
 
@@ -56,6 +62,13 @@ fn time(pass: &mut Pass<'_>, repeats: u32) -> f64 {
     (thread_time() - began).as_nanos() as f64 / f64::from(repeats)
 }
 
+/// The one that this share of the values does not exceed; 0 of none.
+pub fn percentile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let at = (values.len() as f64 * share).ceil() as usize;
+    values.get(at.saturating_sub(1)).copied().unwrap_or_default()
+}
+
 /// The middle one; 0 of none.
 pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
@@ -73,6 +86,14 @@ mod tests {
         };
         let [little, much] = medians([work(1_000), work(50_000)], 5);
         assert!(little > 0.0 && much > little, "{little} {much}");
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        let mut values = (1..=200).map(f64::from).collect::<Vec<_>>();
+        assert_eq!(percentile(&mut values, 0.99), 198.0);
+        assert_eq!(percentile(&mut [7.0], 0.99), 7.0);
+        assert_eq!(percentile(&mut [], 0.99), 0.0);
     }
 
     #[test]

@@ -5,50 +5,37 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use muster_engine_core::Outcome;
-use muster_model::{Command, Device, ExecutionState, Labels, Plan, Priority, Selector, Step, Transport};
+use muster_model::{Command, ExecutionState, Plan, Priority, Selector, Step};
 use muster_store::{
-    ApplyReports, Claim, CreateJob, ImportDevices, Lease, OpenSession, Report, ReportAnswer, SetCredential,
-    Store, Zones,
+    ApplyReports, Claim, CreateJob, LayOut, Lease, OpenSession, Report, ReportAnswer, Store, Zones,
 };
 use routeros_wire::encode;
 
+use crate::fill;
+
 /// Executions in one batch: what dispatch claims and what a worker reports at once.
 pub const BATCH: usize = 250;
-/// Devices, thus executions of a job. A multiple of [`BATCH`].
-const DEVICES: usize = 20 * BATCH;
 /// Long after every bench.
 const FAR: i64 = 1 << 50;
 
-/// A store with a fleet and a worker's session.
-#[derive(Debug)]
+/// A store with a fleet and a worker's session; cheap to clone.
+#[derive(Clone, Debug)]
 pub struct Queue {
     store: Store,
     session: u64,
-    /// Executions that can be claimed.
-    ready: usize,
-    jobs: u64,
     plan: Plan,
 }
 
 impl Queue {
-    /// A new store in a directory.
-    pub async fn open(directory: &Path) -> anyhow::Result<Self> {
-        let store = Store::open(&directory.join("muster.db")).await?;
-        let credential = SetCredential {
-            name: "fleet".into(),
-            username: "admin".into(),
-            sealed: vec![0; 40],
-            now: 0,
-        };
-        store.write(credential).await?;
-        let import = ImportDevices {
-            devices: (1..=DEVICES).map(device).collect(),
-            update: false,
-            validate_only: false,
-            now: 0,
-        };
-        let imported = store.write(import).await?;
-        ensure!(imported.is_ok(), "the import was refused: {imported:?}");
+    /// A new store in a directory, with so many devices.
+    pub async fn open(directory: &Path, devices: u64) -> anyhow::Result<Self> {
+        fill::devices(directory, devices).await?;
+        Self::over(directory).await
+    }
+
+    /// The store in a directory, with the devices that it has.
+    pub async fn over(directory: &Path) -> anyhow::Result<Self> {
+        let store = Store::open(&fill::path(directory)).await?;
         let open = OpenSession {
             worker: "bench".into(),
             instance: "bench".into(),
@@ -61,22 +48,17 @@ impl Queue {
         Ok(Self {
             store,
             session,
-            ready: 0,
-            jobs: 0,
             plan: Plan {
                 steps: vec![Step::Command(command)],
             },
         })
     }
 
-    /// Makes a job on all devices unless a batch can be claimed. Not part of what is timed.
-    pub async fn refill(&mut self) -> anyhow::Result<()> {
-        if self.ready >= BATCH {
-            return Ok(());
-        }
-        self.jobs += 1;
+    /// Makes a job on all devices, and lays it out to its end. Returns how many executions it has.
+    pub async fn create(&self) -> anyhow::Result<u64> {
+        let uuid = uuid::Uuid::new_v4().to_string();
         let create = CreateJob {
-            uuid: format!("job-{}", self.jobs),
+            uuid: uuid.clone(),
             request_id: None,
             request_hash: [0; 32],
             name: "bench".into(),
@@ -92,23 +74,27 @@ impl Queue {
             claimed_by: String::new(),
         };
         let created = self.store.write(create).await?;
-        created.context("a job on all devices")?;
-        self.ready += DEVICES;
-        Ok(())
+        let mut draft = created.context("a job on all devices")?.draft;
+        while draft {
+            let part = LayOut {
+                uuid: uuid.clone(),
+                now: 0,
+            };
+            draft = self.store.write(part).await?;
+        }
+        let job = self.store.job(&uuid).await?.context("the job that was made")?;
+        Ok(job.total)
     }
 
-    /// Claims a batch.
-    pub async fn claim(&mut self) -> anyhow::Result<Vec<Lease>> {
+    /// Claims a batch, or what is left.
+    pub async fn claim(&self) -> anyhow::Result<Vec<Lease>> {
         let claim = Claim {
             session: self.session,
             zones: Zones::Rest,
             limit: BATCH,
             now: 0,
         };
-        let leases = self.store.write(claim).await?.leases;
-        ensure!(leases.len() == BATCH, "claimed {} of {BATCH}", leases.len());
-        self.ready -= BATCH;
-        Ok(leases)
+        Ok(self.store.write(claim).await?.leases)
     }
 
     /// Reports a batch as done, from [`reports`].
@@ -138,22 +124,48 @@ impl Queue {
 /// What devices answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answers {
-    /// Each its own, as with an uptime in it: each is stored.
+    /// A row of some 200 bytes, each its own, as with an uptime in it: each is stored.
     Own,
-    /// All the same, as with a version: one is stored.
+    /// The same row, all alike: one is stored.
     Same,
+    /// Nothing but that it is done, as to a change.
+    Done,
+}
+
+impl Answers {
+    /// What the device of this execution answers, in wire format.
+    pub fn of(self, execution: u64) -> anyhow::Result<Vec<u8>> {
+        let mut answer = Vec::with_capacity(224);
+        let uptime = match self {
+            Self::Own => format!("=uptime={execution}s"),
+            Self::Same => "=uptime=1w".to_owned(),
+            Self::Done => {
+                encode::sentence(&mut answer, ["!done"])?;
+                return Ok(answer);
+            }
+        };
+        let row = [
+            "!re",
+            &uptime,
+            "=version=7.16.2 (stable)",
+            "=build-time=2024-11-26 12:09:40",
+            "=factory-software=7.6",
+            "=free-memory=912261120",
+            "=total-memory=1073741824",
+            "=cpu=ARM64",
+            "=cpu-count=4",
+            "=cpu-load=3",
+            "=architecture-name=arm64",
+        ];
+        encode::sentence(&mut answer, row)?;
+        encode::sentence(&mut answer, ["!done"])?;
+        Ok(answer)
+    }
 }
 
 /// What a worker would report of these: one row each.
 pub fn reports(leases: &[Lease], answers: Answers) -> anyhow::Result<Vec<Report>> {
     let report = |lease: &Lease| {
-        let uptime = match answers {
-            Answers::Own => format!("=uptime={}s", lease.execution),
-            Answers::Same => "=uptime=1w".to_owned(),
-        };
-        let mut answer = Vec::new();
-        encode::sentence(&mut answer, ["!re", &uptime, "=version=7.16.2 (stable)"])?;
-        encode::sentence(&mut answer, ["!done"])?;
         Ok(Report {
             execution: lease.execution,
             epoch: lease.epoch,
@@ -161,23 +173,11 @@ pub fn reports(leases: &[Lease], answers: Answers) -> anyhow::Result<Vec<Report>
             error: None,
             steps_done: 1,
             first_step: 0,
-            replies: vec![Bytes::from(answer)],
-            started_at: 0,
+            replies: vec![Bytes::from(answers.of(lease.execution)?)],
+            started_at: (lease.execution % 16) as i64,
         })
     };
     leases.iter().map(report).collect()
-}
-
-fn device(number: usize) -> Device {
-    Device {
-        name: format!("sim-{number:05}"),
-        address: format!("127.20.{}.{}", number >> 8, number & 255),
-        port: 8728,
-        transport: Transport::Api,
-        credential: "fleet".into(),
-        zone: "default".into(),
-        labels: Labels::default(),
-    }
 }
 
 #[cfg(test)]
@@ -187,8 +187,9 @@ mod tests {
     #[tokio::test]
     async fn a_batch_goes_through() {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut queue = Queue::open(directory.path()).await.expect("opens");
-        queue.refill().await.expect("a job");
+        let devices = BATCH as u64;
+        let queue = Queue::open(directory.path(), devices).await.expect("opens");
+        assert_eq!(queue.create().await.expect("a job"), devices);
         let leases = queue.claim().await.expect("claimed");
         let reports = reports(&leases, Answers::Own).expect("reports");
         queue.complete(reports.clone()).await.expect("completed");
@@ -197,5 +198,6 @@ mod tests {
             "nothing is completed twice"
         );
         queue.close().await;
+        fill::recount(directory.path(), devices).expect("everything is counted");
     }
 }

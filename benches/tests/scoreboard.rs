@@ -4,7 +4,13 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use muster_benches::bare;
+use muster_benches::client::Client;
+use muster_benches::fill;
+use muster_benches::instant::{Goal, Session, Work};
+use muster_benches::process::EngineProcess;
+use muster_benches::queue::Answers;
 use muster_benches::sim::Sim;
+use muster_benches::sync::{DELAY, Place};
 use muster_benches::system::System;
 
 const SCOREBOARD: &str = env!("CARGO_BIN_EXE_scoreboard");
@@ -77,4 +83,42 @@ async fn muster_and_the_bare_loop_are_told_the_same() {
         .expect("answers");
     assert_eq!((ours.devices, ours.rows, ours.attributes), (20, 20, 40));
     assert_eq!(ours, bare);
+}
+
+/// What Q2 and Q3 measure, on a small fleet: every change is granted and acknowledged once, with durable writes that
+/// take as long as they should.
+#[tokio::test]
+async fn instant_workers_end_a_job() {
+    const DEVICES: u64 = 600;
+    let place = Place::delayed().expect("a C compiler");
+    let data = place.directory("data").expect("a directory");
+    fill::devices(&data, DEVICES).await.expect("an inventory");
+    let engine = EngineProcess::start(Path::new(SCOREBOARD), &place, &data).expect("starts");
+    assert!(engine.sync >= DELAY, "{:?}", engine.sync);
+    let client = Client::new(&engine).await.expect("connects");
+    let change = ["/ip/dns/set", "=servers=192.0.2.1"];
+    let job = client.create(&change, "").await.expect("a job");
+    let mut session = Session::open(&engine, "instant", 100).await.expect("a session");
+    session.demand(100).await.expect("credit");
+    let work = Work {
+        intents: true,
+        answers: Answers::Done,
+    };
+    session
+        .work(work, &Goal::new(DEVICES))
+        .await
+        .expect("all are acknowledged");
+    client
+        .ensure_done(&job.id, DEVICES)
+        .await
+        .expect("the job is over");
+    let used = engine.used().expect("told by the kernel");
+    assert!(used.peak >= used.memory && used.memory > 1 << 20, "{used:?}");
+    drop((session, client));
+    engine.stop().expect("stops");
+    fill::recount(&data, DEVICES).expect("everything is counted");
+    assert!(
+        fill::recount(&data, DEVICES + 1).is_err(),
+        "a recount that finds nothing wrong with anything"
+    );
 }

@@ -1,7 +1,7 @@
 //! From what is stored to what the API shows.
 
 use muster_proto::{time, v1};
-use muster_store::{DeviceRecord, HistoryRecord, JobRecord, ResultRecord};
+use muster_store::{DeviceRecord, HistoryRecord, JobRecord, ReachRecord, ResultRecord};
 use routeros_wire::{Kind, Limits, Sentence, decode_all};
 
 pub(crate) fn device(record: DeviceRecord) -> v1::Device {
@@ -9,6 +9,7 @@ pub(crate) fn device(record: DeviceRecord) -> v1::Device {
         device,
         created_at,
         facts,
+        reach,
         ..
     } = record;
     v1::Device {
@@ -29,9 +30,42 @@ pub(crate) fn device(record: DeviceRecord) -> v1::Device {
             architecture: facts.architecture,
             identity: facts.identity,
             observed_at: Some(time(facts.observed_at)),
+            serial: facts.serial,
         }),
         created_at: Some(time(created_at)),
+        tls: device.tls.map(|tls| tls.to_string()).unwrap_or_default(),
+        pin: device.pin.map(|pin| pin.to_string()).unwrap_or_default(),
+        ports: device.ports.to_string(),
+        reach: reach_of(reach),
     }
+}
+
+fn reach_of(record: ReachRecord) -> Option<v1::DeviceReach> {
+    if record == ReachRecord::default() {
+        return None;
+    }
+    let ReachRecord {
+        worked,
+        pinned,
+        offered,
+        offered_serial,
+    } = record;
+    let (worked, worked_at) = worked.unzip();
+    let (pinned_by, pinned_at) = pinned.unzip();
+    let (offered_serial, offered_serial_at) = offered_serial.unzip();
+    let offered_at = offered.as_ref().map(|(.., at)| *at);
+    let (offered_certificate, offered_key) = offered.map(|(certificate, key, _)| (certificate, key)).unzip();
+    Some(v1::DeviceReach {
+        worked: worked.unwrap_or_default(),
+        worked_at: worked_at.map(time),
+        pinned_by: pinned_by.unwrap_or_default(),
+        pinned_at: pinned_at.map(time),
+        offered_certificate: offered_certificate.unwrap_or_default(),
+        offered_key: offered_key.unwrap_or_default(),
+        offered_at: offered_at.map(time),
+        offered_serial: offered_serial.unwrap_or_default(),
+        offered_serial_at: offered_serial_at.map(time),
+    })
 }
 
 pub(crate) fn job(record: &JobRecord) -> v1::Job {

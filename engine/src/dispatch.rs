@@ -25,6 +25,9 @@ const AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// Facts older than this are asked for again.
 const FACTS_AGE_MS: i64 = 60 * 60 * 1000;
 
+/// For how long `auto` is told what worked before; later it looks anew, so that TLS is found where there is some now.
+const WORKED_FOR_MS: i64 = 24 * 60 * 60 * 1000;
+
 /// How long one try to look after an open intent may take to reach the device.
 const LOOK_WITHIN_MS: i64 = 30_000;
 
@@ -142,11 +145,14 @@ async fn try_hand_out(shared: &Shared, session: u64, leases: Vec<Lease>) -> Resu
             known.insert(name.clone(), credential(shared, session, &name).await?);
         }
         match known.get_mut(&name) {
+            Some(Ok(_)) if let Some(reason) = another_router(&lease) => {
+                refused.push(refusal(&lease, ErrorClass::Identity, reason, now));
+            }
             Some(Ok(found)) => {
                 message.credentials.extend(found.take());
                 message.assignments.push(assignment(lease, now));
             }
-            Some(Err(reason)) => refused.push(refusal(&lease, reason, now)),
+            Some(Err(reason)) => refused.push(refusal(&lease, ErrorClass::Auth, reason.clone(), now)),
             None => {}
         }
     }
@@ -230,12 +236,26 @@ async fn credential(
     })))
 }
 
-fn refusal(lease: &Lease, reason: &str, now: i64) -> Report {
+/// Why a device is not sent a change: another router answered at its address.
+fn another_router(lease: &Lease) -> Option<String> {
+    let offered = lease
+        .offered_serial
+        .as_deref()
+        .filter(|_| !lease.effect.is_read())?;
+    let known = lease.serial.as_deref().unwrap_or_default();
+    let name = &lease.device_name;
+    Some(format!(
+        "another router answers: its serial number is {offered}, and the device was known by {known}; \
+         muster device trust {name} accepts it"
+    ))
+}
+
+fn refusal(lease: &Lease, class: ErrorClass, reason: String, now: i64) -> Report {
     Report {
         execution: lease.execution,
         epoch: lease.epoch,
         outcome: Outcome::Failed,
-        error: Some(DeviceError::new(ErrorClass::Auth, reason)),
+        error: Some(DeviceError::new(class, reason)),
         steps_done: lease.first_step,
         first_step: lease.first_step,
         replies: Vec::new(),
@@ -263,5 +283,14 @@ fn assignment(lease: Lease, now: i64) -> v1::Assignment {
         expires_in_ms: left.max(1).unsigned_abs(),
         want_facts: lease.facts_at.is_none_or(|at| now - at > FACTS_AGE_MS),
         transport: lease.transport,
+        tls: lease.tls.unwrap_or_default(),
+        pin: lease.pin.unwrap_or_default(),
+        ports: lease.ports,
+        worked: lease
+            .worked
+            .filter(|(_, at)| now - at < WORKED_FOR_MS)
+            .map(|(worked, _)| worked)
+            .unwrap_or_default(),
+        serial: lease.serial.unwrap_or_default(),
     }
 }

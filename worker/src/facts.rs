@@ -36,6 +36,7 @@ pub(crate) async fn learn(session: &Handle, device: u64) -> Option<v1::DeviceFac
         board: value(&resource, b"board-name"),
         architecture: value(&resource, b"architecture-name"),
         identity: value(&identity, b"name"),
+        serial: String::new(),
     })
 }
 

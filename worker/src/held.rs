@@ -24,6 +24,7 @@ pub(crate) enum Out {
     Intent(v1::Intent),
     Report(Told),
     Facts(v1::DeviceFactsReport),
+    Contact(v1::DeviceContact),
 }
 
 /// A report, and when its attempt ended.
@@ -87,6 +88,11 @@ impl Held {
 
     pub(crate) fn tell_facts(&self, facts: v1::DeviceFactsReport) {
         let _ = self.outbox.send(Out::Facts(facts));
+    }
+
+    #[expect(dead_code, reason = "told once there is TLS")]
+    pub(crate) fn tell_contact(&self, contact: v1::DeviceContact) {
+        let _ = self.outbox.send(Out::Contact(contact));
     }
 
     /// Asks for an intent.

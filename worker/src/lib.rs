@@ -17,6 +17,7 @@ mod held;
 mod link;
 mod run;
 mod session;
+mod stream;
 
 use std::time::Duration;
 

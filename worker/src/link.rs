@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use muster_model::Plan;
+use muster_model::{Demand, Pin, Plan, Ports, Transport, Trust};
 use muster_proto::v1::session_request::Message as Up;
 use muster_proto::v1::session_response::Message as Down;
 use muster_proto::v1::worker_service_client::WorkerServiceClient;
@@ -304,8 +304,8 @@ impl Link<'_> {
         };
         let plan = self.plans.get(&assignment.plan_digest).cloned();
         let credentials = self.credentials.get(&assignment.credential).cloned();
-        let port = u16::try_from(assignment.port).ok();
-        let (Some(plan), Some(credentials), Some(port)) = (plan, credentials, port) else {
+        let reach = Reach::of(&assignment);
+        let (Some(plan), Some(credentials), Some(reach)) = (plan, credentials, reach) else {
             let message = "the worker does not know the plan, the credential or the transport it was sent";
             let error = v1::DeviceError {
                 class: v1::ErrorClass::Worker.into(),
@@ -326,7 +326,10 @@ impl Link<'_> {
         };
         let target = Target {
             address: assignment.address.clone(),
-            port,
+            port: reach.port,
+            transport: reach.transport,
+            ports: reach.ports,
+            demand: reach.demand,
             credentials,
         };
         let until = Instant::now() + Duration::from_millis(assignment.expires_in_ms);
@@ -372,8 +375,10 @@ impl Link<'_> {
     fn messages(&self, batch: &mut Vec<Out>) -> Vec<Up> {
         let (mut messages, mut bytes) = (Vec::new(), 0);
         let (mut intents, mut devices, mut reports) = (Vec::new(), Vec::new(), Vec::new());
+        let mut contacts = Vec::new();
         for out in batch.drain(..) {
             match out {
+                Out::Contact(contact) => contacts.push(contact),
                 Out::Intent(intent) => intents.push(intent),
                 Out::Facts(facts) => devices.push(facts),
                 Out::Report(told) => {
@@ -392,10 +397,43 @@ impl Link<'_> {
         if !intents.is_empty() {
             messages.push(Up::Intents(v1::Intents { intents }));
         }
-        if !devices.is_empty() {
-            messages.push(Up::Facts(v1::Facts { devices }));
+        if !devices.is_empty() || !contacts.is_empty() {
+            messages.push(Up::Facts(v1::Facts { devices, contacts }));
         }
         messages
+    }
+}
+
+/// How an assignment's device is spoken to.
+struct Reach {
+    port: u16,
+    transport: Transport,
+    ports: Ports,
+    demand: Demand,
+}
+
+impl Reach {
+    /// `None` when the engine is newer than this worker and says something that it does not know.
+    fn of(assignment: &v1::Assignment) -> Option<Self> {
+        let transport = match assignment.transport.as_str() {
+            "" => Transport::Api,
+            text => text.parse().ok().filter(|known| *known == Transport::Api)?,
+        };
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let trust = given(&assignment.tls)
+            .map(|text| text.parse::<Trust>())
+            .transpose()
+            .ok()?;
+        let pin = given(&assignment.pin)
+            .map(|text| text.parse::<Pin>())
+            .transpose()
+            .ok()?;
+        Some(Self {
+            port: u16::try_from(assignment.port).ok()?,
+            transport,
+            ports: assignment.ports.parse().ok()?,
+            demand: Demand::of(transport, trust, pin).ok()?,
+        })
     }
 }
 

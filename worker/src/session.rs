@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use muster_model::{DeviceError, ErrorClass};
+use muster_model::{Demand, DeviceError, ErrorClass, Ports, Transport};
 use muster_worker_core::{ConnectFailure, StepEnd};
 use routeros_conn::{CloseCause, Config, Connection, Credentials, Event, ExchangeId, Outcome, UnknownCause};
 use routeros_wire::{Kind, Sentence, TrapCategory};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, mpsc, oneshot, watch};
 
+use crate::stream::Stream;
 use crate::{DeviceLimits, connect};
 
 /// Where a session leads.
@@ -26,6 +26,11 @@ use crate::{DeviceLimits, connect};
 pub(crate) struct Target {
     pub(crate) address: String,
     pub(crate) port: u16,
+    pub(crate) transport: Transport,
+    /// Ports for `auto`.
+    pub(crate) ports: Ports,
+    /// What its certificate has to satisfy.
+    pub(crate) demand: Demand,
     pub(crate) credentials: Arc<Credentials>,
 }
 
@@ -36,6 +41,9 @@ impl Target {
         let same = |a: &Credentials, b: &Credentials| a.user == b.user && a.password == b.password;
         self.address == other.address
             && self.port == other.port
+            && self.transport == other.transport
+            && self.ports == other.ports
+            && self.demand == other.demand
             && (Arc::ptr_eq(&self.credentials, &other.credentials)
                 || same(&self.credentials, &other.credentials))
     }
@@ -230,7 +238,7 @@ async fn run(
         connect::connect(&target.address, target.port),
     );
     let stream = match connecting.await {
-        Ok(Ok(stream)) => stream,
+        Ok(Ok(socket)) => Stream::Plain(socket),
         Ok(Err(failure)) => return close(&told, queue, failure),
         Err(_) => {
             let waited = limits.connect_timeout.as_millis();
@@ -314,7 +322,7 @@ impl Heard {
 }
 
 struct Session {
-    stream: TcpStream,
+    stream: Stream,
     machine: Connection,
     limits: DeviceLimits,
     waiting: VecDeque<(u64, Request)>,
@@ -364,9 +372,8 @@ impl Session {
             let deadline = self.next_deadline();
             let woken = tokio::select! {
                 message = queue.recv() => Woken::Message(message),
-                // An error shows itself in the read or write that follows.
-                _ = self.stream.readable() => Woken::Readable,
-                _ = self.stream.writable(), if !self.machine.transmit().is_empty() => Woken::Writable,
+                () = self.stream.readable() => Woken::Readable,
+                () = self.stream.writable(), if self.wants_write() => Woken::Writable,
                 () = sleep_until(deadline) => Woken::Timer,
             };
             match woken {
@@ -388,6 +395,10 @@ impl Session {
                 }
             }
         }
+    }
+
+    fn wants_write(&self) -> bool {
+        !self.machine.transmit().is_empty() || self.stream.wants_flush()
     }
 
     fn is_idle(&self) -> bool {
@@ -551,6 +562,13 @@ impl Session {
     }
 
     fn write(&mut self) {
+        if self.stream.wants_flush() {
+            match self.stream.flush() {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => return self.machine.handle_close(),
+            }
+        }
         while !self.machine.transmit().is_empty() {
             match self.stream.try_write(self.machine.transmit()) {
                 Ok(count) => self.machine.transmitted(count),

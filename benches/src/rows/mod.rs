@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use crate::board::{Outcome, Spec};
 
 mod bulk;
+mod create;
 mod decode;
 mod f1;
 mod feed;
+mod loops;
 mod peers;
+mod store;
 
 /// A number that is watched.
 pub trait Row {
@@ -32,6 +35,13 @@ pub fn all() -> Vec<Box<dyn Row>> {
         Box::new(peers::W4),
         Box::new(bulk::W5),
         Box::new(feed::W6),
+        Box::new(store::Q1),
+        Box::new(loops::Q2),
+        Box::new(loops::Q3),
+        Box::new(create::Q4),
+        Box::new(create::Q5),
+        Box::new(store::Q6),
+        Box::new(create::Q7),
     ]
 }
 

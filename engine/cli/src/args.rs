@@ -48,6 +48,11 @@ pub(crate) enum Command {
     Sim(Sim),
     /// Run one command on many devices
     Run(Run),
+    /// Check a rollout's file without an engine; every mistake is told with its line
+    Check {
+        /// The file, TOML; - for standard input
+        file: PathBuf,
+    },
     /// Look at jobs, watch them, end them
     #[command(subcommand)]
     Job(Job),
@@ -299,7 +304,7 @@ pub(crate) enum Job {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Device {
-    /// Add devices from a CSV file (name,address,port,transport,credential,zone,labels) or JSON lines
+    /// Add devices from a CSV file (name,address,port,transport,credential,zone,labels,tls,pin,ports) or JSON lines
     Import {
         /// The file; - for standard input
         file: PathBuf,
@@ -344,6 +349,20 @@ pub(crate) enum Device {
         /// Do not ask before removing what a selector means
         #[arg(long, short = 'y')]
         yes: bool,
+    },
+    /// Accept the certificate or the serial number that a device presented and that was not trusted
+    Trust {
+        /// Its name
+        name: String,
+        /// The SHA-256 of its certificate or key [default: of the certificate it presented last]
+        #[arg(long, value_name = "SHA256")]
+        pin: Option<String>,
+        /// Accept only this serial number
+        #[arg(long, value_name = "SERIAL", conflicts_with = "pin")]
+        serial: Option<String>,
+        /// Why, for the record
+        #[arg(long, default_value = "")]
+        reason: String,
     },
     /// List devices that jobs with effects skip, because too many executions on them ended badly
     Quarantined,

@@ -1,6 +1,7 @@
 //! `muster`: the one binary. What each command does is in its module; what they share is here.
 
 mod args;
+mod check;
 mod client;
 mod config;
 mod demo;
@@ -63,6 +64,7 @@ async fn run(args: Args) -> Exit {
         Command::Sim(args) => sim::run(args, json).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Admin(args) => client::admin::run(args, &engine, json).await,
+        Command::Check { file } => check::run(&file, json),
         Command::Credential(args) => client::credential::run(args, &engine, json).await,
         Command::Device(args) => client::device::run(args, &engine, json).await,
         Command::History { subject } => client::history::run(subject, &engine, json).await,

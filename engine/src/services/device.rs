@@ -1,11 +1,12 @@
 use std::collections::BTreeSet;
 
 use muster_model::device::{self, DEFAULT};
-use muster_model::{Device, Labels, Transport, name};
+use muster_model::{Demand, Device, Labels, Pin, Ports, Transport, name};
 use muster_proto::v1::device_service_server::DeviceService;
 use muster_proto::{Violation, v1};
 use muster_store::{
     Deed, ImportDevices, Imported, LabelDevices, ReleaseDevices, RemoveDevices, RemoveDevicesRefused,
+    TrustDevice, TrustRefused,
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -24,7 +25,12 @@ impl DeviceService for Service {
         let mut stream = request.into_inner();
         let (mut given, mut options) = (Vec::new(), None);
         while let Some(message) = stream.message().await? {
-            options.get_or_insert((message.update, message.validate_only, message.skip_bad));
+            options.get_or_insert((
+                message.update,
+                message.validate_only,
+                message.skip_bad,
+                message.claimed_by,
+            ));
             given.extend(message.devices);
             if given.len() > MOST {
                 return Err(error::invalid_field(
@@ -33,7 +39,7 @@ impl DeviceService for Service {
                 ));
             }
         }
-        let (update, validate_only, skip_bad) = options.unwrap_or_default();
+        let (update, validate_only, skip_bad, claimed_by) = options.unwrap_or_default();
         let (mut devices, mut bad) = (Vec::new(), Vec::new());
         for (index, given) in given.iter().enumerate() {
             let (device, found) = check(given, index);
@@ -41,7 +47,7 @@ impl DeviceService for Service {
             bad.extend(found);
         }
         // The store looks at all of them, so that everything that is wrong is told at once.
-        bad.extend(self.import(&devices, update, true).await?.1);
+        bad.extend(self.import(&devices, update, true, "").await?.1);
         bad.sort_by_key(|bad| bad.index);
         if !bad.is_empty() && !validate_only && !skip_bad {
             let violations = bad
@@ -51,7 +57,7 @@ impl DeviceService for Service {
         }
         let skipped = bad.iter().map(|bad| bad.index).collect::<BTreeSet<_>>();
         devices.retain(|(index, _)| !skipped.contains(&(*index as u64)));
-        let (imported, late) = self.import(&devices, update, validate_only).await?;
+        let (imported, late) = self.import(&devices, update, validate_only, &claimed_by).await?;
         if !late.is_empty() {
             return Err(error::precondition(
                 "INVENTORY_CHANGED",
@@ -203,6 +209,53 @@ impl DeviceService for Service {
         Ok(Response::new(v1::ReleaseDevicesResponse { released: names }))
     }
 
+    async fn trust_device(
+        &self,
+        request: Request<v1::TrustDeviceRequest>,
+    ) -> Result<Response<v1::TrustDeviceResponse>, Status> {
+        let v1::TrustDeviceRequest {
+            name,
+            pin,
+            serial,
+            reason,
+            claimed_by,
+        } = request.into_inner();
+        let pin = optional::<Pin>(&pin).map_err(|error| error::invalid_field("pin", error))?;
+        let trust = TrustDevice {
+            deed: Deed {
+                claimed_by: claimed_by.chars().take(256).collect(),
+                action: "device.trust",
+                subject: name.clone(),
+                reason: reason.chars().take(4096).collect(),
+                detail: String::new(),
+            },
+            name: name.clone(),
+            pin: pin.map(|pin| pin.to_string()),
+            serial: (!serial.is_empty()).then_some(serial),
+            now: self.0.clock.now(),
+        };
+        let trusted = match self.0.store.write(trust).await.map_err(error::store)? {
+            Ok(trusted) => trusted,
+            Err(TrustRefused::NotFound(name)) => return Err(error::not_found("device", &name)),
+            Err(refused @ TrustRefused::Nothing(_)) => {
+                return Err(error::precondition(
+                    "NOTHING_TO_TRUST",
+                    &name,
+                    refused.to_string(),
+                ));
+            }
+            Err(refused @ TrustRefused::NoTls { .. }) => {
+                return Err(error::invalid_field("pin", refused.to_string()));
+            }
+        };
+        let record = self.0.store.device(&name).await.map_err(error::store)?;
+        Ok(Response::new(v1::TrustDeviceResponse {
+            device: record.map(answer::device),
+            accepted_pin: trusted.pin.unwrap_or_default(),
+            accepted_serial: trusted.serial.unwrap_or_default(),
+        }))
+    }
+
     async fn list_quarantined(
         &self,
         _: Request<v1::ListQuarantinedRequest>,
@@ -220,11 +273,13 @@ impl Service {
         devices: &[(usize, Device)],
         update: bool,
         validate_only: bool,
+        claimed_by: &str,
     ) -> Result<(Imported, Vec<v1::BadDevice>), Status> {
         let import = ImportDevices {
             devices: devices.iter().map(|(_, device)| device.clone()).collect(),
             update,
             validate_only,
+            claimed_by: claimed_by.chars().take(256).collect(),
             now: self.0.clock.now(),
         };
         let _alone = match validate_only {
@@ -289,8 +344,37 @@ fn check(given: &v1::Device, index: usize) -> (Device, Vec<v1::BadDevice>) {
         0 => Some(transport.default_port()),
         port => u16::try_from(port).ok(),
     };
-    if port.is_none() {
-        bad("port", format!("{} is no port; 1 to 65535 are", given.port));
+    match port {
+        None => bad("port", format!("{} is no port; 1 to 65535 are", given.port)),
+        Some(port) if transport == Transport::Auto && port > 0 => {
+            let text = format!(
+                "transport auto has a port for each transport it tries: not {port}, but ports, such as \
+                                api-ssl={port}"
+            );
+            bad("port", text);
+        }
+        Some(_) => {}
+    }
+    let ports = given.ports.parse::<Ports>().unwrap_or_else(|error| {
+        bad("ports", error);
+        Ports::default()
+    });
+    if !ports.is_empty() && transport != Transport::Auto {
+        bad(
+            "ports",
+            format!("ports are for transport auto; transport {transport} has a port"),
+        );
+    }
+    let tls = optional(&given.tls).unwrap_or_else(|error| {
+        bad("tls", error);
+        None
+    });
+    let pin = optional(&given.pin).unwrap_or_else(|error| {
+        bad("pin", error);
+        None
+    });
+    if let Err((field, error)) = Demand::of(transport, tls, pin) {
+        bad(field, error);
     }
     let labels = labels(&given.labels, "labels").unwrap_or_else(|errors| {
         errors
@@ -307,8 +391,15 @@ fn check(given: &v1::Device, index: usize) -> (Device, Vec<v1::BadDevice>) {
         credential,
         zone,
         labels,
+        tls,
+        pin,
+        ports,
     };
     (device, violations)
+}
+
+fn optional<T: std::str::FromStr<Err = String>>(text: &str) -> Result<Option<T>, String> {
+    (!text.is_empty()).then(|| text.parse()).transpose()
 }
 
 fn labels<'a>(

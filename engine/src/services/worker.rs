@@ -10,8 +10,8 @@ use muster_proto::v1::session_response::Message as Down;
 use muster_proto::v1::worker_service_server::WorkerService;
 use muster_proto::{Violation, v1};
 use muster_store::{
-    Adopted, ApplyReports, BeginSession, FactsRecord, GrantIntents, IntentRequest, OpenSession, Report,
-    ReportAnswer, StoreFacts, Verdict, Zones,
+    Adopted, ApplyReports, BeginSession, Contact, FactsRecord, GrantIntents, IntentRequest, OpenSession,
+    Report, ReportAnswer, StoreContacts, StoreFacts, Verdict, Zones,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -334,6 +334,10 @@ async fn grant(shared: &Shared, intents: v1::Intents) -> Result<Vec<v1::IntentAn
         .collect())
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 async fn learn(shared: &Shared, facts: v1::Facts) -> Result<(), Status> {
     let record = |device: v1::DeviceFactsReport| {
         let v1::DeviceFactsReport {
@@ -342,6 +346,7 @@ async fn learn(shared: &Shared, facts: v1::Facts) -> Result<(), Status> {
             board,
             architecture,
             identity,
+            serial,
         } = device;
         (
             device,
@@ -350,17 +355,31 @@ async fn learn(shared: &Shared, facts: v1::Facts) -> Result<(), Status> {
                 board,
                 architecture,
                 identity,
+                serial,
                 observed_at: 0,
             },
         )
     };
-    let facts = facts.devices.into_iter().map(record).collect();
+    let contact = |contact: v1::DeviceContact| Contact {
+        device: contact.device,
+        worked: contact.worked,
+        certificate: hex(&contact.certificate),
+        key: hex(&contact.key),
+        reached: contact.reached,
+    };
+    let now = shared.clock.now();
+    let contacts = facts.contacts.into_iter().map(contact).collect::<Vec<_>>();
+    if !contacts.is_empty() {
+        let write = shared.store.write(StoreContacts { contacts, now }).await;
+        write.map_err(error::store)?;
+    }
+    let facts = facts.devices.into_iter().map(record).collect::<Vec<_>>();
+    if facts.is_empty() {
+        return Ok(());
+    }
     shared
         .store
-        .write(StoreFacts {
-            facts,
-            now: shared.clock.now(),
-        })
+        .write(StoreFacts { facts, now })
         .await
         .map_err(error::store)
 }

@@ -1,9 +1,9 @@
 //! Handing executions to workers.
 
-use muster_model::ExecutionState;
-use sqlx::SqliteConnection;
+use muster_model::{Effect, ExecutionState};
+use sqlx::{FromRow, Row as _, SqliteConnection, sqlite::SqliteRow};
 
-use crate::transition::{Moves, effect_number};
+use crate::transition::{Moves, effect_from, effect_number};
 use crate::{Store, StoreError, Write, json_ids, sql};
 
 /// Which zones a worker serves.
@@ -52,8 +52,22 @@ pub struct Lease {
     pub address: String,
     /// TCP port.
     pub port: u16,
-    /// `api`.
+    /// How it is spoken to, as in the inventory.
     pub transport: String,
+    /// What its certificate has to satisfy, as in the inventory.
+    pub tls: Option<String>,
+    /// SHA-256 of its certificate or key, hex.
+    pub pin: Option<String>,
+    /// Ports for `auto`, as in the inventory.
+    pub ports: String,
+    /// What `auto` found, and when, Unix milliseconds.
+    pub worked: Option<(String, i64)>,
+    /// The serial number it is known by.
+    pub serial: Option<String>,
+    /// Another one that it gave last.
+    pub offered_serial: Option<String>,
+    /// What its job can do to it.
+    pub effect: Effect,
     /// Name of the credential.
     pub credential: String,
     /// When the device last said what it is, Unix milliseconds.
@@ -70,55 +84,34 @@ pub struct Lease {
     pub resolve: Option<u32>,
 }
 
-type Row = (
-    i64,
-    i64,
-    i64,
-    String,
-    u16,
-    String,
-    String,
-    Option<i64>,
-    Vec<u8>,
-    i64,
-    i64,
-    String,
-    u32,
-    Option<u32>,
-);
-
-fn lease(row: Row) -> Lease {
-    let (
-        id,
-        epoch,
-        device,
-        address,
-        port,
-        transport,
-        credential,
-        facts_at,
-        plan_digest,
-        timeout,
-        expires_at,
-        name,
-        first_step,
-        resolve,
-    ) = row;
-    Lease {
-        execution: id.unsigned_abs(),
-        epoch: epoch.unsigned_abs(),
-        device: device.unsigned_abs(),
-        device_name: name,
-        address,
-        port,
-        transport,
-        credential,
-        facts_at,
-        plan_digest,
-        timeout_ms: timeout.unsigned_abs(),
-        expires_at,
-        first_step,
-        resolve,
+impl FromRow<'_, SqliteRow> for Lease {
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        let number = |column: usize| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
+        let effect: i64 = row.try_get(21)?;
+        Ok(Self {
+            execution: number(0)?,
+            epoch: number(1)?,
+            device: number(2)?,
+            address: row.try_get(3)?,
+            port: row.try_get(4)?,
+            transport: row.try_get(5)?,
+            credential: row.try_get(6)?,
+            facts_at: row.try_get(7)?,
+            plan_digest: row.try_get(8)?,
+            timeout_ms: number(9)?,
+            expires_at: row.try_get(10)?,
+            device_name: row.try_get(11)?,
+            first_step: row.try_get(12)?,
+            resolve: row.try_get(13)?,
+            tls: row.try_get(14)?,
+            pin: row.try_get(15)?,
+            ports: row.try_get(16)?,
+            worked: row.try_get::<Option<_>, _>(17)?.zip(row.try_get(18)?),
+            serial: row.try_get(19)?,
+            offered_serial: row.try_get(20)?,
+            effect: effect_from(effect)
+                .ok_or_else(|| sqlx::Error::Decode(format!("{effect} is no effect").into()))?,
+        })
     }
 }
 
@@ -138,7 +131,7 @@ impl Write for Claim {
             self.share(tx, class, &mut taken, &mut moves).await?;
         }
         moves.write(tx, self.now).await?;
-        let rows: Vec<Row> = sqlx::query_as(sql::ASSIGNED)
+        let leases = sqlx::query_as(sql::ASSIGNED)
             .bind(json_ids(taken))
             .fetch_all(&mut *tx)
             .await?;
@@ -146,10 +139,7 @@ impl Write for Claim {
             .bind(self.now)
             .fetch_one(tx)
             .await?;
-        Ok(Claimed {
-            leases: rows.into_iter().map(lease).collect(),
-            next_ready,
-        })
+        Ok(Claimed { leases, next_ready })
     }
 }
 
@@ -248,7 +238,7 @@ impl Claim {
             Zones::Named(names) => (sql::CLAIM_NAMED, serde_json::json!(names).to_string()),
             Zones::Rest => (sql::CLAIM_REST, "[]".to_owned()),
         };
-        let locks = job.effect > effect_number(muster_model::Effect::Read);
+        let locks = job.effect > effect_number(Effect::Read);
         let ids: Vec<i64> = sqlx::query_scalar(statement)
             .bind(self.session as i64)
             .bind(job.id)

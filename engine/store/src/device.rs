@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_model::{Device, Labels, Selector};
+use muster_model::{Device, Labels, Selector, Trust};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, FromRow, Row as _, SqliteConnection, sqlite::SqliteRow};
 use thiserror::Error;
@@ -20,6 +20,21 @@ pub struct DeviceRecord {
     pub created_at: i64,
     /// What it last said about itself.
     pub facts: Option<FactsRecord>,
+    /// How it was reached.
+    pub reach: ReachRecord,
+}
+
+/// How a device was reached, and what waits for somebody to accept it. Times are Unix milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReachRecord {
+    /// What `auto` found, and when it was last told so.
+    pub worked: Option<(String, i64)>,
+    /// Who had the pin accepted, and when; none where it came with an import.
+    pub pinned: Option<(String, i64)>,
+    /// A certificate and its key, as SHA-256 in hex, that was presented and not taken, and when.
+    pub offered: Option<(String, String, i64)>,
+    /// A serial number that is not the one it is known by, and when it was given.
+    pub offered_serial: Option<(String, i64)>,
 }
 
 /// What a device said about itself. Text is as sent, with what is not UTF-8 replaced.
@@ -33,6 +48,8 @@ pub struct FactsRecord {
     pub architecture: String,
     /// Identity.
     pub identity: String,
+    /// Serial number: of a record, the one it is known by; of a report, the one it gave.
+    pub serial: String,
     /// When it said so, Unix milliseconds.
     pub observed_at: i64,
 }
@@ -52,6 +69,7 @@ impl FromRow<'_, SqliteRow> for DeviceRecord {
                 board: text(10)?,
                 architecture: text(11)?,
                 identity: text(12)?,
+                serial: text(17)?,
                 observed_at,
             }),
             None => None,
@@ -66,11 +84,35 @@ impl FromRow<'_, SqliteRow> for DeviceRecord {
                 credential: row.try_get(5)?,
                 zone: row.try_get(6)?,
                 labels: serde_json::from_str(&labels).map_err(|error| decode(error.to_string()))?,
+                tls: parsed(row.try_get(14)?)?,
+                pin: parsed(row.try_get(15)?)?,
+                ports: row.try_get::<String, _>(16)?.parse().map_err(decode)?,
             },
             created_at: row.try_get(8)?,
             facts,
+            reach: ReachRecord {
+                worked: row.try_get::<Option<_>, _>(18)?.zip(row.try_get(19)?),
+                pinned: row.try_get::<Option<_>, _>(20)?.zip(row.try_get(21)?),
+                offered: offered(row)?,
+                offered_serial: row.try_get::<Option<_>, _>(25)?.zip(row.try_get(26)?),
+            },
         })
     }
+}
+
+/// Text that was checked before it was stored.
+fn parsed<T: std::str::FromStr<Err = String>>(text: Option<String>) -> Result<Option<T>, sqlx::Error> {
+    let text = text.map(|text| text.parse()).transpose();
+    text.map_err(|error: String| sqlx::Error::Decode(error.into()))
+}
+
+fn offered(row: &SqliteRow) -> Result<Option<(String, String, i64)>, sqlx::Error> {
+    let (certificate, key, at): (Option<String>, Option<String>, Option<i64>) =
+        (row.try_get(22)?, row.try_get(23)?, row.try_get(24)?);
+    Ok(certificate
+        .zip(key)
+        .zip(at)
+        .map(|((certificate, key), at)| (certificate, key, at)))
 }
 
 /// Adds devices, all or none.
@@ -82,6 +124,8 @@ pub struct ImportDevices {
     pub update: bool,
     /// Check everything, store nothing.
     pub validate_only: bool,
+    /// Who imports, as they say.
+    pub claimed_by: String,
     /// Unix milliseconds.
     pub now: i64,
 }
@@ -125,25 +169,38 @@ impl Write for ImportDevices {
         for device in &self.devices {
             match existing.get(&device.name) {
                 None => done.created += 1,
-                Some(same) if *same == *device => {
+                Some(same) if *same == keeping_first_use(device, same) => {
                     done.unchanged += 1;
                     continue;
                 }
                 Some(_) => done.updated += 1,
             }
-            changed.push(device);
+            changed.push(match existing.get(&device.name) {
+                Some(known) => keeping_first_use(device, known),
+                None => device.clone(),
+            });
         }
         if !self.validate_only {
             for chunk in changed.chunks(CHUNK) {
                 sqlx::query(sql::DEVICE_UPSERT)
                     .bind(json!(chunk).to_string())
                     .bind(self.now)
+                    .bind(&self.claimed_by)
                     .execute(&mut *tx)
                     .await?;
                 refill_labels(tx, chunk.iter().map(|device| device.name.as_str())).await?;
             }
         }
         Ok(Ok(done))
+    }
+}
+
+/// A device as it will be when it overwrites one that is known: what was pinned at its first use stays pinned.
+fn keeping_first_use(device: &Device, known: &Device) -> Device {
+    let stays = device.pin.is_none() && [device.tls, known.tls] == [Some(Trust::FirstUse); 2];
+    Device {
+        pin: if stays { known.pin } else { device.pin },
+        ..device.clone()
     }
 }
 
@@ -356,7 +413,7 @@ impl Write for StoreFacts {
         let row = |(id, facts): &(u64, FactsRecord)| {
             json!({
                 "id": id, "version": facts.version, "board": facts.board,
-                "architecture": facts.architecture, "identity": facts.identity,
+                "architecture": facts.architecture, "identity": facts.identity, "serial": facts.serial,
             })
         };
         let rows = self.facts.iter().map(row).collect::<Vec<_>>();

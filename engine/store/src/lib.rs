@@ -22,6 +22,7 @@ mod intent;
 mod job;
 mod lease;
 mod quarantine;
+mod reach;
 mod report;
 mod result;
 mod retention;
@@ -48,8 +49,8 @@ pub use claim::{Claim, Claimed, Lease, Zones};
 pub use create::{CreateJob, CreateRefused, Created, LayOut, PART, Retry};
 pub use credential::{CredentialRecord, RemoveCredential, RemoveCredentialRefused, SetCredential};
 pub use device::{
-    DeviceRecord, FactsRecord, ImportDevices, ImportRefused, Imported, LabelDevices, Labelled, RemoveDevices,
-    RemoveDevicesRefused, StoreFacts,
+    DeviceRecord, FactsRecord, ImportDevices, ImportRefused, Imported, LabelDevices, Labelled, ReachRecord,
+    RemoveDevices, RemoveDevicesRefused, StoreFacts,
 };
 pub use event::EventRecord;
 pub use explain::{LOOKED_AT, OneExecution, Wait, Waiting, WithWorker};
@@ -58,6 +59,7 @@ pub use intent::{GrantIntents, IntentRequest, Verdict};
 pub use job::{JobRecord, Preview};
 pub use lease::{AdoptLeases, Adopted, BeginSession, ExpireJobs, LoseLeases, OpenSession};
 pub use quarantine::ReleaseDevices;
+pub use reach::{Contact, StoreContacts, TrustDevice, TrustRefused, Trusted};
 pub use report::{Applied, ApplyReports, Report, ReportAnswer};
 pub use result::{PAGE_BYTES, ResultPage, ResultRecord};
 pub use retention::{
@@ -237,6 +239,11 @@ fn migrations() -> Vec<Migration> {
             3,
             "retention",
             include_str!("../../../migrations/sqlite/0003_retention.sql"),
+        ),
+        (
+            5,
+            "reach",
+            include_str!("../../../migrations/sqlite/0005_reach.sql"),
         ),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {

@@ -27,7 +27,9 @@ macro_rules! device {
     ($rest:literal) => {
         concat!(
             "SELECT d.id, d.name, d.address, d.port, d.transport, d.credential, d.zone, d.labels, d.created_at, ",
-            "d.version, d.board, d.architecture, d.identity, d.facts_at FROM device d ",
+            "d.version, d.board, d.architecture, d.identity, d.facts_at, d.tls, d.pin, d.ports, d.serial, ",
+            "d.worked, d.worked_at, d.pinned_by, d.pinned_at, d.offered_certificate, d.offered_key, d.offered_at, ",
+            "d.offered_serial, d.offered_serial_at FROM device d ",
             $rest
         )
     };
@@ -76,13 +78,18 @@ statements! {
     DEVICE_EXISTING = device!("WHERE d.name IN (SELECT value FROM json_each(?1))");
     DEVICE_GET = device!("WHERE d.name = ?1");
     DEVICE_UPSERT = "
-        INSERT INTO device (name, address, port, transport, credential, zone, labels, created_at)
+        INSERT INTO device (name, address, port, transport, credential, zone, labels, created_at, tls, pin, ports,
+                            asked_by)
         SELECT value ->> 'name', value ->> 'address', value ->> 'port', value ->> 'transport',
-               value ->> 'credential', value ->> 'zone', value -> 'labels', ?2
+               value ->> 'credential', value ->> 'zone', value -> 'labels', ?2, value ->> 'tls', value ->> 'pin',
+               value ->> 'ports', ?3
         FROM json_each(?1) WHERE true
         ON CONFLICT (name) DO UPDATE SET address = excluded.address, port = excluded.port,
             transport = excluded.transport, credential = excluded.credential, zone = excluded.zone,
-            labels = excluded.labels";
+            labels = excluded.labels, tls = excluded.tls, pin = excluded.pin, ports = excluded.ports,
+            asked_by = excluded.asked_by, worked = NULL, worked_at = NULL,
+            pinned_by = CASE WHEN pin IS excluded.pin THEN pinned_by END,
+            pinned_at = CASE WHEN pin IS excluded.pin THEN pinned_at END";
     LABELS_CLEAR = "
         DELETE FROM device_label WHERE device_id IN (
             SELECT id FROM device WHERE name IN (SELECT value FROM json_each(?1)))";
@@ -101,10 +108,35 @@ statements! {
     DEVICE_REMOVE = "DELETE FROM device WHERE name IN (SELECT value FROM json_each(?1))";
     DEVICE_FACTS = "
         UPDATE device SET version = n.version, board = n.board, architecture = n.architecture,
-            identity = n.identity, facts_at = ?2
+            identity = n.identity, facts_at = ?2,
+            serial = coalesce(device.serial, nullif(n.serial, '')),
+            offered_serial = CASE WHEN n.serial = '' THEN offered_serial
+                                  WHEN n.serial <> device.serial THEN n.serial END,
+            offered_serial_at = CASE WHEN n.serial = '' THEN offered_serial_at
+                                     WHEN n.serial <> device.serial THEN ?2 END
         FROM (SELECT value ->> 'id' AS id, value ->> 'version' AS version, value ->> 'board' AS board,
-                     value ->> 'architecture' AS architecture, value ->> 'identity' AS identity
+                     value ->> 'architecture' AS architecture, value ->> 'identity' AS identity,
+                     value ->> 'serial' AS serial
               FROM json_each(?1)) AS n
+        WHERE device.id = n.id";
+    DEVICE_AT_FIRST_USE = "
+        SELECT d.id, d.name, d.asked_by, value ->> 'certificate' FROM json_each(?1) JOIN device d ON d.id = value ->> 'id'
+        WHERE value ->> 'reached' AND value ->> 'certificate' <> '' AND d.tls = 'first-use' AND d.pin IS NULL";
+    DEVICE_PIN = "
+        UPDATE device SET pin = ?2, pinned_by = ?3, pinned_at = ?4, offered_certificate = NULL, offered_key = NULL,
+            offered_at = NULL, tls = CASE WHEN tls IN ('system', 'roots', 'insecure') THEN 'pin' ELSE tls END
+        WHERE id = ?1";
+    DEVICE_SERIAL = "
+        UPDATE device SET serial = ?2, offered_serial = NULL, offered_serial_at = NULL WHERE id = ?1";
+    DEVICE_CONTACTS = "
+        UPDATE device SET
+            worked = CASE WHEN transport = 'auto' AND n.reached THEN nullif(n.worked, '') END,
+            worked_at = CASE WHEN transport = 'auto' AND n.reached THEN ?2 END,
+            offered_certificate = CASE WHEN n.reached THEN NULL ELSE coalesce(nullif(n.certificate, ''), offered_certificate) END,
+            offered_key = CASE WHEN n.reached THEN NULL ELSE coalesce(nullif(n.key, ''), offered_key) END,
+            offered_at = CASE WHEN n.reached THEN NULL WHEN n.certificate <> '' THEN ?2 ELSE offered_at END
+        FROM (SELECT value ->> 'id' AS id, value ->> 'worked' AS worked, value ->> 'certificate' AS certificate,
+                     value ->> 'key' AS key, value ->> 'reached' AS reached FROM json_each(?1)) AS n
         WHERE device.id = n.id";
 
     // Jobs
@@ -198,7 +230,8 @@ statements! {
         WHERE job_id = ?1 AND state IN (2, 3) AND session_id IS NOT NULL";
     ASSIGNED = "
         SELECT e.id, e.epoch, e.device_id, d.address, d.port, d.transport, d.credential, d.facts_at,
-               j.plan_digest, j.timeout_ms, j.expires_at, d.name, e.next_step, e.open_intent
+               j.plan_digest, j.timeout_ms, j.expires_at, d.name, e.next_step, e.open_intent,
+               d.tls, d.pin, d.ports, d.worked, d.worked_at, d.serial, d.offered_serial, j.effect
         FROM json_each(?1) w JOIN execution e ON e.id = w.value
         JOIN device d ON d.id = e.device_id JOIN job j ON j.id = e.job_id";
 

@@ -8,8 +8,8 @@ use muster_engine_core::Outcome;
 use muster_engine_core::execution::READ_ATTEMPTS;
 use muster_model::selector::Facts;
 use muster_model::{
-    Command, Device, DeviceError, ErrorClass, ExecutionState, JobState, Labels, Plan, Priority, Selector,
-    Step, Transport, Verify,
+    Command, Device, DeviceError, ErrorClass, ExecutionState, JobState, Labels, Plan, Ports, Priority,
+    Selector, Step, Transport, Verify,
 };
 use sqlx::{Executor, SqlSafeStr};
 use tempfile::TempDir;
@@ -53,6 +53,7 @@ impl Bench {
             devices,
             update,
             validate_only: false,
+            claimed_by: "tester".into(),
             now: 1,
         };
         self.store.write(import).await.expect("write")
@@ -248,6 +249,9 @@ fn device(number: usize) -> Device {
             "site=b"
         })
         .expect("valid"),
+        tls: None,
+        pin: None,
+        ports: Ports::default(),
     }
 }
 
@@ -277,7 +281,7 @@ async fn a_database_from_a_newer_muster_is_refused_with_a_sentence() {
     connection.close().await.expect("close");
     let error = Store::open(&path).await.expect_err("newer").to_string();
     assert!(
-        error.contains("was written by a newer muster (schema 99, this one knows 3)"),
+        error.contains("was written by a newer muster (schema 99, this one knows "),
         "{error}"
     );
 }

@@ -1,11 +1,10 @@
 //! A router in the inventory.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
 use crate::label::Labels;
+use crate::transport::{Ports, Transport};
+use crate::trust::{Pin, Trust};
 
 /// A device as the operator gave it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,7 +13,7 @@ pub struct Device {
     pub name: String,
     /// IP address or host name.
     pub address: String,
-    /// TCP port.
+    /// TCP port; 0 where the transport is `auto`.
     pub port: u16,
     /// How it is spoken to.
     pub transport: Transport,
@@ -24,50 +23,16 @@ pub struct Device {
     pub zone: String,
     /// What people know about it.
     pub labels: Labels,
+    /// How its certificate is judged; none for the transport's own habit.
+    pub tls: Option<Trust>,
+    /// The SHA-256 of its certificate or key.
+    pub pin: Option<Pin>,
+    /// Ports for `auto` that are not the usual ones.
+    pub ports: Ports,
 }
 
 /// The zone and the credential of a device that names none.
 pub const DEFAULT: &str = "default";
-
-/// How a device is spoken to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Transport {
-    /// The binary API in the clear, port 8728 unless told otherwise.
-    #[default]
-    Api,
-}
-
-impl Transport {
-    /// The port RouterOS serves it on unless told otherwise.
-    pub fn default_port(self) -> u16 {
-        match self {
-            Self::Api => 8728,
-        }
-    }
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Api => "api",
-        })
-    }
-}
-
-impl FromStr for Transport {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "api" => Ok(Self::Api),
-            "api-ssl" | "https" | "auto" => Err(format!(
-                "transport {text:?} is not supported by this version yet; use \"api\""
-            )),
-            _ => Err(format!("{text:?} is no transport; use \"api\"")),
-        }
-    }
-}
 
 /// Checks an address: an IP address, or a host name made of letters, digits, dots and hyphens.
 pub fn check_address(address: &str) -> Result<(), String> {
@@ -111,21 +76,5 @@ mod tests {
         ] {
             assert!(check_address(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_transport_that_is_not_there_yet_says_so() {
-        assert!(
-            "api-ssl"
-                .parse::<Transport>()
-                .expect_err("not yet")
-                .contains("not supported by this version yet")
-        );
-        assert!(
-            "ssh"
-                .parse::<Transport>()
-                .expect_err("never")
-                .contains("is no transport")
-        );
     }
 }

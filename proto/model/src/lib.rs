@@ -2,26 +2,35 @@
 //!
 //! * [`Device`], [`Labels`] and [`Selector`]: what there is, and which of it is meant.
 //! * [`Command`], [`Effect`] and [`Plan`]: what is to be done, and what that can do to a device.
+//! * [`file`]: files that people write, read with the place of every mistake.
 //! * [`ExecutionState`], [`JobState`] and [`ErrorClass`]: how it went.
 
 pub mod command;
 pub mod device;
 pub mod effect;
+pub mod file;
 pub mod label;
 pub mod marks;
 pub mod name;
 pub mod outcome;
 pub mod plan;
+pub mod policy;
 pub mod quiet;
 pub mod selector;
+pub mod transport;
 pub mod trap;
+pub mod trust;
 
 pub use command::{Command, CommandError, Verify};
-pub use device::{Device, Transport};
+pub use device::Device;
 pub use effect::Effect;
+pub use file::{FileError, FileErrors};
 pub use label::Labels;
 pub use marks::Marks;
 pub use name::NameError;
 pub use outcome::{DeviceError, ErrorClass, ExecutionState, JobState, Priority};
 pub use plan::{Plan, PlanDigest, Step};
+pub use policy::Policy;
 pub use selector::{Selector, SelectorError};
+pub use transport::{Ports, Transport};
+pub use trust::{Demand, Pin, Trust};

@@ -179,6 +179,10 @@ states! {
         NotDone = 11, "not_done";
         /// The device is quarantined.
         Quarantined = 12, "quarantined";
+        /// The device's certificate is not trusted, or no secure connection can be agreed on.
+        Tls = 25, "tls";
+        /// It is another router than the one that was known: its serial number changed.
+        Identity = 26, "identity";
     }
 }
 

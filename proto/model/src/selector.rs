@@ -26,7 +26,8 @@ use crate::name;
 pub const MAX_BYTES: usize = 16 << 10;
 
 /// A conjunction of requirements. The default has none and selects every device.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Selector {
     requirements: Vec<Requirement>,
 }
@@ -377,6 +378,24 @@ impl Parser {
     }
 }
 
+impl TryFrom<String> for Selector {
+    type Error = SelectorError;
+
+    /// As stored: empty means every device.
+    fn try_from(text: String) -> Result<Self, SelectorError> {
+        match text.is_empty() {
+            true => Ok(Self::default()),
+            false => text.parse(),
+        }
+    }
+}
+
+impl From<Selector> for String {
+    fn from(selector: Selector) -> Self {
+        selector.to_string()
+    }
+}
+
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, requirement) in self.requirements.iter().enumerate() {
@@ -416,7 +435,7 @@ fn quote(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Labels, Transport};
+    use crate::{Labels, Ports, Transport};
     use proptest::prelude::*;
 
     fn device() -> Device {
@@ -428,6 +447,9 @@ mod tests {
             credential: "ops".into(),
             zone: "eu".into(),
             labels: Labels::parse("site=ams;role=core;note=a b").expect("valid"),
+            tls: None,
+            pin: None,
+            ports: Ports::default(),
         }
     }
 

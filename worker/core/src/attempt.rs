@@ -93,6 +93,8 @@ pub enum StepEnd {
     Cancelled,
     /// No byte of it left.
     NotSent(DeviceError),
+    /// It cannot be sent over this connection, now or later: no byte of it left.
+    Refused(DeviceError),
     /// Bytes left and no final reply came, or one that cannot be read.
     NoAnswer(DeviceError),
 }
@@ -195,6 +197,7 @@ impl Attempt {
                 ),
             ),
             StepEnd::NotSent(error) => self.end(Outcome::Unreached, error),
+            StepEnd::Refused(error) => self.end(Outcome::Failed, error),
             StepEnd::NoAnswer(error) if !read => self.end(Outcome::Unknown, error),
             StepEnd::NoAnswer(error) if error.class == ErrorClass::Reset => {
                 self.end(Outcome::Interrupted, error)
@@ -220,6 +223,7 @@ impl Attempt {
             }
             StepEnd::Cancelled => return self.cancelled(),
             StepEnd::NotSent(error) => return self.end(Outcome::Unreached, error),
+            StepEnd::Refused(error) => return self.end(Outcome::Failed, error),
             StepEnd::Trapped(error) if refusal(&error.message) == Refusal::Permanent => {
                 return self.end(Outcome::Failed, error);
             }

@@ -63,6 +63,37 @@ pub(crate) async fn run(command: Device, engine: &str, json: bool) -> Done {
             }
             Ok(Exit::Ok)
         }
+        Device::Trust {
+            name,
+            pin,
+            serial,
+            reason,
+        } => {
+            let request = v1::TrustDeviceRequest {
+                name,
+                pin: pin.unwrap_or_default(),
+                serial: serial.unwrap_or_default(),
+                reason,
+                claimed_by: claimed_by(),
+            };
+            let engine = Engine::connect(engine).await?;
+            let done = engine.devices().trust_device(request).await?.into_inner();
+            let name = done.device.map(|device| device.name).unwrap_or_default();
+            let told = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            let (pin, serial) = (told(&done.accepted_pin), told(&done.accepted_serial));
+            match json {
+                true => out(json!({ "device": name, "pin": pin, "serial": serial })),
+                false => {
+                    if let Some(pin) = pin {
+                        anstream::eprintln!("{name}: trusted by the SHA-256 {pin}");
+                    }
+                    if let Some(serial) = serial {
+                        anstream::eprintln!("{name}: known by the serial number {}", safe(&serial));
+                    }
+                }
+            }
+            Ok(Exit::Ok)
+        }
         Device::Quarantined => {
             let engine = Engine::connect(engine).await?;
             let request = v1::ListQuarantinedRequest {};
@@ -256,6 +287,7 @@ async fn send(
         update: options.update,
         validate_only,
         skip_bad: options.skip_bad,
+        claimed_by: claimed_by(),
     };
     // At least one message: it carries the options.
     let mut messages = rows.chunks(CHUNK).map(message).collect::<Vec<_>>();
@@ -273,6 +305,7 @@ async fn list(engine: &Engine, selector: String, json: bool) -> Done {
     let mut table = table([
         "NAME",
         "ADDRESS",
+        "TRANSPORT",
         "ZONE",
         "CREDENTIAL",
         "VERSION",
@@ -295,7 +328,8 @@ async fn list(engine: &Engine, selector: String, json: bool) -> Done {
                 let facts = device.facts.clone().unwrap_or_default();
                 table.add_row([
                     device.name.clone(),
-                    format!("{}:{}", device.address, device.port),
+                    address(device),
+                    transport(device),
                     device.zone.clone(),
                     device.credential.clone(),
                     safe(&facts.version).into_owned(),
@@ -333,8 +367,9 @@ async fn show(engine: &Engine, name: String, json: bool) -> Done {
         ("name", device.name.clone()),
         (
             "address",
-            format!("{}:{} ({})", device.address, device.port, device.transport),
+            format!("{} ({})", address(&device), transport(&device)),
         ),
+        ("certificate", certificate(&device)),
         ("credential", device.credential.clone()),
         ("zone", device.zone.clone()),
         ("labels", labels(&device)),
@@ -342,6 +377,7 @@ async fn show(engine: &Engine, name: String, json: bool) -> Done {
         ("version", safe(&facts.version).into_owned()),
         ("board", safe(&facts.board).into_owned()),
         ("architecture", safe(&facts.architecture).into_owned()),
+        ("serial", serial(&device)),
         ("observed", observed),
         (
             "imported",
@@ -390,6 +426,79 @@ async fn label(engine: &Engine, select: Option<String>, words: Vec<String>, json
     Ok(Exit::Ok)
 }
 
+/// Where it is: for `auto` without a port, which each transport has its own of.
+fn address(device: &v1::Device) -> String {
+    match device.port {
+        0 => device.address.clone(),
+        port => format!("{}:{port}", device.address),
+    }
+}
+
+/// How it is spoken to, and what waits for somebody to accept it.
+fn transport(device: &v1::Device) -> String {
+    let reach = device.reach.clone().unwrap_or_default();
+    let worked = match reach.worked.as_str() {
+        "" => String::new(),
+        worked => format!(": {worked}"),
+    };
+    let mut told = format!("{}{worked}", device.transport);
+    if !reach.offered_certificate.is_empty() {
+        told.push_str(", certificate not trusted");
+    }
+    if !reach.offered_serial.is_empty() {
+        told.push_str(", SERIAL CHANGED");
+    }
+    told
+}
+
+/// What its certificate has to satisfy, and what it presented instead.
+fn certificate(device: &v1::Device) -> String {
+    let reach = device.reach.clone().unwrap_or_default();
+    let mut told = match (
+        device.tls.as_str(),
+        device.pin.as_str(),
+        device.transport.as_str(),
+    ) {
+        (_, _, "api" | "http") => return "none: in the clear".into(),
+        ("" | "pin", pin, _) if !pin.is_empty() => format!("pinned: {pin}"),
+        (tls, pin, _) if !pin.is_empty() => format!("{tls}: {pin}"),
+        ("", _, "auto") => "whatever there is: not authenticated".into(),
+        ("insecure", ..) => "insecure: encrypted, not authenticated".into(),
+        ("", ..) => "system".into(),
+        (tls, ..) => tls.to_owned(),
+    };
+    if !reach.pinned_by.is_empty() {
+        told.push_str(&format!(
+            " (accepted by {} at {})",
+            reach.pinned_by,
+            timestamp(reach.pinned_at.as_ref()).unwrap_or_default()
+        ));
+    }
+    if !reach.offered_certificate.is_empty() {
+        told.push_str(&format!(
+            "; not trusted: {} presented at {}",
+            reach.offered_certificate,
+            timestamp(reach.offered_at.as_ref()).unwrap_or_default()
+        ));
+    }
+    told
+}
+
+fn serial(device: &v1::Device) -> String {
+    let facts = device.facts.clone().unwrap_or_default();
+    let reach = device.reach.clone().unwrap_or_default();
+    let known = safe(&facts.serial).into_owned();
+    match reach.offered_serial.as_str() {
+        "" => known,
+        other => format!(
+            "{known}; CHANGED: since {} it says {}. Changes are refused until `device trust {}`",
+            timestamp(reach.offered_serial_at.as_ref()).unwrap_or_default(),
+            safe(other),
+            device.name
+        ),
+    }
+}
+
 fn labels(device: &v1::Device) -> String {
     let mut labels = device
         .labels
@@ -410,12 +519,23 @@ fn device_json(device: &v1::Device) -> Value {
     let facts = device.facts.as_ref().map(|facts| {
         json!({
             "version": facts.version, "board": facts.board, "architecture": facts.architecture,
-            "identity": facts.identity, "observed_at": timestamp(facts.observed_at.as_ref()),
+            "identity": facts.identity, "serial": facts.serial, "observed_at": timestamp(facts.observed_at.as_ref()),
+        })
+    });
+    let reach = device.reach.as_ref().map(|reach| {
+        json!({
+            "worked": reach.worked, "worked_at": timestamp(reach.worked_at.as_ref()),
+            "pinned_by": reach.pinned_by, "pinned_at": timestamp(reach.pinned_at.as_ref()),
+            "offered_certificate": reach.offered_certificate, "offered_key": reach.offered_key,
+            "offered_at": timestamp(reach.offered_at.as_ref()),
+            "offered_serial": reach.offered_serial,
+            "offered_serial_at": timestamp(reach.offered_serial_at.as_ref()),
         })
     });
     json!({
         "name": device.name, "address": device.address, "port": device.port, "transport": device.transport,
         "credential": device.credential, "zone": device.zone, "labels": labels, "facts": facts,
-        "created_at": timestamp(device.created_at.as_ref()),
+        "created_at": timestamp(device.created_at.as_ref()), "tls": device.tls, "pin": device.pin,
+        "ports": device.ports, "reach": reach,
     })
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::exit::Failure;
 
 /// The columns of a CSV file, in the order the documentation has them.
-pub(crate) const COLUMNS: [&str; 7] = [
+pub(crate) const COLUMNS: [&str; 10] = [
     "name",
     "address",
     "port",
@@ -19,6 +19,9 @@ pub(crate) const COLUMNS: [&str; 7] = [
     "credential",
     "zone",
     "labels",
+    "tls",
+    "pin",
+    "ports",
 ];
 
 /// A file as read: the devices, and the lines that hold none.
@@ -265,6 +268,9 @@ fn set(device: &mut v1::Device, field: &str, value: &str) -> Result<(), String> 
         "transport" => device.transport = value_of(),
         "credential" => device.credential = value_of(),
         "zone" => device.zone = value_of(),
+        "tls" => device.tls = value_of(),
+        "pin" => device.pin = value_of(),
+        "ports" => device.ports = value_of(),
         "port" if value.is_empty() => device.port = 0,
         "port" => match value.parse::<u16>() {
             Ok(port) if port > 0 => device.port = port.into(),
@@ -302,6 +308,12 @@ struct Line {
     credential: Option<String>,
     #[serde(default)]
     zone: Option<String>,
+    #[serde(default)]
+    tls: Option<String>,
+    #[serde(default)]
+    pin: Option<String>,
+    #[serde(default)]
+    ports: Option<String>,
     #[serde(default)]
     labels: LabelsLine,
 }
@@ -361,6 +373,9 @@ fn json_row(bytes: &[u8]) -> Result<v1::Device, (Option<u64>, String)> {
         transport: line.transport.unwrap_or_default(),
         credential: line.credential.unwrap_or_default(),
         zone: line.zone.unwrap_or_default(),
+        tls: line.tls.unwrap_or_default(),
+        pin: line.pin.unwrap_or_default(),
+        ports: line.ports.unwrap_or_default(),
         ..Default::default()
     };
     match line.labels {

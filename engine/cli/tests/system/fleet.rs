@@ -26,7 +26,7 @@ fn every_kind_of_broken_device_ends_with_its_own_error_and_the_others_answer() {
         "run",
         "--all",
         "--timeout",
-        "4s",
+        "8s",
         "--json",
         "--",
         "/system/resource/print",

@@ -36,7 +36,7 @@ fn a_csv_with_bad_lines_is_told_line_by_line_and_imports_nothing() {
         "line 5, column 5 (credential): there is no credential \"nobody\"; known: ops",
         "line 5, column 7 (labels): \"site\" is no label; write key=value",
         "line 6, column 2 (address): \"127.0.0.300\" is neither an IP address nor a host name",
-        "line 6, column 4 (transport): \"ssh\" is no transport; use \"api\"",
+        "line 6, column 4 (transport): \"ssh\" is no transport; use api, api-ssl, http, https or auto",
         "line 6, column 7 (labels): label key \"zone\" is taken",
         "line 7: 5 fields; the header has 7",
         "--skip-bad",

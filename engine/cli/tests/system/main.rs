@@ -17,6 +17,7 @@ mod input;
 mod kills;
 mod outcomes;
 mod retention;
+mod rollout;
 mod storage;
 mod watch;
 mod wire;

@@ -1,0 +1,135 @@
+//! `muster check`: whether a file is right, without an engine.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use muster_model::file::{self, Rollout};
+use muster_model::{Effect, FileError};
+use serde_json::{Value, json};
+
+use crate::exit::{Done, Exit, Failure};
+use crate::terminal::{out, safe};
+
+/// Checks a file and says what it means, or everything that is wrong with it.
+pub(crate) fn run(path: &Path, json: bool) -> Done {
+    let text = read(path)?;
+    match file::rollout(&text) {
+        Ok(rollout) => {
+            match json {
+                true => out(
+                    json!({ "file": path.display().to_string(), "ok": true, "errors": [], "rollout": describe(&rollout) }),
+                ),
+                false => out(format_args!("{}: {}", path.display(), summary(&rollout))),
+            }
+            Ok(Exit::Ok)
+        }
+        Err(errors) => {
+            if json {
+                let all = errors.0.iter().map(error_json).collect::<Vec<_>>();
+                out(json!({ "file": path.display().to_string(), "ok": false, "errors": all }));
+            } else {
+                errors
+                    .0
+                    .iter()
+                    .for_each(|error| out(format_args!("{}:{}", path.display(), safe(&error.to_string()))));
+            }
+            Ok(Exit::Usage)
+        }
+    }
+}
+
+/// The text of a file; `-` is standard input.
+fn read(path: &Path) -> Result<String, Failure> {
+    let told = |error: std::io::Error| Failure::usage(format!("{}: {error}", path.display()));
+    let mut bytes = Vec::new();
+    match path.as_os_str() == "-" {
+        true => std::io::stdin().lock().read_to_end(&mut bytes).map_err(told)?,
+        false => std::fs::File::open(path)
+            .and_then(|mut file| file.read_to_end(&mut bytes))
+            .map_err(told)?,
+    };
+    String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{}: it is not UTF-8", path.display())))
+}
+
+fn error_json(error: &FileError) -> Value {
+    let FileError {
+        line,
+        column,
+        field,
+        value,
+        message,
+    } = error;
+    json!({ "line": line, "column": column, "field": field, "value": value, "message": message })
+}
+
+fn describe(rollout: &Rollout) -> Value {
+    let Rollout {
+        name,
+        selector,
+        plan,
+        timeout,
+        priority,
+        policy,
+    } = rollout;
+    let waves = policy.waves.iter().map(|wave| {
+        json!({
+            "name": wave.name,
+            "size": wave.size.to_string(),
+            "budget": wave.budget.to_string(),
+            "bake_seconds": wave.bake.as_secs_f64(),
+            "soak_seconds": wave.soak.as_secs_f64(),
+            "gates": wave.gates.iter().map(|gate| json!({ "name": gate.id, "kind": gate.kind.as_str(), "shadow": gate.shadow })).collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "name": name,
+        "select": selector.to_string(),
+        "all": selector.to_string().is_empty(),
+        "steps": plan.steps.len(),
+        "effect": effect(plan.effect()),
+        "plan_digest": plan.digest().to_string(),
+        "timeout_seconds": timeout.as_secs_f64(),
+        "priority": priority.as_str(),
+        "budget": policy.limits.budget.to_string(),
+        "concurrency": policy.limits.concurrency,
+        "waves": waves.collect::<Vec<_>>(),
+        "rules": policy.rules.iter().map(|rule| json!({ "name": rule.id, "text": rule.describe() })).collect::<Vec<_>>(),
+        "expires_seconds": policy.expires.as_secs_f64(),
+        "approvals_needed": policy.approval.needed,
+    })
+}
+
+fn summary(rollout: &Rollout) -> String {
+    let policy = &rollout.policy;
+    let whom = match rollout.selector.to_string() {
+        all if all.is_empty() => "every device".to_owned(),
+        selector => safe(&selector).into_owned(),
+    };
+    let waves = policy
+        .waves
+        .iter()
+        .map(|wave| wave.size.to_string())
+        .collect::<Vec<_>>();
+    let rules = policy
+        .rules
+        .iter()
+        .map(muster_model::policy::Rule::describe)
+        .collect::<Vec<_>>();
+    format!(
+        "valid: {} step{} on {whom}, waves {}; at most {} harmed, {}",
+        rollout.plan.steps.len(),
+        if rollout.plan.steps.len() == 1 { "" } else { "s" },
+        waves.join(" → "),
+        policy.limits.budget,
+        rules.join(", "),
+    )
+}
+
+fn effect(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Read => "read",
+        Effect::Stage => "stage",
+        Effect::Change => "change",
+        Effect::Disrupt => "disrupt",
+    }
+}

@@ -1,0 +1,58 @@
+//! `muster check`: files are judged without an engine.
+
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::harness::muster;
+
+fn check(text: &str, more: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("x.toml"), text).unwrap();
+    let mut command = muster();
+    command
+        .current_dir(folder.path())
+        .args(["check", "x.toml"])
+        .args(more);
+    command.output().unwrap()
+}
+
+const GOOD: &str = "name = \"resolvers\"\nselect = \"role=cpe\"\n\
+                    [[step]]\ncommand = [\"/ip/dns/set\", \"servers=1.1.1.1\"]\n\
+                    [[wave]]\nsize = 10\nbudget = 1\n[[wave]]\nsize = \"100%\"\n";
+
+#[test]
+fn a_good_file_is_told_in_a_line() {
+    let output = check(GOOD, &[]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "x.toml: valid: 1 step on role=cpe, waves 10 → 100%; at most 1% harmed, \
+         halt on more than 5% harmed + rescued + refused once 20 are over\n"
+    );
+    let json: Value = serde_json::from_slice(&check(GOOD, &["--json"]).stdout).unwrap();
+    assert_eq!(
+        (&json["ok"], &json["rollout"]["waves"][0]["budget"]),
+        (&true.into(), &"1".into())
+    );
+}
+
+#[test]
+fn every_mistake_has_its_line() {
+    let bad = GOOD
+        .replace("size = 10", "sice = 10")
+        .replace("budget = 1", "budget = \"lots\"");
+    let output = check(&bad, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stdout).unwrap();
+    for line in [
+        "x.toml:5:1: wave[1].size: is missing; write a count as 10, a share of the selection as \"25%\", or \"rest\"",
+        "x.toml:6:1: wave[1].sice: is no key here; did you mean size?",
+        "x.toml:7:10: wave[1].budget = \"lots\": \"lots\" is no amount; write a count, a percentage as \"1%\", or \"all\"",
+    ] {
+        assert!(told.lines().any(|found| found == line), "{line}\n{told}");
+    }
+    let json: Value = serde_json::from_slice(&check(&bad, &["--json"]).stdout).unwrap();
+    assert_eq!(json["errors"][1]["line"], 6);
+    assert_eq!(json["errors"][1]["field"], "wave[1].sice");
+}

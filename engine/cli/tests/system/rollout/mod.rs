@@ -1,0 +1,3 @@
+//! Rollouts: waves, budgets, rules, gates, windows and approvals, shown with real processes.
+
+mod check;

@@ -1,0 +1,105 @@
+use std::time::Duration;
+
+mod rollout;
+
+use super::*;
+
+fn errors<T: std::fmt::Debug>(text: &str, take: impl FnOnce(&Table<'_>) -> Option<T>) -> Vec<String> {
+    let found = read(text, take).expect_err("has mistakes");
+    found.0.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_mistake_is_told_with_its_place_in_the_order_of_the_file() {
+    let text = "name = 7\n[limits]\nconcurency = 3\nbudget = \"many\"\n";
+    let told = errors(text, |root| {
+        let name = root.get("name")?.text().map(str::to_owned);
+        if let Some(limits) = root.inner("limits") {
+            limits.get("concurrency").and_then(|value| value.integer(1..=9));
+            limits.get("budget").and_then(|value| value.integer(1..=9));
+            limits.finish();
+        }
+        name
+    });
+    assert_eq!(
+        told,
+        [
+            "1:8: name = 7: is to be a text in quotes",
+            "3:1: limits.concurency: is no key here; did you mean concurrency?",
+            "4:10: limits.budget = \"many\": is to be a whole number, 1 to 9",
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_no_toml_says_where() {
+    let told = errors("name = \"a\nbudget = 1\n", |_| Some(()));
+    assert!(told[0].starts_with("1:"), "{told:?}");
+    let told = errors("a = 1\na = 2\n", |_| Some(()));
+    assert!(
+        told[0].starts_with("2:1: ") && told[0].contains("duplicate"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn columns_are_characters() {
+    let told = errors("\"мяу\" = 1\n", |_| Some(()));
+    assert!(told[0].starts_with("1:1: мяу: is no key here"), "{told:?}");
+    let told = errors("a = [\"ы\", 3]\n", |root| {
+        root.get("a")?.texts().map(|texts| texts.len())
+    });
+    assert_eq!(told, ["1:11: a[2] = 3: is to be a text in quotes"]);
+}
+
+#[test]
+fn values_are_read_as_people_write_them() {
+    let text = "d = \"1h30m\"\np = \"2.5%\"\nn = 0x1f\nf = 0.5\nw = \"halt\"\n";
+    let read = read(text, |root| {
+        Some((
+            root.get("d")?.duration()?,
+            root.get("p")?.share()?.millionths(),
+            root.get("n")?.integer(0..=u64::MAX)?,
+            root.get("f")?.number(0.0..=1.0)?,
+            root.get("w")?.one_of(&[("halt", 1), ("abort", 2)])?,
+        ))
+    });
+    assert_eq!(read, Ok((Duration::from_secs(5400), 25_000, 31, 0.5, 1)));
+    for (text, hint) in [
+        ("v = \"0%\"", "percentage"),
+        ("v = \"101%\"", "percentage"),
+        ("v = 25", "percentage"),
+        ("v = \"-1%\"", "percentage"),
+    ] {
+        let told = errors(text, |root| root.get("v")?.share());
+        assert!(told[0].contains(hint), "{told:?}");
+    }
+    for text in ["v = \"-5s\"", "v = 30", "v = \"30\""] {
+        let told = errors(text, |root| root.get("v")?.duration());
+        assert!(told[0].contains("duration in quotes"), "{told:?}");
+    }
+}
+
+#[test]
+fn steps_become_a_plan() {
+    let text = "[[step]]\ncommand = [\"/ip/dns/set\", \"servers=1.1.1.1\"]\n[[step]]\ncommand = [\"/ip/dns/print\"]\n";
+    let plan = read(text, step::plan).expect("valid");
+    assert_eq!(plan.steps.len(), 2);
+    let told = errors(
+        "[[step]]\ncommand = [\"dns\"]\n[[step]]\ncomand = []\n",
+        step::plan,
+    );
+    assert!(
+        told[0].contains("step[1].command: \"dns\" is no command"),
+        "{told:?}"
+    );
+    assert!(
+        told.iter()
+            .any(|line| line.contains("3:1: step[2]: says nothing to do")),
+        "{told:?}"
+    );
+    assert!(
+        told.iter().any(|line| line.contains("did you mean command?")),
+        "{told:?}"
+    );
+}
