@@ -135,6 +135,7 @@ impl System {
             spec: Some(v1::JobSpec {
                 plan: Some(v1::Plan { steps: vec![step] }),
                 selector: format!("{ROLE}={role}"),
+                budget: "100%".to_owned(),
                 ..v1::JobSpec::default()
             }),
             ..v1::CreateJobRequest::default()
@@ -147,6 +148,7 @@ impl System {
             id,
             from_seq: 0,
             results: true,
+            ..Default::default()
         };
         let mut news = client.watch_job(watch).await?.into_inner();
         let (mut tally, mut last, mut state) = (Tally::default(), began, v1::JobState::Unspecified);

@@ -203,9 +203,19 @@ pub(crate) struct Run {
     /// Executions with workers at once [default: as many as workers take]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub concurrency: Option<u32>,
+    /// Devices that may be harmed at most, and so be changed at once: a number, a share as in 2%, or all [default: 2%,
+    /// at least 10]
+    #[arg(long, value_name = "N|P%|all", default_value = "", hide_default_value = true)]
+    pub budget: String,
     /// Deadline of the command, and how long devices that cannot be reached are waited for
     #[arg(long, default_value = "30s", value_parser = duration::parse_positive)]
     pub timeout: Duration,
+    /// Follow a command that would tell rows for ever (listen, monitors, print with follow or interval) for so long
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse_positive)]
+    pub lasts: Option<Duration>,
+    /// Follow it until it has told so many rows, for an hour at most unless --for says otherwise
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub rows: Option<u64>,
     /// Do not ask before a command that changes something
     #[arg(long, short = 'y')]
     pub yes: bool,
@@ -265,7 +275,7 @@ pub(crate) enum Job {
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Let a paused job go on
+    /// Let a paused or halted job go on
     Resume {
         /// Its id
         id: String,
@@ -273,6 +283,8 @@ pub(crate) enum Job {
         #[arg(long, default_value = "")]
         reason: String,
     },
+    /// Change how many devices a job may harm, or have with workers at once
+    Limits(Limits),
     /// Try again, as a new job, what failed in one that is over
     Retry {
         /// Its id
@@ -300,6 +312,33 @@ pub(crate) enum Job {
         #[arg(long, default_value = "")]
         reason: String,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Limits {
+    /// The job's id
+    pub id: String,
+    /// Devices that may be harmed at most: a number, a share as in 2%, or all
+    #[arg(long, value_name = "N|P%|all", required_unless_present_any = ["wave_budgets", "concurrency"])]
+    pub budget: Option<String>,
+    /// The same for one wave, counted from 1; may be given more than once
+    #[arg(long = "wave-budget", value_name = "WAVE=N|P%|all", value_parser = wave_budget)]
+    pub wave_budgets: Vec<(u32, String)>,
+    /// Executions with workers at once; 0 for as many as workers take
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<u32>,
+    /// Who approves, when a limit becomes looser
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub approver: String,
+    /// Why, for the record
+    #[arg(long, default_value = "")]
+    pub reason: String,
+}
+
+fn wave_budget(text: &str) -> Result<(u32, String), String> {
+    let wrong = || "write for example 2=10: wave 2 may harm 10 devices".to_owned();
+    let (wave, budget) = text.split_once('=').ok_or_else(wrong)?;
+    Ok((wave.parse().map_err(|_| wrong())?, budget.to_owned()))
 }
 
 #[derive(Debug, Subcommand)]

@@ -23,9 +23,10 @@ mod tests;
 
 use std::time::Duration;
 
-use muster_model::{DeviceError, Effect, ErrorClass, ExecutionState, Marks, quiet};
+use muster_model::{DeviceError, Effect, ErrorClass, ExecutionState, JobState, Marks, quiet};
 use thiserror::Error;
 
+use crate::budget::Full;
 use crate::retry::{self, Backoff};
 
 /// How often a read that was cut off is tried in all.
@@ -95,8 +96,10 @@ pub struct Context<'a> {
     pub expires_at: i64,
     /// Whether the job is ending early.
     pub aborting: bool,
-    /// Whether the job admits nothing new for now.
-    pub paused: bool,
+    /// The state of a job that admits nothing new for now.
+    pub held: Option<JobState>,
+    /// The budget that lets no further execution be touched (C3).
+    pub full: Option<Full>,
     /// The delays between tries.
     pub backoff: Backoff,
     /// The deadline of one command.
@@ -194,9 +197,20 @@ pub enum Illegal {
         /// What was to happen.
         event: &'static str,
     },
-    /// Not now: its job is paused. It may be asked again.
-    #[error("the job is paused")]
-    Held,
+    /// Not now. It may be asked again.
+    #[error("not now: {0}")]
+    Held(Held),
+}
+
+/// Why an intent is not granted now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Held {
+    /// Its job, in this state, admits nothing new.
+    #[error("the job is {0}")]
+    Job(JobState),
+    /// It would be the first to touch its device, and no unit of the budget is left for it (C3).
+    #[error("{0}")]
+    Budget(Full),
 }
 
 impl Execution {
@@ -226,7 +240,9 @@ impl Execution {
         use ExecutionState::{Leased, Pending, Running};
         match (self.state, event) {
             (Pending, Event::Claimed) if self.is_resolving() => Ok(self.claimed()),
-            (Pending, Event::Claimed) if context.aborting || context.paused => Err(self.illegal("claimed")),
+            (Pending, Event::Claimed) if context.aborting || context.held.is_some() => {
+                Err(self.illegal("claimed"))
+            }
             (Pending, Event::Claimed) => Ok(self.claimed()),
             (
                 _,
@@ -301,9 +317,13 @@ impl Execution {
             if context.now >= context.expires_at {
                 return Err(self.illegal("granted an intent after its job's time"));
             }
-            if context.paused {
-                return Err(Illegal::Held);
+            if let Some(state) = context.held {
+                return Err(Illegal::Held(Held::Job(state)));
             }
+        }
+        let touches = context.steps.effect(step) >= Effect::Change;
+        if let Some(full) = context.full.filter(|_| touches && !self.touched) {
+            return Err(Illegal::Held(Held::Budget(full)));
         }
         let mut to = self.clone();
         to.state = ExecutionState::Running;
@@ -314,7 +334,7 @@ impl Execution {
             epoch: self.epoch,
             at: context.now,
         });
-        to.touched |= context.steps.effect(step) >= Effect::Change;
+        to.touched |= touches;
         Ok(Transition { to, ready_at: None })
     }
 

@@ -6,6 +6,7 @@ mod credential;
 mod device;
 mod explain;
 pub(crate) mod job;
+mod limits;
 mod schedule;
 mod spec;
 mod watch;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_engine_core::Outcome;
+use muster_engine_core::{Held, Outcome};
 use muster_proto::v1::session_request::Message as Up;
 use muster_proto::v1::session_response::Message as Down;
 use muster_proto::v1::worker_service_server::WorkerService;
@@ -161,6 +161,7 @@ async fn welcome(
         zones,
         slots: hello.slots,
         held: u32::try_from(hello.held.len()).unwrap_or(u32::MAX),
+        heartbeat: v1::Heartbeat::default(),
         credit: 0,
         draining: false,
         handing_out: false,
@@ -232,13 +233,17 @@ async fn on_message(
             send(outbox, Down::IntentAnswers(v1::IntentAnswers { answers })).await?;
         }
         Some(Up::Heartbeat(heartbeat)) => {
-            shared.sessions.with(id, |session| session.held = heartbeat.held);
+            shared.sessions.with(id, |session| {
+                session.held = heartbeat.held;
+                session.heartbeat = heartbeat;
+            });
         }
         Some(Up::Facts(facts)) => learn(shared, facts).await?,
         Some(Up::Draining(_)) => {
             shared.sessions.with(id, |session| session.draining = true);
         }
-        Some(Up::Hello(_)) | None => {}
+        Some(Up::Live(rows)) => shared.live.tell(rows),
+        Some(Up::Hello(_) | Up::Told(_)) | None => {}
     }
     Ok(())
 }
@@ -315,14 +320,16 @@ async fn grant(shared: &Shared, intents: v1::Intents) -> Result<Vec<v1::IntentAn
         })
         .await;
     let answer = |(intent, verdict): (v1::Intent, Verdict)| {
-        let verdict = match verdict {
-            Verdict::Granted => v1::IntentVerdict::Granted,
-            Verdict::Held => v1::IntentVerdict::Held,
-            Verdict::Revoked => v1::IntentVerdict::Revoked,
+        let (verdict, held) = match verdict {
+            Verdict::Granted => (v1::IntentVerdict::Granted, v1::HeldReason::Unspecified),
+            Verdict::Held(Held::Job(_)) => (v1::IntentVerdict::Held, v1::HeldReason::Job),
+            Verdict::Held(Held::Budget(_)) => (v1::IntentVerdict::Held, v1::HeldReason::Budget),
+            Verdict::Revoked => (v1::IntentVerdict::Revoked, v1::HeldReason::Unspecified),
         };
         v1::IntentAnswer {
             intent: Some(intent),
             verdict: verdict.into(),
+            held: held.into(),
         }
     };
     shared.committed();

@@ -121,11 +121,14 @@ impl Write for Claim {
     async fn apply(&self, tx: &mut SqliteConnection) -> Result<Claimed, StoreError> {
         let mut moves = Moves::default();
         let mut taken = self.take_resolving(tx, &mut moves).await?;
-        let rows: Vec<(i64, i64, i64, Option<i64>, i64)> = sqlx::query_as(sql::JOB_LIVE)
+        let rows: Vec<LiveRow> = sqlx::query_as(sql::JOB_LIVE)
             .bind(self.now)
             .fetch_all(&mut *tx)
             .await?;
-        let mut jobs = rows.into_iter().map(Live::from).collect::<Vec<_>>();
+        let mut jobs = rows
+            .chunk_by(|a, b| a.0 == b.0)
+            .map(Live::new)
+            .collect::<Vec<_>>();
         // A class of jobs gets what the classes before it leave (D1).
         for class in jobs.chunk_by_mut(|a, b| a.priority == b.priority) {
             self.share(tx, class, &mut taken, &mut moves).await?;
@@ -150,21 +153,27 @@ struct Live {
     priority: i64,
     concurrency: Option<i64>,
     in_flight: i64,
+    /// Its open waves that have something ready, in order.
+    waves: Vec<u32>,
 }
 
-impl From<(i64, i64, i64, Option<i64>, i64)> for Live {
-    fn from((id, effect, priority, concurrency, in_flight): (i64, i64, i64, Option<i64>, i64)) -> Self {
+/// The columns of [`Live`], with one wave.
+type LiveRow = (i64, i64, i64, Option<i64>, i64, u32);
+
+impl Live {
+    /// From the rows of one job.
+    fn new(rows: &[LiveRow]) -> Self {
+        let (id, effect, priority, concurrency, in_flight, _) = rows[0];
         Self {
             id,
             effect,
             priority,
             concurrency,
             in_flight,
+            waves: rows.iter().map(|row| row.5).collect(),
         }
     }
-}
 
-impl Live {
     /// How many more executions it may have with workers.
     fn room(&self) -> usize {
         let room = |cap: i64| usize::try_from(cap - self.in_flight).unwrap_or(0);
@@ -225,30 +234,37 @@ impl Claim {
         Ok(rows.into_iter().map(|(id, _)| id.unsigned_abs()).collect())
     }
 
+    /// What is ready of a job, the first wave first.
     async fn take(
         &self,
         tx: &mut SqliteConnection,
         job: &Live,
         limit: usize,
     ) -> Result<Vec<u64>, StoreError> {
-        if limit == 0 {
-            return Ok(Vec::new());
-        }
         let (statement, zones) = match &self.zones {
             Zones::Named(names) => (sql::CLAIM_NAMED, serde_json::json!(names).to_string()),
             Zones::Rest => (sql::CLAIM_REST, "[]".to_owned()),
         };
         let locks = job.effect > effect_number(Effect::Read);
-        let ids: Vec<i64> = sqlx::query_scalar(statement)
-            .bind(self.session as i64)
-            .bind(job.id)
-            .bind(self.now)
-            .bind(limit as i64)
-            .bind(zones)
-            .bind(i64::from(locks))
-            .fetch_all(tx)
-            .await?;
-        Ok(ids.into_iter().map(i64::unsigned_abs).collect())
+        let mut taken = Vec::new();
+        for wave in &job.waves {
+            let left = limit - taken.len();
+            if left == 0 {
+                break;
+            }
+            let ids: Vec<i64> = sqlx::query_scalar(statement)
+                .bind(self.session as i64)
+                .bind(job.id)
+                .bind(self.now)
+                .bind(left as i64)
+                .bind(&zones)
+                .bind(i64::from(locks))
+                .bind(wave)
+                .fetch_all(&mut *tx)
+                .await?;
+            taken.extend(ids.into_iter().map(i64::unsigned_abs));
+        }
+        Ok(taken)
     }
 }
 

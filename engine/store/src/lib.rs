@@ -32,6 +32,7 @@ mod sql;
 mod status;
 mod steer;
 mod transition;
+mod wave;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -56,7 +57,7 @@ pub use event::EventRecord;
 pub use explain::{LOOKED_AT, OneExecution, Wait, Waiting, WithWorker};
 pub use history::{Deed, HistoryRecord, chained};
 pub use intent::{GrantIntents, IntentRequest, Verdict};
-pub use job::{JobRecord, Preview};
+pub use job::{Halted, JobRecord, Preview};
 pub use lease::{AdoptLeases, Adopted, BeginSession, ExpireJobs, LoseLeases, OpenSession};
 pub use quarantine::ReleaseDevices;
 pub use reach::{Contact, StoreContacts, TrustDevice, TrustRefused, Trusted};
@@ -68,6 +69,7 @@ pub use retention::{
 pub use space::{ReturnSpace, Space};
 pub use status::Status;
 pub use steer::{AbortJob, Aborted, PauseJob, Paused};
+pub use wave::{AssignWaves, ChangeLimits, Limits, LimitsRefused, OpenWave, StartJob, WaveRecord};
 pub use writer::Write;
 
 /// A handle on the store; cheap to clone.
@@ -239,6 +241,11 @@ fn migrations() -> Vec<Migration> {
             3,
             "retention",
             include_str!("../../../migrations/sqlite/0003_retention.sql"),
+        ),
+        (
+            4,
+            "waves",
+            include_str!("../../../migrations/sqlite/0004_waves.sql"),
         ),
         (
             5,

@@ -1,11 +1,13 @@
+mod budget;
 mod retention;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use muster_engine_core::Outcome;
+use muster_engine_core::budget::Asked;
 use muster_engine_core::execution::READ_ATTEMPTS;
+use muster_engine_core::{Held, Outcome, Tally};
 use muster_model::selector::Facts;
 use muster_model::{
     Command, Device, DeviceError, ErrorClass, ExecutionState, JobState, Labels, Plan, Ports, Priority,
@@ -230,8 +232,11 @@ fn create(words: &[&str], selector: &str, request_id: Option<&str>, hash: u8) ->
         concurrency: None,
         now: 0,
         expires_at: 30_000,
+        budget: Asked::All,
+        waves: Vec::new(),
+        start: JobState::Running,
         claimed_by: "tester".into(),
-        deed: None,
+        deeds: Vec::new(),
     }
 }
 
@@ -829,7 +834,8 @@ async fn a_paused_job_admits_nothing_and_loses_no_time() {
         "again changes nothing"
     );
     assert!(bench.claim(session, Zones::Rest, 10).await.is_empty());
-    assert_eq!(bench.grant(&leases[0]).await, Verdict::Held);
+    let held = Verdict::Held(Held::Job(JobState::Paused));
+    assert_eq!(bench.grant(&leases[0]).await, held);
     assert_eq!(
         bench
             .store

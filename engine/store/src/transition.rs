@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use muster_engine_core::job::{self, Counts};
 use muster_engine_core::retry::Backoff;
-use muster_engine_core::{Context, Event, Execution, Illegal, Intent, Resolution, Transition};
+use muster_engine_core::{Context, Event, Execution, Illegal, Intent, Ledger, Resolution, Tally, Transition};
 use muster_model::{DeviceError, Effect, ErrorClass, ExecutionState, JobState, Marks, Priority};
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row as _, SqliteConnection};
 
-use crate::{StoreError, quarantine, sql};
+use crate::{StoreError, quarantine, sql, wave};
 
 /// An execution with what decisions need of its job.
 #[derive(Clone, Debug)]
@@ -24,18 +24,29 @@ pub(crate) struct Loaded {
     pub(crate) expires_at: i64,
     pub(crate) started_at: Option<i64>,
     pub(crate) locked: bool,
+    pub(crate) wave: u32,
+    /// Its job's; `None` for no limit.
+    pub(crate) budget: Option<u64>,
     steps: String,
     priority: Priority,
     timeout_ms: i64,
 }
 
 impl Loaded {
-    pub(crate) fn context(&self, now: i64) -> Context<'_> {
+    /// Whether its plan can change a device.
+    pub(crate) fn may_harm(&self) -> bool {
+        let steps = Marks::new(&self.steps);
+        steps.any_change_before(steps.len())
+    }
+
+    /// `ledger` is how its job stands.
+    fn context(&self, now: i64, ledger: Option<&Ledger>) -> Context<'_> {
         Context {
             now,
             expires_at: self.expires_at,
             aborting: self.job_state == JobState::Aborting,
-            paused: self.job_state == JobState::Paused,
+            held: job::held(self.job_state),
+            full: ledger.and_then(|ledger| ledger.full(self.wave)),
             backoff: match self.priority {
                 Priority::Emergency | Priority::Interactive => Backoff::INTERACTIVE,
                 Priority::Rollout | Priority::Audit => Backoff::ROLLOUT,
@@ -113,6 +124,8 @@ impl FromRow<'_, SqliteRow> for Loaded {
             steps: row.try_get(21)?,
             priority: Priority::from_number(row.try_get(22)?).ok_or_else(|| bad("job.priority"))?,
             timeout_ms: row.try_get(23)?,
+            wave: row.try_get(24)?,
+            budget: row.try_get::<Option<i64>, _>(25)?.map(i64::unsigned_abs),
             job: row.try_get(1)?,
             job_state: JobState::from_number(row.try_get(12)?).ok_or_else(|| bad("job.state"))?,
             expires_at: row.try_get(11)?,
@@ -137,6 +150,9 @@ pub(crate) async fn load(
 pub(crate) struct Moves {
     rows: Vec<Value>,
     counts: BTreeMap<(i64, ExecutionState), i64>,
+    tallies: BTreeMap<(i64, u32), Tally>,
+    /// How jobs stand, where intents are decided by it.
+    ledgers: BTreeMap<i64, Ledger>,
     ended: BTreeMap<i64, Vec<u64>>,
     /// Executions that had ended without an answer, and what late evidence says of them.
     resolved: Vec<Value>,
@@ -147,6 +163,19 @@ pub(crate) struct Moves {
 }
 
 impl Moves {
+    /// With the budgets of the jobs of these executions, so that intents can be granted.
+    pub(crate) async fn under_budget<'a>(
+        tx: &mut SqliteConnection,
+        loaded: impl Iterator<Item = &'a Loaded>,
+    ) -> Result<Self, StoreError> {
+        let jobs = loaded.filter(|loaded| loaded.may_harm());
+        let ledgers = wave::ledgers(tx, jobs.map(|loaded| (loaded.job, loaded.budget))).await?;
+        Ok(Self {
+            ledgers,
+            ..Self::default()
+        })
+    }
+
     /// Lets the core decide what the event makes of the execution, and notes it. `started_at` is when the attempt
     /// that ends here began.
     pub(crate) fn decide(
@@ -156,7 +185,8 @@ impl Moves {
         now: i64,
         started_at: Option<i64>,
     ) -> Result<(), Illegal> {
-        let Transition { to, ready_at } = loaded.execution.next(event, &loaded.context(now))?;
+        let context = loaded.context(now, self.ledgers.get(&loaded.job));
+        let Transition { to, ready_at } = loaded.execution.next(event, &context)?;
         let ended = to.state.is_terminal();
         if loaded.execution.state.is_terminal() {
             self.resolve(loaded, to);
@@ -185,6 +215,11 @@ impl Moves {
         ]));
         self.count(loaded.job, loaded.execution.state, -1);
         self.count(loaded.job, to.state, 1);
+        self.tally(
+            loaded.job,
+            loaded.wave,
+            Tally::of(&to) - Tally::of(&loaded.execution),
+        );
         if ended {
             self.ended.entry(loaded.job).or_default().push(to.id);
         }
@@ -210,6 +245,13 @@ impl Moves {
         *self.counts.entry((job, state)).or_default() += by;
     }
 
+    fn tally(&mut self, job: i64, wave: u32, change: Tally) {
+        *self.tallies.entry((job, wave)).or_default() += change;
+        if let Some(ledger) = self.ledgers.get_mut(&job) {
+            ledger.add(wave, change);
+        }
+    }
+
     /// Writes everything: the executions, the counters, the events, and the jobs that this brings to their end.
     pub(crate) async fn write(self, tx: &mut SqliteConnection, now: i64) -> Result<(), StoreError> {
         if !self.rows.is_empty() {
@@ -228,6 +270,7 @@ impl Moves {
                 .execute(&mut *tx)
                 .await?;
         }
+        wave::count(tx, &self.tallies).await?;
         if !self.resolved.is_empty() {
             let resolved = Value::Array(self.resolved).to_string();
             sqlx::query(sql::RESOLVE).bind(resolved).execute(&mut *tx).await?;
@@ -249,6 +292,9 @@ impl Moves {
             .bind(now)
             .execute(&mut *tx)
             .await?;
+        let spent = self.tallies.iter().filter(|(_, tally)| tally.spent() > 0);
+        let spent = spent.map(|((job, _), _)| *job).collect::<BTreeSet<_>>();
+        wave::halt_spent(tx, spent, now).await?;
         for job in self.ended.into_keys() {
             settle(tx, job, now).await?;
         }
@@ -278,6 +324,20 @@ pub(crate) async fn settle(tx: &mut SqliteConnection, job: i64, now: i64) -> Res
         .bind(finished_at);
     query.execute(&mut *tx).await?;
     note(tx, job, "state", now).await
+}
+
+/// A job's row and state.
+pub(crate) async fn job_by_uuid(
+    tx: &mut SqliteConnection,
+    uuid: &str,
+) -> Result<Option<(i64, JobState)>, StoreError> {
+    let query = sqlx::query_as(sql::JOB_STATE_BY_UUID).bind(uuid);
+    let found: Option<(i64, i32)> = query.fetch_optional(tx).await?;
+    let Some((job, state)) = found else {
+        return Ok(None);
+    };
+    let state = JobState::from_number(state).ok_or_else(|| bad("job.state"))?;
+    Ok(Some((job, state)))
 }
 
 /// Writes an event that names no executions.

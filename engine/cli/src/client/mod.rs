@@ -9,6 +9,7 @@ pub(crate) mod follow;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod job;
+mod limits;
 pub(crate) mod result;
 pub(crate) mod run;
 pub(crate) mod steer;

@@ -184,6 +184,33 @@ pub(crate) fn value_text(attribute: &v1::Attribute) -> String {
 }
 
 /// A result as lines for people: the device, how it went, and what it said.
+/// A row of a step that is followed, as it came.
+pub(crate) fn live_json(device: &str, step: u32, row: &v1::Row) -> Value {
+    json!({ "device": device, "step": step, "row": row_json(row), "dead": row.dead })
+}
+
+/// The same for people.
+pub(crate) fn live_text(device: &str, row: &v1::Row) -> String {
+    let dead = if row.dead { "gone: " } else { "" };
+    format!("{device:<24} {dead}{}", row_text(row))
+}
+
+/// How an execution ended whose rows were told already.
+pub(crate) fn to_head(result: &v1::ExecutionResult, rows: usize) -> String {
+    let state = result.state();
+    let colour = if is_good(state) { GOOD } else { BAD };
+    let why = match &result.error {
+        Some(error) => format!(" {}: {}", class_name(error), safe(&error.message)),
+        None => String::new(),
+    };
+    let name = state_name(state);
+    format!(
+        "{:<24} {colour}{name:<10}{RESET} {DIM}{} rows, as above{RESET}{why}",
+        result.device,
+        number(rows as u64)
+    )
+}
+
 pub(crate) fn to_text(result: &v1::ExecutionResult) -> String {
     let state = result.state();
     let colour = if is_good(state) { GOOD } else { BAD };
@@ -282,6 +309,37 @@ pub(crate) fn job_json(job: &v1::Job) -> Value {
         "max_concurrency": (spec.max_concurrency > 0).then_some(spec.max_concurrency),
         "paused_at": timestamp(job.paused_at.as_ref()),
         "retry_of": (!job.retry_of.is_empty()).then_some(&job.retry_of),
+        "budget": job.budget,
+        "budget_asked": (!spec.budget.is_empty()).then_some(&spec.budget),
+        "budget_use": job.budget_use.as_ref().map(budget_use_json),
+        "halted": job.halted.as_ref().map(|halted| json!({
+            "rule": halted.rule, "detail": halted.detail, "at": timestamp(halted.at.as_ref()),
+        })),
+        "open_wave": job.open_wave,
+        "waves": job.waves.iter().map(wave_json).collect::<Value>(),
+    })
+}
+
+fn budget_use_json(used: &v1::BudgetUse) -> Value {
+    json!({
+        "in_flight": used.in_flight,
+        "harmed": used.harmed,
+        "rescued": used.rescued,
+        "refused": used.refused,
+        "left": used.left,
+    })
+}
+
+fn wave_json(wave: &v1::Wave) -> Value {
+    json!({
+        "wave": wave.number,
+        "total": wave.total,
+        "budget": wave.budget,
+        "budget_use": wave.budget_use.as_ref().map(budget_use_json),
+        "ended": wave.ended,
+        "good": wave.good,
+        "opened_at": timestamp(wave.opened_at.as_ref()),
+        "ended_at": timestamp(wave.ended_at.as_ref()),
     })
 }
 

@@ -1,4 +1,6 @@
 use super::*;
+use crate::Tally;
+use crate::budget::Scope;
 use ExecutionState::{
     Broken, Cancelled, Expired, Failed, Leased, Lost, Pending, Running, Skipped, Succeeded, Unknown,
 };
@@ -8,7 +10,8 @@ const CONTEXT: Context<'static> = Context {
     now: 0,
     expires_at: 30_000,
     aborting: false,
-    paused: false,
+    held: None,
+    full: None,
     backoff: Backoff::INTERACTIVE,
     command: Duration::from_secs(1),
     steps: Marks::empty(),
@@ -231,10 +234,27 @@ fn nothing_is_granted_after_the_job_s_time_or_while_it_is_paused() {
     life.told(Outcome::Cancelled, 0, ErrorClass::Cancelled)
         .is(Expired);
     let mut life = Life::leased("cc");
-    life.context.paused = true;
-    assert_eq!(life.refuses_intent(0), Illegal::Held);
+    life.context.held = Some(JobState::Paused);
+    assert_eq!(life.refuses_intent(0), Illegal::Held(Held::Job(JobState::Paused)));
     let mut life = Life::granted("cc", 0);
-    life.context.paused = true;
+    life.context.held = Some(JobState::Halted);
+    life.ask(1).is(Running);
+}
+
+#[test]
+fn only_the_first_change_of_an_execution_needs_a_unit_of_the_budget() {
+    let full = Full {
+        scope: Scope::Wave(0),
+        budget: 1,
+        tally: Tally::default(),
+    };
+    let mut life = Life::leased("sc");
+    life.context.full = Some(full);
+    let mut life = life.ask(0);
+    assert!(!life.execution.touched, "staging touches nothing");
+    assert_eq!(life.refuses_intent(1), Illegal::Held(Held::Budget(full)));
+    let mut life = Life::granted("cd", 0);
+    life.context.full = Some(full);
     life.ask(1).is(Running);
 }
 
@@ -404,7 +424,7 @@ proptest! {
         let mut now = 0;
         for (event, later, aborting, paused) in events {
             now += later;
-            let context = Context { now, aborting, paused, steps: Marks::new(&steps), ..CONTEXT };
+            let context = Context { now, aborting, held: paused.then_some(JobState::Paused), steps: Marks::new(&steps), ..CONTEXT };
             let Ok(Transition { to, ready_at }) = execution.next(&event, &context) else { continue };
             let before = &execution;
             if before.state.is_terminal() {

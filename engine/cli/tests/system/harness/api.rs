@@ -46,8 +46,13 @@ impl Api {
         self.channel.clone()
     }
 
-    /// Makes a job. Returns its id.
+    /// Makes a job that may harm any number of devices. Returns its id.
     pub(crate) fn create(&self, order: &Order<'_>) -> Result<String, Status> {
+        self.create_within("all", order)
+    }
+
+    /// Makes a job under a budget. Returns its id.
+    pub(crate) fn create_within(&self, budget: &str, order: &Order<'_>) -> Result<String, Status> {
         let step = |words: &&[&str]| v1::Step {
             kind: Some(v1::step::Kind::Command(v1::Command {
                 words: words.iter().map(ToString::to_string).collect(),
@@ -62,6 +67,7 @@ impl Api {
                 selector: order.selector.to_owned(),
                 all: order.selector.is_empty(),
                 timeout: order.timeout.try_into().ok(),
+                budget: budget.to_owned(),
                 ..v1::JobSpec::default()
             }),
             request_id: order.request_id.to_owned(),
