@@ -5,6 +5,7 @@ mod audit;
 mod credential;
 mod device;
 mod explain;
+mod group;
 pub(crate) mod job;
 mod limits;
 mod schedule;

@@ -3,6 +3,7 @@
 use muster_model::{Effect, ExecutionState};
 use sqlx::{FromRow, Row as _, SqliteConnection, sqlite::SqliteRow};
 
+use crate::create::Mode;
 use crate::transition::{Moves, effect_from, effect_number};
 use crate::{Store, StoreError, Write, json_ids, sql};
 
@@ -82,12 +83,29 @@ pub struct Lease {
     pub first_step: u32,
     /// The step whose intent is open: it is to be looked after, and nothing else is to be done.
     pub resolve: Option<u32>,
+    /// What is to be done with its plan, and where.
+    pub mode: Mode,
+    /// What a preview found, where nothing was changed since.
+    pub expected: Expected,
+}
+
+/// What a device has to be like for a plan to be done on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Whatever it is.
+    Anything,
+    /// As a preview found it: this is its fingerprint.
+    AsFound(Vec<u8>),
+    /// A preview should have found it and did not.
+    Unseen,
 }
 
 impl FromRow<'_, SqliteRow> for Lease {
     fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
         let number = |column: usize| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
         let effect: i64 = row.try_get(21)?;
+        let mode = Mode::from_row(row.try_get(22)?, None)
+            .ok_or_else(|| sqlx::Error::Decode("unknown job.mode".into()))?;
         Ok(Self {
             execution: number(0)?,
             epoch: number(1)?,
@@ -111,7 +129,19 @@ impl FromRow<'_, SqliteRow> for Lease {
             offered_serial: row.try_get(20)?,
             effect: effect_from(effect)
                 .ok_or_else(|| sqlx::Error::Decode(format!("{effect} is no effect").into()))?,
+            expected: expected(&mode, row.try_get(23)?, row.try_get(24)?),
+            mode,
         })
+    }
+}
+
+/// Past its first intent a device is no longer as it was found, and we know why.
+fn expected(mode: &Mode, found: Option<Vec<u8>>, touched: bool) -> Expected {
+    match (mode, found) {
+        (Mode::AsPreviewed { .. }, _) if touched => Expected::Anything,
+        (Mode::AsPreviewed { .. }, Some(found)) => Expected::AsFound(found),
+        (Mode::AsPreviewed { unseen: false, .. }, None) => Expected::Unseen,
+        _ => Expected::Anything,
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use muster_engine_core::{Event, Outcome};
 use muster_model::{DeviceError, ErrorClass, ExecutionState};
+use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
 use crate::transition::{self, Moves};
@@ -29,6 +30,8 @@ pub struct Report {
     pub replies: Vec<Bytes>,
     /// When the attempt began, Unix milliseconds.
     pub started_at: i64,
+    /// Of a preview: what it found.
+    pub fingerprint: Option<[u8; 32]>,
 }
 
 /// What became of a report.
@@ -92,7 +95,7 @@ impl Write for ApplyReports {
             .map(|row| (row.execution.id, row))
             .collect::<BTreeMap<_, _>>();
         let (mut moves, mut answers, mut results) = (Moves::default(), Vec::new(), Vec::new());
-        let mut reached = Vec::new();
+        let (mut reached, mut found) = (Vec::new(), Vec::new());
         for report in &self.reports {
             let Some(row) = loaded.get_mut(&report.execution) else {
                 answers.push(ReportAnswer::Ignored("no such execution".into()));
@@ -116,6 +119,9 @@ impl Write for ApplyReports {
                         to: row.execution.state,
                         released: held && !row.locked,
                     });
+                    if let Some(fingerprint) = &report.fingerprint {
+                        found.push(json!([report.execution, blob::hex(fingerprint)]));
+                    }
                     if tells {
                         results.push((report.execution, report.first_step, report.replies.as_slice()));
                     }
@@ -124,6 +130,13 @@ impl Write for ApplyReports {
             }
         }
         blob::store(tx, &results).await?;
+        if !found.is_empty() {
+            let found = Value::Array(found).to_string();
+            sqlx::query(sql::FINGERPRINTS)
+                .bind(found)
+                .execute(&mut *tx)
+                .await?;
+        }
         moves.write(tx, self.now).await?;
         let woken = self.wake(tx, reached).await?;
         Ok(Applied { answers, woken })

@@ -41,7 +41,8 @@ macro_rules! job {
         concat!(
             "SELECT j.id, j.uuid, j.name, p.body, j.selector, j.timeout_ms, j.effect, j.state, j.total, ",
             "j.created_at, j.expires_at, j.finished_at, j.claimed_by, j.plan_digest, j.priority, j.concurrency, ",
-            "j.paused_at, o.uuid, j.budget, j.budget_asked, j.open_wave, j.halted_rule, j.halted_at, j.halted_detail ",
+            "j.paused_at, o.uuid, j.budget, j.budget_asked, j.open_wave, j.halted_rule, j.halted_at, j.halted_detail, ",
+            "j.mode, (SELECT v.uuid FROM job v WHERE v.id = j.previewed) ",
             "FROM job j JOIN plan p ON p.digest = j.plan_digest ",
             "AND j.id NOT IN (SELECT job_id FROM job_removed) LEFT JOIN job o ON o.id = j.retry_of ",
             $rest
@@ -147,12 +148,15 @@ statements! {
     JOB_CREATE = "
         INSERT INTO job (uuid, request_id, request_hash, name, plan_digest, selector, timeout_ms, effect, state,
                          total, created_at, expires_at, claimed_by, steps, priority, concurrency, retry_of,
-                         retry_states, budget_asked, start_state)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+                         retry_states, budget_asked, start_state, mode, previewed)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
+                (SELECT id FROM job WHERE uuid = ?21))";
     JOB_UNDO = "DELETE FROM job WHERE id = ?1";
     JOB_GROW = "UPDATE job SET total = total + ?2 WHERE id = ?1";
     JOB_DRAFT = "
-        SELECT id, uuid, selector, created_at, retry_of, retry_states FROM job WHERE uuid = ?1 AND state = 1";
+        SELECT id, uuid, selector, created_at, retry_of, retry_states, previewed FROM job
+        WHERE uuid = ?1 AND state = 1";
+    JOB_PREVIEWED = "SELECT previewed FROM job WHERE id = ?1";
     JOB_LAID_OUT = "SELECT total, effect, budget_asked, start_state FROM job WHERE id = ?1";
     JOB_BUDGET = "SELECT budget FROM job WHERE id = ?1";
     JOB_CONCURRENCY = "SELECT concurrency FROM job WHERE id = ?1";
@@ -264,6 +268,17 @@ statements! {
                      value ->> 13 AS intent_epoch, value ->> 14 AS intent_at
               FROM json_each(?1)) AS n
         WHERE execution.id = n.id";
+    FINGERPRINTS = "
+        UPDATE execution SET fingerprint = unhex(n.fingerprint)
+        FROM (SELECT value ->> 0 AS id, value ->> 1 AS fingerprint FROM json_each(?1)) AS n, job j
+        WHERE execution.id = n.id AND j.id = execution.job_id AND j.mode = 1";
+    FINGERPRINTS_OF = "
+        SELECT device_id, fingerprint FROM execution
+        WHERE job_id = ?1 AND fingerprint IS NOT NULL ORDER BY device_id";
+    GROUPED = "
+        SELECT e.id, e.device_name, e.state, e.error_class, e.error_message, e.error_category,
+               (SELECT group_concat(hex(s.digest), '') FROM step_result s WHERE s.execution_id = e.id)
+        FROM execution e WHERE e.job_id = ?1 AND e.state >= 10";
     RESOLVE = "
         UPDATE execution SET resolution = value ->> 1, resolution_epoch = value ->> 2, resolution_at = value ->> 3
         FROM json_each(?1) WHERE execution.id = value ->> 0";
@@ -291,7 +306,8 @@ statements! {
     ASSIGNED = "
         SELECT e.id, e.epoch, e.device_id, d.address, d.port, d.transport, d.credential, d.facts_at,
                j.plan_digest, j.timeout_ms, j.expires_at, d.name, e.next_step, e.open_intent,
-               d.tls, d.pin, d.ports, d.worked, d.worked_at, d.serial, d.offered_serial, j.effect
+               d.tls, d.pin, d.ports, d.worked, d.worked_at, d.serial, d.offered_serial, j.effect,
+               j.mode, e.fingerprint, e.touched
         FROM json_each(?1) w JOIN execution e ON e.id = w.value
         JOIN device d ON d.id = e.device_id JOIN job j ON j.id = e.job_id";
 

@@ -6,6 +6,7 @@ pub(crate) mod credential;
 pub(crate) mod csv;
 pub(crate) mod device;
 pub(crate) mod follow;
+mod group;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod job;
