@@ -147,8 +147,8 @@ statements! {
     JOB_CREATE = "
         INSERT INTO job (uuid, request_id, request_hash, name, plan_digest, selector, timeout_ms, effect, state,
                          total, created_at, expires_at, claimed_by, steps, priority, concurrency, retry_of,
-                         retry_states, budget_asked, start_state)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+                         retry_states, budget_asked, start_state, stretch_ms)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
     JOB_UNDO = "DELETE FROM job WHERE id = ?1";
     JOB_GROW = "UPDATE job SET total = total + ?2 WHERE id = ?1";
     JOB_DRAFT = "
@@ -162,6 +162,13 @@ statements! {
     // `paused_at` stays: a job that was paused when it was halted has stood still since then.
     JOB_HALT = "
         UPDATE job SET state = ?2, halted_rule = ?3, halted_at = ?4, halted_detail = ?5 WHERE id = ?1";
+    // ?1 [[job, units that came free], …], ?2 now: those whose budget was used up until then.
+    JOB_STRETCH = "
+        UPDATE job SET expires_at = max(expires_at, ?2 + stretch_ms)
+        FROM (SELECT value ->> 0 AS id, value ->> 1 AS free FROM json_each(?1)) AS n
+        WHERE job.id = n.id AND stretch_ms IS NOT NULL
+          AND (SELECT sum(b.in_flight + b.harmed + b.rescued) FROM budget_count b WHERE b.job_id = job.id) + n.free
+              >= budget";
     JOB_OPEN_WAVE = "
         UPDATE job SET open_wave = ?2 WHERE id = ?1 AND open_wave < ?2
           AND EXISTS (SELECT 1 FROM wave w WHERE w.job_id = ?1 AND w.number = ?2)";
@@ -176,10 +183,9 @@ statements! {
     JOB_PAGE = job!("WHERE j.id < ?1 ORDER BY j.id DESC LIMIT ?2");
     // Jobs with open waves that have something ready: a row for each of those waves.
     JOB_LIVE = "
-        SELECT j.id, j.effect, j.priority, j.concurrency,
-               CASE WHEN j.concurrency IS NULL THEN 0 ELSE
-                   (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state IN (2, 3))
-               END AS in_flight, w.number
+        SELECT j.id, j.effect, j.priority, j.concurrency, j.budget, substr(j.steps, 1, 1),
+               (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state IN (2, 3)),
+               (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state = 2), w.number
         FROM job j JOIN wave w ON w.job_id = j.id AND w.number <= j.open_wave
         WHERE j.state = 4 AND j.expires_at > ?1
           AND EXISTS (SELECT 1 FROM execution e
@@ -317,6 +323,23 @@ statements! {
                   SELECT 1 FROM execution l WHERE l.device_id = e.device_id AND l.locked = 1 AND l.id <> e.id))
             ORDER BY e.ready_at LIMIT ?4)
         RETURNING id";
+    // Those that hold a unit of their job's budget, whatever is left of it: units come free by their ends.
+    CLAIM_TOUCHED_NAMED = "
+        UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1
+        WHERE id IN (
+            SELECT e.id FROM execution e INDEXED BY execution_touched
+            WHERE e.job_id = ?2 AND e.state = 1 AND e.touched = 1 AND e.open_intent IS NULL AND e.ready_at <= ?3
+              AND e.zone IN (SELECT value FROM json_each(?5))
+            ORDER BY e.ready_at LIMIT ?4)
+        RETURNING id";
+    CLAIM_TOUCHED_REST = "
+        UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1
+        WHERE id IN (
+            SELECT e.id FROM execution e INDEXED BY execution_touched
+            WHERE e.job_id = ?2 AND e.state = 1 AND e.touched = 1 AND e.open_intent IS NULL AND e.ready_at <= ?3
+              AND e.zone NOT IN (SELECT name FROM zone) AND ?5 = '[]'
+            ORDER BY e.ready_at LIMIT ?4)
+        RETURNING id";
     // Open questions first, of any job. They hold their device already. ?1 session, ?2 now, ?3 limit, ?4 zones.
     CLAIM_RESOLVING_NAMED = "
         UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1
@@ -426,6 +449,7 @@ statements! {
                         WHEN e.wave > ?6 THEN 5
                         WHEN l.uuid IS NOT NULL THEN 1
                         WHEN e.ready_at > ?2 AND e.error_class IN (1, 2, 3, 8) THEN 2
+                        WHEN e.ready_at > ?2 AND e.error_class IS NULL THEN 6
                         WHEN e.ready_at > ?2 THEN 3
                         ELSE 4 END AS kind
             FROM (SELECT * FROM execution

@@ -16,7 +16,7 @@ use crate::args::{Run, Selection};
 use crate::exit::{Done, Exit, Failure};
 use crate::progress;
 use crate::serve::Stop;
-use crate::terminal::{BOLD, RESET, can_ask, devices, number, out};
+use crate::terminal::{BOLD, RESET, can_ask, devices, number, out, safe};
 
 pub(crate) async fn run(mut args: Run, engine: &str, json: bool) -> Done {
     if let Some(filter) = &args.filter {
@@ -273,6 +273,10 @@ pub(crate) async fn watch(engine: &Engine, id: &str, json: bool) -> Done {
                 counts_text(&job),
                 job.id
             );
+            if let Some(halted) = &job.halted {
+                let (rule, detail) = (safe(&halted.rule), safe(&halted.detail));
+                anstream::eprintln!("halted by rule {rule}: {detail}");
+            }
             Ok(exit_of(&job))
         }
         Followed::Detached => {
