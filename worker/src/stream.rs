@@ -4,7 +4,10 @@
 //! and reads into and writes from buffers of its own.
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 
 /// A connection to a device.
@@ -15,29 +18,23 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// Waits until [`try_read`](Self::try_read) may give something. An error shows itself in the read that follows.
-    pub(crate) async fn readable(&self) {
+    /// Reads what has arrived. 0 is the end. A read that did not fill the buffer is not followed by one that finds
+    /// nothing: the task is woken by what comes next.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(socket) => {
-                let _ = socket.readable().await;
+                let mut buffer = ReadBuf::new(buffer);
+                ready!(Pin::new(socket).poll_read(cx, &mut buffer))?;
+                Poll::Ready(Ok(buffer.filled().len()))
             }
         }
     }
 
-    /// Waits until [`try_write`](Self::try_write) or [`flush`](Self::flush) may get on. An error shows itself in
-    /// the write that follows.
-    pub(crate) async fn writable(&self) {
+    /// Ready when [`try_write`](Self::try_write) or [`flush`](Self::flush) may get on. An error shows itself in the
+    /// write that follows.
+    pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Plain(socket) => {
-                let _ = socket.writable().await;
-            }
-        }
-    }
-
-    /// Reads what has arrived. 0 is the end; `WouldBlock` that nothing is there.
-    pub(crate) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.try_read(buffer),
+            Self::Plain(socket) => socket.poll_write_ready(cx).map(|_| ()),
         }
     }
 

@@ -360,7 +360,7 @@ fn a_rule_halted_it_and_it_goes_on_when_somebody_approves() {
 #[test]
 fn its_wave_is_not_open() {
     let scene = Scene::with(2, READ);
-    let mut database = Database::open(scene.engine.data());
+    let mut database = Database::open(&scene.engine.data());
     database.run("INSERT INTO wave (job_id, number, total) SELECT id, 1, 1 FROM job");
     database.run("UPDATE execution SET wave = 1 WHERE device_name = 'r1'");
     let told = scene.blocker(Some("r1"));
