@@ -75,9 +75,9 @@ async fn gather(
     let mut blockers = Vec::new();
     let pending: u64 = waiting.iter().map(|waiting| waiting.executions).sum();
     blockers.extend(of_the_job(job, pending));
-    blockers.extend(for_budget(shared, job, device, &waiting).await?);
     let ready = waiting.iter().filter(|waiting| waiting.wait == Wait::Ready);
     if job.state == JobState::Running {
+        blockers.extend(for_budget(shared, job, device, &waiting).await?);
         let in_flight = |&(state, _): &(ExecutionState, u64)| {
             matches!(state, ExecutionState::Leased | ExecutionState::Running)
         };
