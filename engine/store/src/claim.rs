@@ -1,8 +1,12 @@
 //! Handing executions to workers.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use muster_engine_core::Ledger;
 use muster_model::{Effect, ExecutionState, Marks};
-use sqlx::{FromRow, Row as _, SqliteConnection, sqlite::SqliteRow};
+use serde::Deserialize;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow, Row as _, SqliteConnection};
 
 use crate::transition::{Moves, effect_from, effect_number};
 use crate::{Store, StoreError, Write, json_ids, sql, wave};
@@ -85,33 +89,65 @@ pub struct Lease {
     pub resolve: Option<u32>,
 }
 
-impl FromRow<'_, SqliteRow> for Lease {
-    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        let number = |column: usize| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
-        let effect: i64 = row.try_get(21)?;
-        Ok(Self {
-            execution: number(0)?,
-            epoch: number(1)?,
-            device: number(2)?,
-            address: row.try_get(3)?,
-            port: row.try_get(4)?,
-            transport: row.try_get(5)?,
-            credential: row.try_get(6)?,
-            facts_at: row.try_get(7)?,
-            plan_digest: row.try_get(8)?,
-            timeout_ms: number(9)?,
-            expires_at: row.try_get(10)?,
-            device_name: row.try_get(11)?,
-            first_step: row.try_get(12)?,
-            resolve: row.try_get(13)?,
-            tls: row.try_get(14)?,
-            pin: row.try_get(15)?,
-            ports: row.try_get(16)?,
-            worked: row.try_get::<Option<_>, _>(17)?.zip(row.try_get(18)?),
-            serial: row.try_get(19)?,
-            offered_serial: row.try_get(20)?,
-            effect: effect_from(effect)
-                .ok_or_else(|| sqlx::Error::Decode(format!("{effect} is no effect").into()))?,
+/// An execution that is ready, as the database tells it: the columns of `sql::ready`, in their order.
+#[derive(Deserialize)]
+struct Ready {
+    id: u64,
+    job: i64,
+    epoch: u64,
+    device: u64,
+    next_step: u32,
+    open_intent: Option<u32>,
+    name: String,
+    address: String,
+    port: u16,
+    transport: String,
+    tls: Option<String>,
+    pin: Option<String>,
+    ports: String,
+    worked: Option<String>,
+    worked_at: Option<i64>,
+    serial: Option<String>,
+    offered_serial: Option<String>,
+    credential: String,
+    facts_at: Option<i64>,
+}
+
+/// What a worker needs to know of a job.
+struct Assigned {
+    plan_digest: Vec<u8>,
+    timeout_ms: u64,
+    expires_at: i64,
+    effect: Effect,
+}
+
+impl Ready {
+    /// The lease that a claim makes of it.
+    fn lease(self, jobs: &BTreeMap<i64, Assigned>) -> Result<Lease, StoreError> {
+        let corrupt = || StoreError::Corrupt(format!("execution {} has no job", self.id));
+        let job = jobs.get(&self.job).ok_or_else(corrupt)?;
+        Ok(Lease {
+            execution: self.id,
+            epoch: self.epoch + 1,
+            device: self.device,
+            device_name: self.name,
+            address: self.address,
+            port: self.port,
+            transport: self.transport,
+            tls: self.tls,
+            pin: self.pin,
+            ports: self.ports,
+            worked: self.worked.zip(self.worked_at),
+            serial: self.serial,
+            offered_serial: self.offered_serial,
+            effect: job.effect,
+            credential: self.credential,
+            facts_at: self.facts_at,
+            plan_digest: job.plan_digest.clone(),
+            timeout_ms: job.timeout_ms,
+            expires_at: job.expires_at,
+            first_step: self.next_step,
+            resolve: self.open_intent,
         })
     }
 }
@@ -128,16 +164,40 @@ impl Write for Claim {
             self.share(tx, class, &mut taken, &mut moves).await?;
         }
         moves.write(tx, self.now).await?;
-        let leases = sqlx::query_as(sql::ASSIGNED)
-            .bind(json_ids(taken))
-            .fetch_all(&mut *tx)
-            .await?;
-        let next_ready = sqlx::query_scalar(sql::NEXT_READY)
-            .bind(self.now)
-            .fetch_one(tx)
-            .await?;
-        Ok(Claimed { leases, next_ready })
+        // Whoever got all it asked for asks again.
+        let next_ready = match taken.len() < self.limit {
+            true => {
+                let query = sqlx::query_scalar(sql::NEXT_READY).bind(self.now);
+                query.fetch_one(&mut *tx).await?
+            }
+            false => None,
+        };
+        Ok(Claimed {
+            leases: leases(tx, taken).await?,
+            next_ready,
+        })
     }
+}
+
+async fn leases(tx: &mut SqliteConnection, taken: Vec<Ready>) -> Result<Vec<Lease>, StoreError> {
+    if taken.is_empty() {
+        return Ok(Vec::new());
+    }
+    let jobs = taken.iter().map(|ready| ready.job.unsigned_abs());
+    let query = sqlx::query_as(sql::JOBS_ASSIGNED).bind(json_ids(jobs.collect::<BTreeSet<_>>()));
+    let rows: Vec<(i64, Vec<u8>, i64, i64, i64)> = query.fetch_all(tx).await?;
+    let mut jobs = BTreeMap::new();
+    for (id, plan_digest, timeout, expires_at, effect) in rows {
+        let assigned = Assigned {
+            plan_digest,
+            timeout_ms: timeout.unsigned_abs(),
+            expires_at,
+            effect: effect_from(effect)
+                .ok_or_else(|| StoreError::Corrupt(format!("job {id}: {effect} is no effect")))?,
+        };
+        jobs.insert(id, assigned);
+    }
+    taken.into_iter().map(|ready| ready.lease(&jobs)).collect()
 }
 
 /// Executions with workers that have not touched their device, beyond those a job's budget has units for: they connect
@@ -232,7 +292,7 @@ impl Claim {
         &self,
         tx: &mut SqliteConnection,
         jobs: &mut [Live],
-        taken: &mut Vec<u64>,
+        taken: &mut Vec<Ready>,
         moves: &mut Moves,
     ) -> Result<(), StoreError> {
         let among = jobs.len();
@@ -244,12 +304,12 @@ impl Claim {
                 } else {
                     left
                 };
-                let ids = self.take(tx, job, share.min(job.room())).await?;
-                job.in_flight += ids.len() as i64;
-                job.leased += ids.len() as i64;
-                moves.count(job.id, ExecutionState::Pending, -(ids.len() as i64));
-                moves.count(job.id, ExecutionState::Leased, ids.len() as i64);
-                taken.extend(ids);
+                let ready = self.take(tx, job, share.min(job.room())).await?;
+                job.in_flight += ready.len() as i64;
+                job.leased += ready.len() as i64;
+                moves.count(job.id, ExecutionState::Pending, -(ready.len() as i64));
+                moves.count(job.id, ExecutionState::Leased, ready.len() as i64);
+                taken.extend(ready);
             }
         }
         Ok(())
@@ -260,23 +320,22 @@ impl Claim {
         &self,
         tx: &mut SqliteConnection,
         moves: &mut Moves,
-    ) -> Result<Vec<u64>, StoreError> {
+    ) -> Result<Vec<Ready>, StoreError> {
         let (statement, zones) = match &self.zones {
-            Zones::Named(names) => (sql::CLAIM_RESOLVING_NAMED, serde_json::json!(names).to_string()),
-            Zones::Rest => (sql::CLAIM_RESOLVING_REST, "[]".to_owned()),
+            Zones::Named(names) => (sql::RESOLVING_NAMED, serde_json::json!(names).to_string()),
+            Zones::Rest => (sql::RESOLVING_REST, "[]".to_owned()),
         };
-        let rows: Vec<(i64, i64)> = sqlx::query_as(statement)
-            .bind(self.session as i64)
+        let query = sqlx::query_scalar(statement)
             .bind(self.now)
             .bind(self.limit as i64)
-            .bind(zones)
-            .fetch_all(tx)
-            .await?;
-        for (_, job) in &rows {
-            moves.count(*job, ExecutionState::Pending, -1);
-            moves.count(*job, ExecutionState::Leased, 1);
+            .bind(zones);
+        let ready = ready(query.fetch_one(&mut *tx).await?)?;
+        for ready in &ready {
+            moves.count(ready.job, ExecutionState::Pending, -1);
+            moves.count(ready.job, ExecutionState::Leased, 1);
         }
-        Ok(rows.into_iter().map(|(id, _)| id.unsigned_abs()).collect())
+        self.claim(tx, &ready, None).await?;
+        Ok(ready)
     }
 
     /// What is ready of a job: first what holds units of its budget, then wave by wave.
@@ -285,48 +344,62 @@ impl Claim {
         tx: &mut SqliteConnection,
         job: &Live,
         limit: usize,
-    ) -> Result<Vec<u64>, StoreError> {
+    ) -> Result<Vec<Ready>, StoreError> {
         let (statement, touched, zones) = match &self.zones {
             Zones::Named(names) => (
-                sql::CLAIM_NAMED,
-                sql::CLAIM_TOUCHED_NAMED,
+                sql::READY_NAMED,
+                sql::TOUCHED_NAMED,
                 serde_json::json!(names).to_string(),
             ),
-            Zones::Rest => (sql::CLAIM_REST, sql::CLAIM_TOUCHED_REST, "[]".to_owned()),
+            Zones::Rest => (sql::READY_REST, sql::TOUCHED_REST, "[]".to_owned()),
         };
         let mut taken = Vec::new();
         let in_flight = |ledger: &Ledger| ledger.tally().in_flight > 0;
         if limit > 0 && job.ledger.as_ref().is_some_and(in_flight) {
-            let ids: Vec<i64> = sqlx::query_scalar(touched)
-                .bind(self.session as i64)
-                .bind(job.id)
-                .bind(self.now)
-                .bind(limit as i64)
-                .bind(&zones)
-                .fetch_all(&mut *tx)
-                .await?;
-            taken.extend(ids.into_iter().map(i64::unsigned_abs));
+            let query = sqlx::query_scalar(touched).bind(self.now).bind(limit as i64);
+            let query = query.bind(&zones).bind(job.id);
+            taken = ready(query.fetch_one(&mut *tx).await?)?;
+            self.claim(tx, &taken, None).await?;
         }
+        let held = taken.len();
         let locks = job.effect > effect_number(Effect::Read);
         for wave in &job.waves {
             let left = (limit - taken.len()).min(job.room_in(*wave).saturating_sub(taken.len()));
             if left == 0 {
                 continue;
             }
-            let ids: Vec<i64> = sqlx::query_scalar(statement)
-                .bind(self.session as i64)
-                .bind(job.id)
+            let query = sqlx::query_scalar(statement)
                 .bind(self.now)
                 .bind(left as i64)
                 .bind(&zones)
-                .bind(i64::from(locks))
+                .bind(job.id)
                 .bind(wave)
-                .fetch_all(&mut *tx)
-                .await?;
-            taken.extend(ids.into_iter().map(i64::unsigned_abs));
+                .bind(i64::from(locks));
+            taken.extend(ready(query.fetch_one(&mut *tx).await?)?);
         }
+        self.claim(tx, &taken[held..], Some(locks)).await?;
         Ok(taken)
     }
+
+    /// `locks` is whether they hold their devices from now on.
+    async fn claim(
+        &self,
+        tx: &mut SqliteConnection,
+        ready: &[Ready],
+        locks: Option<bool>,
+    ) -> Result<(), StoreError> {
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let ids = json_ids(ready.iter().map(|ready| ready.id));
+        let query = sqlx::query(sql::CLAIM).bind(self.session as i64).bind(ids);
+        query.bind(locks.map(i64::from)).execute(tx).await?;
+        Ok(())
+    }
+}
+
+fn ready(text: String) -> Result<Vec<Ready>, StoreError> {
+    serde_json::from_str(&text).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
 impl Store {
