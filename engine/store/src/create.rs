@@ -356,7 +356,11 @@ impl Draft {
         };
         let expected = match self.previewed {
             None => "NULL",
-            Some(_) => "(SELECT f.fingerprint FROM execution f WHERE f.job_id = ? AND f.device_id = d.id)",
+            // A device that was removed may have left its number to another.
+            Some(_) => {
+                "(SELECT f.fingerprint FROM execution f
+                  WHERE f.job_id = ? AND f.device_id = d.id AND f.device_name = d.name)"
+            }
         };
         let text = format!(
             "INSERT INTO execution (job_id, device_id, device_name, zone, state, ready_at, fingerprint) \

@@ -86,14 +86,15 @@ impl Store {
         Ok(Groups { groups, left_out })
     }
 
-    /// One number for all that a preview found: SHA-256 over its devices and their fingerprints. Two previews with the
+    /// One number for all that a preview found: SHA-256 over the names of its devices and their fingerprints. Two previews with the
     /// same one found the same devices, each as it was.
     pub async fn found_digest(&self, job: i64) -> Result<[u8; 32], StoreError> {
         let query = sqlx::query_as(sql::FINGERPRINTS_OF).bind(job);
-        let rows: Vec<(i64, Vec<u8>)> = query.fetch_all(self.readers()).await?;
+        let rows: Vec<(String, Vec<u8>)> = query.fetch_all(self.readers()).await?;
         let mut digest = Sha256::new();
         for (device, fingerprint) in rows {
-            digest.update(device.to_le_bytes());
+            digest.update((device.len() as u64).to_le_bytes());
+            digest.update(device);
             digest.update(fingerprint);
         }
         Ok(digest.finalize().into())

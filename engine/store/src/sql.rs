@@ -371,8 +371,8 @@ statements! {
         FROM (SELECT value ->> 0 AS id, value ->> 1 AS fingerprint FROM json_each(?1)) AS n, job j
         WHERE execution.id = n.id AND j.id = execution.job_id AND j.mode = 1";
     FINGERPRINTS_OF = "
-        SELECT device_id, fingerprint FROM execution
-        WHERE job_id = ?1 AND fingerprint IS NOT NULL ORDER BY device_id";
+        SELECT device_name, fingerprint FROM execution
+        WHERE job_id = ?1 AND fingerprint IS NOT NULL ORDER BY device_name";
     GROUPED = "
         SELECT e.id, e.device_name, e.state, e.error_class, e.error_message, e.error_category,
                (SELECT group_concat(hex(s.digest), '') FROM step_result s WHERE s.execution_id = e.id)
