@@ -1,8 +1,11 @@
 //! Handing executions to workers.
 
+use std::collections::BTreeMap;
+
 use muster_model::{Effect, ExecutionState};
 use sqlx::{FromRow, Row as _, SqliteConnection, sqlite::SqliteRow};
 
+use crate::limit::Caps;
 use crate::transition::{Moves, effect_from, effect_number};
 use crate::{Store, StoreError, Write, json_ids, sql};
 
@@ -35,6 +38,8 @@ pub struct Claimed {
     pub leases: Vec<Lease>,
     /// When the next execution that waits for its time will be ready, Unix milliseconds.
     pub next_ready: Option<i64>,
+    /// Whether label values have limits, so that what ends may let something begin.
+    pub capped: bool,
 }
 
 /// An execution in a worker's hands.
@@ -82,6 +87,12 @@ pub struct Lease {
     pub first_step: u32,
     /// The step whose intent is open: it is to be looked after, and nothing else is to be done.
     pub resolve: Option<u32>,
+    /// The job's number.
+    pub job: u64,
+    /// The device's zone.
+    pub zone: String,
+    /// The device's labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 impl FromRow<'_, SqliteRow> for Lease {
@@ -111,6 +122,10 @@ impl FromRow<'_, SqliteRow> for Lease {
             offered_serial: row.try_get(20)?,
             effect: effect_from(effect)
                 .ok_or_else(|| sqlx::Error::Decode(format!("{effect} is no effect").into()))?,
+            job: number(22)?,
+            zone: row.try_get(23)?,
+            labels: serde_json::from_str(row.try_get(24)?)
+                .map_err(|error| sqlx::Error::Decode(error.into()))?,
         })
     }
 }
@@ -130,8 +145,9 @@ impl Write for Claim {
             .map(Live::new)
             .collect::<Vec<_>>();
         // A class of jobs gets what the classes before it leave (D1).
+        let mut caps = Caps::load(tx).await?;
         for class in jobs.chunk_by_mut(|a, b| a.priority == b.priority) {
-            self.share(tx, class, &mut taken, &mut moves).await?;
+            self.share(tx, class, &mut caps, &mut taken, &mut moves).await?;
         }
         moves.write(tx, self.now).await?;
         let leases = sqlx::query_as(sql::ASSIGNED)
@@ -142,7 +158,11 @@ impl Write for Claim {
             .bind(self.now)
             .fetch_one(tx)
             .await?;
-        Ok(Claimed { leases, next_ready })
+        Ok(Claimed {
+            leases,
+            next_ready,
+            capped: !caps.is_empty(),
+        })
     }
 }
 
@@ -188,6 +208,7 @@ impl Claim {
         &self,
         tx: &mut SqliteConnection,
         jobs: &mut [Live],
+        caps: &mut Caps,
         taken: &mut Vec<u64>,
         moves: &mut Moves,
     ) -> Result<(), StoreError> {
@@ -200,7 +221,7 @@ impl Claim {
                 } else {
                     left
                 };
-                let ids = self.take(tx, job, share.min(job.room())).await?;
+                let ids = self.take(tx, job, caps, share.min(job.room())).await?;
                 job.in_flight += ids.len() as i64;
                 moves.count(job.id, ExecutionState::Pending, -(ids.len() as i64));
                 moves.count(job.id, ExecutionState::Leased, ids.len() as i64);
@@ -239,6 +260,7 @@ impl Claim {
         &self,
         tx: &mut SqliteConnection,
         job: &Live,
+        caps: &mut Caps,
         limit: usize,
     ) -> Result<Vec<u64>, StoreError> {
         let (statement, zones) = match &self.zones {
@@ -248,21 +270,29 @@ impl Claim {
         let locks = job.effect > effect_number(Effect::Read);
         let mut taken = Vec::new();
         for wave in &job.waves {
-            let left = limit - taken.len();
-            if left == 0 {
-                break;
+            while taken.len() < limit {
+                let ids: Vec<i64> = sqlx::query_scalar(statement)
+                    .bind(self.session as i64)
+                    .bind(job.id)
+                    .bind(self.now)
+                    .bind((limit - taken.len()) as i64)
+                    .bind(&zones)
+                    .bind(i64::from(locks))
+                    .bind(wave)
+                    .bind(caps.full())
+                    .fetch_all(&mut *tx)
+                    .await?;
+                let found = ids.len();
+                let kept = caps
+                    .keep(tx, ids.into_iter().map(i64::unsigned_abs).collect())
+                    .await?;
+                let all = kept.len() == found;
+                taken.extend(kept);
+                if all {
+                    break;
+                }
+                // A label value is full now; behind those that wait for it there may be others.
             }
-            let ids: Vec<i64> = sqlx::query_scalar(statement)
-                .bind(self.session as i64)
-                .bind(job.id)
-                .bind(self.now)
-                .bind(left as i64)
-                .bind(&zones)
-                .bind(i64::from(locks))
-                .bind(wave)
-                .fetch_all(&mut *tx)
-                .await?;
-            taken.extend(ids.into_iter().map(i64::unsigned_abs));
         }
         Ok(taken)
     }

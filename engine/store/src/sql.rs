@@ -291,12 +291,14 @@ statements! {
     ASSIGNED = "
         SELECT e.id, e.epoch, e.device_id, d.address, d.port, d.transport, d.credential, d.facts_at,
                j.plan_digest, j.timeout_ms, j.expires_at, d.name, e.next_step, e.open_intent,
-               d.tls, d.pin, d.ports, d.worked, d.worked_at, d.serial, d.offered_serial, j.effect
+               d.tls, d.pin, d.ports, d.worked, d.worked_at, d.serial, d.offered_serial, j.effect,
+               e.job_id, d.zone, d.labels
         FROM json_each(?1) w JOIN execution e ON e.id = w.value
         JOIN device d ON d.id = e.device_id JOIN job j ON j.id = e.job_id";
 
     // Claims: the same statement for jobs that only look and jobs that hold their devices, by the zones they may
-    // take. ?1 session, ?2 job, ?3 now, ?4 limit, ?5 zones as JSON, ?6 whether devices are held, ?7 wave.
+    // take. ?1 session, ?2 job, ?3 now, ?4 limit, ?5 zones as JSON, ?6 whether devices are held, ?7 wave, ?8 full label
+    // values as JSON.
     CLAIM_NAMED = "
         UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1, locked = ?6
         WHERE id IN (
@@ -305,6 +307,9 @@ statements! {
               AND e.zone IN (SELECT value FROM json_each(?5))
               AND (?6 = 0 OR NOT EXISTS (
                   SELECT 1 FROM execution l WHERE l.device_id = e.device_id AND l.locked = 1 AND l.id <> e.id))
+            AND (?8 = '[]' OR NOT EXISTS (
+                  SELECT 1 FROM json_each(?8) f JOIN device_label dl
+                  WHERE dl.device_id = e.device_id AND dl.key = f.value ->> 0 AND dl.value = f.value ->> 1))
             ORDER BY e.ready_at LIMIT ?4)
         RETURNING id";
     CLAIM_REST = "
@@ -315,8 +320,33 @@ statements! {
               AND e.zone NOT IN (SELECT name FROM zone) AND ?5 = '[]'
               AND (?6 = 0 OR NOT EXISTS (
                   SELECT 1 FROM execution l WHERE l.device_id = e.device_id AND l.locked = 1 AND l.id <> e.id))
+            AND (?8 = '[]' OR NOT EXISTS (
+                  SELECT 1 FROM json_each(?8) f JOIN device_label dl
+                  WHERE dl.device_id = e.device_id AND dl.key = f.value ->> 0 AND dl.value = f.value ->> 1))
             ORDER BY e.ready_at LIMIT ?4)
         RETURNING id";
+    // Back to where it was before this transaction.
+    CLAIM_UNDO = "
+        UPDATE execution SET state = 1, attempts = attempts - 1, session_id = NULL,
+            locked = CASE WHEN touched = 0 THEN 0 ELSE locked END
+        WHERE id IN (SELECT value FROM json_each(?1))";
+    // Limits
+    LIMITS = "SELECT name, scope, value FROM limit_rule ORDER BY name, scope";
+    LIMIT_SET = "
+        INSERT INTO limit_rule (name, scope, value) VALUES (?1, ?2, ?3)
+        ON CONFLICT (name, scope) DO UPDATE SET value = excluded.value";
+    LIMIT_RESET = "DELETE FROM limit_rule WHERE name = ?1 AND scope = ?2";
+    VALUES_USED = "
+        SELECT l.key, l.value, count(*) FROM execution e JOIN device_label l ON l.device_id = e.device_id
+        WHERE e.state IN (2, 3) AND l.key IN (SELECT value FROM json_each(?1)) GROUP BY l.key, l.value";
+    VALUES_OF = "
+        SELECT e.id, l.key, l.value
+        FROM json_each(?1) w JOIN execution e ON e.id = w.value JOIN device_label l ON l.device_id = e.device_id
+        WHERE l.key IN (SELECT value FROM json_each(?2))";
+    VALUES_WAITING = "
+        SELECT l.key, l.value, count(*) FROM execution e JOIN device_label l ON l.device_id = e.device_id
+        WHERE e.job_id = ?1 AND e.state = 1 AND (?2 IS NULL OR e.device_id = ?2)
+          AND l.key IN (SELECT value FROM json_each(?3)) GROUP BY l.key, l.value";
     // Open questions first, of any job. They hold their device already. ?1 session, ?2 now, ?3 limit, ?4 zones.
     CLAIM_RESOLVING_NAMED = "
         UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1
@@ -450,6 +480,9 @@ statements! {
         FROM execution e JOIN session s ON s.id = e.session_id
         WHERE e.state IN (2, 3) AND e.job_id = ?1 AND (?2 IS NULL OR e.device_id = ?2)
         GROUP BY s.id ORDER BY s.id";
+    EXPLAIN_WHICH = "
+        SELECT session_id, id FROM execution
+        WHERE state IN (2, 3) AND job_id = ?1 AND (?2 IS NULL OR device_id = ?2) AND session_id IS NOT NULL LIMIT ?3";
     EXPLAIN_ONE = "
         SELECT e.state, e.attempts, e.error_class, e.error_message, e.error_category, e.device_id, e.wave
         FROM execution e

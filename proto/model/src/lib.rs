@@ -10,6 +10,7 @@ pub mod device;
 pub mod effect;
 pub mod file;
 pub mod label;
+pub mod limit;
 pub mod marks;
 pub mod name;
 pub mod outcome;
