@@ -185,6 +185,9 @@ pub(crate) struct Run {
     /// Of a print, only items for which this holds: 'type=ether and not (disabled=yes or mtu<1500)'
     #[arg(long = "where", value_name = "EXPR")]
     pub filter: Option<String>,
+    /// Run the steps of this file instead of a command: [[step]] tables
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["words", "filter", "verify", "declare_read"])]
+    pub plan: Option<PathBuf>,
     /// A print that tells, when the command's answer is lost, whether it was done: '/ip/dns/print'
     #[arg(long, value_name = "COMMAND", requires = "expected")]
     pub verify: Option<String>,
@@ -223,7 +226,7 @@ pub(crate) struct Run {
     #[arg(long)]
     pub detach: bool,
     /// The command: /path/verb and its words, as the protocol writes them or as name=value
-    #[arg(last = true, required = true, value_name = "COMMAND [WORD…]")]
+    #[arg(last = true, required_unless_present = "plan", value_name = "COMMAND [WORD…]")]
     pub words: Vec<String>,
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_engine_core::budget::{Asked, BadBudget};
-use muster_model::{Command, Effect, Plan, Priority, Selector, Step};
+use muster_model::{Effect, Plan, Priority, Selector, Step};
 use muster_proto::{Violation, duration, plan, v1};
 use muster_store::Deed;
 use routeros_wire::Expression;
@@ -37,10 +37,10 @@ impl Spec {
 
     /// Commands that are reads on the caller's word alone.
     fn declared_reads(&self, job: &str, claimed_by: &str) -> Option<Deed> {
-        let commands = self.plan.steps.iter().map(|Step::Command(command)| command);
-        let declared = commands
-            .filter(|command| command.is_declared_read())
-            .map(Command::path);
+        let declared = self.plan.steps.iter().filter_map(|step| match step {
+            Step::Command(command) => command.is_declared_read().then(|| command.path()),
+            Step::Ensure(_) => None,
+        });
         let declared = declared.collect::<Vec<_>>();
         (!declared.is_empty()).then(|| Deed {
             claimed_by: claimed_by.to_owned(),
@@ -136,10 +136,7 @@ pub(super) fn check(spec: &v1::JobSpec) -> Result<Spec, Vec<Violation>> {
     if !violations.is_empty() {
         return Err(violations);
     }
-    let first = plan
-        .steps
-        .first()
-        .map(|Step::Command(command)| command.words().join(" "));
+    let first = plan.steps.first().map(Step::title);
     let name = Some(spec.name.clone())
         .filter(|name| !name.is_empty())
         .or(first)

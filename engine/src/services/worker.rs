@@ -279,6 +279,9 @@ async fn apply(shared: &Shared, reports: v1::Reports) -> Result<(), Status> {
 fn from_worker(report: v1::Report, now: i64) -> Option<Report> {
     let outcome = match report.outcome() {
         v1::ReportOutcome::Succeeded => Outcome::Succeeded,
+        v1::ReportOutcome::Unchanged => Outcome::Unchanged,
+        v1::ReportOutcome::Rejected => Outcome::Rejected,
+        v1::ReportOutcome::Broken => Outcome::Broken,
         v1::ReportOutcome::Failed => Outcome::Failed,
         v1::ReportOutcome::Unreached => Outcome::Unreached,
         v1::ReportOutcome::Interrupted => Outcome::Interrupted,

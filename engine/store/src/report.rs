@@ -108,13 +108,17 @@ impl Write for ApplyReports {
                 reached.push(report.execution);
             }
             let held = row.locked;
+            // Who only looks has nothing to tell in place of what the step itself told.
+            let tells = !(row.execution.is_resolving() && report.replies.is_empty());
             match moves.decide(row, &event, self.now, Some(report.started_at)) {
                 Ok(()) => {
                     answers.push(ReportAnswer::Moved {
                         to: row.execution.state,
                         released: held && !row.locked,
                     });
-                    results.push((report.execution, report.first_step, report.replies.as_slice()));
+                    if tells {
+                        results.push((report.execution, report.first_step, report.replies.as_slice()));
+                    }
                 }
                 Err(illegal) => answers.push(ReportAnswer::Ignored(illegal.to_string())),
             }
@@ -136,7 +140,12 @@ impl Report {
         refused
             || matches!(
                 self.outcome,
-                Outcome::Succeeded | Outcome::FoundDone | Outcome::FoundNotDone
+                Outcome::Broken
+                    | Outcome::FoundDone
+                    | Outcome::FoundNotDone
+                    | Outcome::Rejected
+                    | Outcome::Succeeded
+                    | Outcome::Unchanged
             )
     }
 }

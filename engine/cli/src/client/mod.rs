@@ -11,6 +11,7 @@ pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod job;
 mod limits;
+mod plan;
 pub(crate) mod result;
 pub(crate) mod run;
 pub(crate) mod steer;

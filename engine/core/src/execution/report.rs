@@ -40,6 +40,13 @@ impl Execution {
                 told.given_up(self.error.clone())
             }
             Outcome::Cancelled => told.decided().stopped(error, context),
+            // An earlier attempt may have changed something.
+            Outcome::Unchanged if told.touched => told.end(ExecutionState::Succeeded, None),
+            Outcome::Unchanged => told.end(ExecutionState::Unchanged, None),
+            Outcome::Rejected => told.rejected(error, context),
+            // Without an intent nothing was written.
+            Outcome::Broken if !told.touched => told.end(ExecutionState::Failed, error),
+            Outcome::Broken => told.end(ExecutionState::Broken, error),
             // Only an attempt that was to look tells these. It decides nothing here.
             Outcome::FoundDone | Outcome::FoundNotDone => told.undecided(error, context),
         }
@@ -95,10 +102,14 @@ impl Execution {
     /// What a report says about an intent for this step: done, not done, or neither.
     pub(super) fn evidence(outcome: Outcome, steps_done: u32, step: u32) -> Option<bool> {
         match outcome {
-            Outcome::Succeeded | Outcome::FoundDone => Some(true),
+            Outcome::Succeeded | Outcome::FoundDone | Outcome::Unchanged => Some(true),
             _ if steps_done > step => Some(true),
-            Outcome::Failed | Outcome::Unreached | Outcome::HandedBack | Outcome::Cancelled => Some(false),
-            Outcome::Interrupted | Outcome::Unknown | Outcome::FoundNotDone => None,
+            Outcome::Failed
+            | Outcome::Unreached
+            | Outcome::HandedBack
+            | Outcome::Cancelled
+            | Outcome::Rejected => Some(false),
+            Outcome::Interrupted | Outcome::Unknown | Outcome::FoundNotDone | Outcome::Broken => None,
         }
     }
 
