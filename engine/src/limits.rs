@@ -65,7 +65,7 @@ pub(crate) fn care(limits: &Limits, lease: &Lease) -> (u32, Vec<String>) {
     if limits.iter().next().is_none() {
         return (0, Vec::new());
     }
-    let labels = &lease.labels;
+    let labels = &lease.labels();
     let in_flight = limits.of_device("device.in-flight", labels).map_or(0, narrow);
     let paced = |key: &str| {
         let value = labels.get(key)?;

@@ -1,9 +1,10 @@
 //! Handing executions to workers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use muster_model::{Effect, ExecutionState};
-use sqlx::{FromRow, Row as _, SqliteConnection, sqlite::SqliteRow};
+use serde::Deserialize;
+use sqlx::SqliteConnection;
 
 use crate::limit::Caps;
 use crate::transition::{Moves, effect_from, effect_number};
@@ -91,41 +92,82 @@ pub struct Lease {
     pub job: u64,
     /// The device's zone.
     pub zone: String,
-    /// The device's labels.
-    pub labels: BTreeMap<String, String>,
+    /// The device's labels, a JSON object.
+    labels: String,
 }
 
-impl FromRow<'_, SqliteRow> for Lease {
-    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        let number = |column: usize| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
-        let effect: i64 = row.try_get(21)?;
-        Ok(Self {
-            execution: number(0)?,
-            epoch: number(1)?,
-            device: number(2)?,
-            address: row.try_get(3)?,
-            port: row.try_get(4)?,
-            transport: row.try_get(5)?,
-            credential: row.try_get(6)?,
-            facts_at: row.try_get(7)?,
-            plan_digest: row.try_get(8)?,
-            timeout_ms: number(9)?,
-            expires_at: row.try_get(10)?,
-            device_name: row.try_get(11)?,
-            first_step: row.try_get(12)?,
-            resolve: row.try_get(13)?,
-            tls: row.try_get(14)?,
-            pin: row.try_get(15)?,
-            ports: row.try_get(16)?,
-            worked: row.try_get::<Option<_>, _>(17)?.zip(row.try_get(18)?),
-            serial: row.try_get(19)?,
-            offered_serial: row.try_get(20)?,
-            effect: effect_from(effect)
-                .ok_or_else(|| sqlx::Error::Decode(format!("{effect} is no effect").into()))?,
-            job: number(22)?,
-            zone: row.try_get(23)?,
-            labels: serde_json::from_str(row.try_get(24)?)
-                .map_err(|error| sqlx::Error::Decode(error.into()))?,
+impl Lease {
+    /// The device's labels.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        // Written by us: it is always such an object.
+        serde_json::from_str(&self.labels).unwrap_or_default()
+    }
+}
+
+/// An execution that is ready, as the database tells it: the columns of `sql::ready`, in their order.
+#[derive(Deserialize)]
+struct Ready {
+    id: u64,
+    job: i64,
+    epoch: u64,
+    device: u64,
+    next_step: u32,
+    open_intent: Option<u32>,
+    name: String,
+    address: String,
+    port: u16,
+    transport: String,
+    tls: Option<String>,
+    pin: Option<String>,
+    ports: String,
+    worked: Option<String>,
+    worked_at: Option<i64>,
+    serial: Option<String>,
+    offered_serial: Option<String>,
+    credential: String,
+    facts_at: Option<i64>,
+    zone: String,
+    labels: String,
+}
+
+/// What a worker needs to know of a job.
+struct Assigned {
+    plan_digest: Vec<u8>,
+    timeout_ms: u64,
+    expires_at: i64,
+    effect: Effect,
+}
+
+impl Ready {
+    /// The lease that a claim makes of it.
+    fn lease(self, jobs: &BTreeMap<i64, Assigned>) -> Result<Lease, StoreError> {
+        let corrupt = || StoreError::Corrupt(format!("execution {} has no job", self.id));
+        let job = jobs.get(&self.job).ok_or_else(corrupt)?;
+        Ok(Lease {
+            execution: self.id,
+            epoch: self.epoch + 1,
+            device: self.device,
+            device_name: self.name,
+            address: self.address,
+            port: self.port,
+            transport: self.transport,
+            tls: self.tls,
+            pin: self.pin,
+            ports: self.ports,
+            worked: self.worked.zip(self.worked_at),
+            serial: self.serial,
+            offered_serial: self.offered_serial,
+            effect: job.effect,
+            credential: self.credential,
+            facts_at: self.facts_at,
+            plan_digest: job.plan_digest.clone(),
+            timeout_ms: job.timeout_ms,
+            expires_at: job.expires_at,
+            first_step: self.next_step,
+            resolve: self.open_intent,
+            job: self.job.unsigned_abs(),
+            zone: self.zone,
+            labels: self.labels,
         })
     }
 }
@@ -150,20 +192,41 @@ impl Write for Claim {
             self.share(tx, class, &mut caps, &mut taken, &mut moves).await?;
         }
         moves.write(tx, self.now).await?;
-        let leases = sqlx::query_as(sql::ASSIGNED)
-            .bind(json_ids(taken))
-            .fetch_all(&mut *tx)
-            .await?;
-        let next_ready = sqlx::query_scalar(sql::NEXT_READY)
-            .bind(self.now)
-            .fetch_one(tx)
-            .await?;
+        // Whoever got all it asked for asks again.
+        let next_ready = match taken.len() < self.limit {
+            true => {
+                let query = sqlx::query_scalar(sql::NEXT_READY).bind(self.now);
+                query.fetch_one(&mut *tx).await?
+            }
+            false => None,
+        };
         Ok(Claimed {
-            leases,
+            leases: leases(tx, taken).await?,
             next_ready,
             capped: !caps.is_empty(),
         })
     }
+}
+
+async fn leases(tx: &mut SqliteConnection, taken: Vec<Ready>) -> Result<Vec<Lease>, StoreError> {
+    if taken.is_empty() {
+        return Ok(Vec::new());
+    }
+    let jobs = taken.iter().map(|ready| ready.job.unsigned_abs());
+    let query = sqlx::query_as(sql::JOBS_ASSIGNED).bind(json_ids(jobs.collect::<BTreeSet<_>>()));
+    let rows: Vec<(i64, Vec<u8>, i64, i64, i64)> = query.fetch_all(tx).await?;
+    let mut jobs = BTreeMap::new();
+    for (id, plan_digest, timeout, expires_at, effect) in rows {
+        let assigned = Assigned {
+            plan_digest,
+            timeout_ms: timeout.unsigned_abs(),
+            expires_at,
+            effect: effect_from(effect)
+                .ok_or_else(|| StoreError::Corrupt(format!("job {id}: {effect} is no effect")))?,
+        };
+        jobs.insert(id, assigned);
+    }
+    taken.into_iter().map(|ready| ready.lease(&jobs)).collect()
 }
 
 /// A job that has something to hand out, as far as claims need it.
@@ -209,7 +272,7 @@ impl Claim {
         tx: &mut SqliteConnection,
         jobs: &mut [Live],
         caps: &mut Caps,
-        taken: &mut Vec<u64>,
+        taken: &mut Vec<Ready>,
         moves: &mut Moves,
     ) -> Result<(), StoreError> {
         let among = jobs.len();
@@ -221,11 +284,11 @@ impl Claim {
                 } else {
                     left
                 };
-                let ids = self.take(tx, job, caps, share.min(job.room())).await?;
-                job.in_flight += ids.len() as i64;
-                moves.count(job.id, ExecutionState::Pending, -(ids.len() as i64));
-                moves.count(job.id, ExecutionState::Leased, ids.len() as i64);
-                taken.extend(ids);
+                let ready = self.take(tx, job, caps, share.min(job.room())).await?;
+                job.in_flight += ready.len() as i64;
+                moves.count(job.id, ExecutionState::Pending, -(ready.len() as i64));
+                moves.count(job.id, ExecutionState::Leased, ready.len() as i64);
+                taken.extend(ready);
             }
         }
         Ok(())
@@ -236,23 +299,22 @@ impl Claim {
         &self,
         tx: &mut SqliteConnection,
         moves: &mut Moves,
-    ) -> Result<Vec<u64>, StoreError> {
+    ) -> Result<Vec<Ready>, StoreError> {
         let (statement, zones) = match &self.zones {
-            Zones::Named(names) => (sql::CLAIM_RESOLVING_NAMED, serde_json::json!(names).to_string()),
-            Zones::Rest => (sql::CLAIM_RESOLVING_REST, "[]".to_owned()),
+            Zones::Named(names) => (sql::RESOLVING_NAMED, serde_json::json!(names).to_string()),
+            Zones::Rest => (sql::RESOLVING_REST, "[]".to_owned()),
         };
-        let rows: Vec<(i64, i64)> = sqlx::query_as(statement)
-            .bind(self.session as i64)
+        let query = sqlx::query_scalar::<_, String>(statement)
             .bind(self.now)
             .bind(self.limit as i64)
-            .bind(zones)
-            .fetch_all(tx)
-            .await?;
-        for (_, job) in &rows {
-            moves.count(*job, ExecutionState::Pending, -1);
-            moves.count(*job, ExecutionState::Leased, 1);
+            .bind(zones);
+        let ready = ready(&query.fetch_one(&mut *tx).await?)?;
+        for ready in &ready {
+            moves.count(ready.job, ExecutionState::Pending, -1);
+            moves.count(ready.job, ExecutionState::Leased, 1);
         }
-        Ok(rows.into_iter().map(|(id, _)| id.unsigned_abs()).collect())
+        self.claim(tx, &ready, None).await?;
+        Ok(ready)
     }
 
     /// What is ready of a job, the first wave first.
@@ -262,31 +324,26 @@ impl Claim {
         job: &Live,
         caps: &mut Caps,
         limit: usize,
-    ) -> Result<Vec<u64>, StoreError> {
+    ) -> Result<Vec<Ready>, StoreError> {
         let (statement, zones) = match &self.zones {
-            Zones::Named(names) => (sql::CLAIM_NAMED, serde_json::json!(names).to_string()),
-            Zones::Rest => (sql::CLAIM_REST, "[]".to_owned()),
+            Zones::Named(names) => (sql::READY_NAMED, serde_json::json!(names).to_string()),
+            Zones::Rest => (sql::READY_REST, "[]".to_owned()),
         };
         let locks = job.effect > effect_number(Effect::Read);
         let mut taken = Vec::new();
         for wave in &job.waves {
             while taken.len() < limit {
-                let ids: Vec<i64> = sqlx::query_scalar(statement)
-                    .bind(self.session as i64)
-                    .bind(job.id)
+                let query = sqlx::query_scalar::<_, String>(statement)
                     .bind(self.now)
                     .bind((limit - taken.len()) as i64)
                     .bind(&zones)
-                    .bind(i64::from(locks))
+                    .bind(job.id)
                     .bind(wave)
-                    .bind(caps.full())
-                    .fetch_all(&mut *tx)
-                    .await?;
-                let found = ids.len();
-                let kept = caps
-                    .keep(tx, ids.into_iter().map(i64::unsigned_abs).collect())
-                    .await?;
-                let all = kept.len() == found;
+                    .bind(i64::from(locks))
+                    .bind(caps.full());
+                let found = ready(&query.fetch_one(&mut *tx).await?)?;
+                let (kept, all) = self.keep(tx, caps, found).await?;
+                self.claim(tx, &kept, Some(locks)).await?;
                 taken.extend(kept);
                 if all {
                     break;
@@ -296,6 +353,40 @@ impl Claim {
         }
         Ok(taken)
     }
+
+    /// Of these, those that their devices' label values have room for, and whether that is all of them.
+    async fn keep(
+        &self,
+        tx: &mut SqliteConnection,
+        caps: &mut Caps,
+        found: Vec<Ready>,
+    ) -> Result<(Vec<Ready>, bool), StoreError> {
+        let devices = found.iter().map(|ready| ready.device).collect::<Vec<_>>();
+        let fit = caps.fit(tx, &devices).await?;
+        let all = fit.iter().all(|fits| *fits);
+        let kept = found.into_iter().zip(fit).filter(|(_, fits)| *fits);
+        Ok((kept.map(|(ready, _)| ready).collect(), all))
+    }
+
+    /// `locks` is whether they hold their devices from now on.
+    async fn claim(
+        &self,
+        tx: &mut SqliteConnection,
+        ready: &[Ready],
+        locks: Option<bool>,
+    ) -> Result<(), StoreError> {
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let ids = json_ids(ready.iter().map(|ready| ready.id));
+        let query = sqlx::query(sql::CLAIM).bind(self.session as i64).bind(ids);
+        query.bind(locks.map(i64::from)).execute(tx).await?;
+        Ok(())
+    }
+}
+
+fn ready(text: &str) -> Result<Vec<Ready>, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
 impl Store {

@@ -162,44 +162,38 @@ impl Caps {
         serde_json::json!(full).to_string()
     }
 
-    /// Counts executions that were taken. Those that are too many for a label value are given back and left out of
-    /// what is returned.
-    pub(crate) async fn keep(
+    /// Which of these devices' label values have room for one more execution. Those are counted.
+    pub(crate) async fn fit(
         &mut self,
         tx: &mut SqliteConnection,
-        ids: Vec<u64>,
-    ) -> Result<Vec<u64>, StoreError> {
-        if self.is_empty() || ids.is_empty() {
-            return Ok(ids);
+        devices: &[u64],
+    ) -> Result<Vec<bool>, StoreError> {
+        if self.is_empty() || devices.is_empty() {
+            return Ok(vec![true; devices.len()]);
         }
         let rows: Vec<(i64, String, String)> = sqlx::query_as(sql::VALUES_OF)
-            .bind(json_ids(ids.iter().copied()))
+            .bind(json_ids(devices.iter().copied()))
             .bind(&self.keys)
-            .fetch_all(&mut *tx)
+            .fetch_all(tx)
             .await?;
         let mut values = BTreeMap::<u64, Vec<(String, String)>>::new();
-        for (id, key, value) in rows {
-            values.entry(id.unsigned_abs()).or_default().push((key, value));
+        for (device, key, value) in rows {
+            values
+                .entry(device.unsigned_abs())
+                .or_default()
+                .push((key, value));
         }
-        let (mut kept, mut too_many) = (Vec::new(), Vec::new());
-        for id in ids {
-            let own = values.remove(&id).unwrap_or_default();
-            if own.iter().any(|value| self.is_full(value)) {
-                too_many.push(id);
-                continue;
+        let fits = |device: &u64| {
+            let own = values.get(device).map(Vec::as_slice).unwrap_or_default();
+            let fits = !own.iter().any(|value| self.is_full(value));
+            if fits {
+                for value in own {
+                    *self.used.entry(value.clone()).or_default() += 1;
+                }
             }
-            for value in own {
-                *self.used.entry(value).or_default() += 1;
-            }
-            kept.push(id);
-        }
-        if !too_many.is_empty() {
-            sqlx::query(sql::CLAIM_UNDO)
-                .bind(json_ids(too_many))
-                .execute(tx)
-                .await?;
-        }
-        Ok(kept)
+            fits
+        };
+        Ok(devices.iter().map(fits).collect())
     }
 
     fn is_full(&self, value: &(String, String)) -> bool {

@@ -108,6 +108,7 @@ impl Write for ApplyReports {
                 reached.push(report.execution);
             }
             let held = row.locked;
+            let first = row.is_in_its_first_lease();
             // Who only looks has nothing to tell in place of what the step itself told.
             let tells = !(row.execution.is_resolving() && report.replies.is_empty());
             match moves.decide(row, &event, self.now, Some(report.started_at)) {
@@ -117,7 +118,12 @@ impl Write for ApplyReports {
                         released: held && !row.locked,
                     });
                     if tells {
-                        results.push((report.execution, report.first_step, report.replies.as_slice()));
+                        results.push(blob::Answers {
+                            execution: report.execution,
+                            first: report.first_step,
+                            replies: &report.replies,
+                            again: !first,
+                        });
                     }
                 }
                 Err(illegal) => answers.push(ReportAnswer::Ignored(illegal.to_string())),

@@ -1,6 +1,8 @@
 //! Every statement. One test prepares them all on a migrated database, so a typo cannot wait for its first use.
 //! Statements that take a batch read it from JSON by `json_each`.
 
+use std::sync::LazyLock;
+
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $text:expr;)*) => {
         $($(#[$doc])* pub(crate) const $name: &str = $text;)*
@@ -10,15 +12,61 @@ macro_rules! statements {
 }
 
 /// The columns a [`crate::transition::Loaded`] is read from, in its order.
-macro_rules! loaded {
-    ($from:literal) => {
+macro_rules! loaded_columns {
+    () => {
         concat!(
-            "SELECT e.id, e.job_id, e.state, e.epoch, e.attempts, e.touched, e.open_intent, e.error_class, ",
+            "e.id, e.job_id, e.state, e.epoch, e.attempts, e.touched, e.open_intent, e.error_class, ",
             "e.error_message, e.error_category, e.device_id, j.expires_at, j.state, e.started_at, e.locked, ",
             "e.next_step, e.intent_epoch, e.intent_at, e.resolution, e.resolution_epoch, e.resolution_at, ",
-            "j.steps, j.priority, j.timeout_ms, e.wave, j.budget ",
-            $from
+            "j.steps, j.priority, j.timeout_ms, e.wave, j.budget "
         )
+    };
+}
+
+macro_rules! loaded {
+    ($from:literal) => {
+        concat!("SELECT ", loaded_columns!(), $from)
+    };
+}
+
+/// What a claim may take, with the fields of a `claim::Ready` in their order, in one text: the way of a row from the database's thread costs
+/// more than all of its columns.
+macro_rules! ready {
+    ($where:literal, $zones:literal) => {
+        concat!(
+            "SELECT json_group_array(json_array(id, job_id, epoch, device_id, next_step, open_intent, name, address, port,
+                                                transport, tls, pin, ports, worked, worked_at, serial, offered_serial,
+                                                credential, facts_at, zone, labels))
+             FROM (SELECT e.id, e.job_id, e.epoch, e.device_id, e.next_step, e.open_intent, d.name, d.address, d.port,
+                          d.transport, d.tls, d.pin, d.ports, d.worked, d.worked_at, d.serial, d.offered_serial,
+                          d.credential, d.facts_at, d.zone, d.labels
+                   FROM execution e CROSS JOIN device d ON d.id = e.device_id
+                   WHERE ",
+            $where,
+            " AND e.ready_at <= ?1 AND ",
+            $zones,
+            " ORDER BY e.ready_at LIMIT ?2)"
+        )
+    };
+}
+/// Of a wave of a job. ?4 job, ?5 wave, ?6 whether devices are held, ?7 full label values as JSON.
+macro_rules! ready_of_job {
+    ($zones:literal) => {
+        ready!(
+            "e.job_id = ?4 AND e.wave = ?5 AND e.state = 1 AND e.open_intent IS NULL
+             AND (?6 = 0 OR NOT EXISTS (
+                 SELECT 1 FROM execution l WHERE l.device_id = e.device_id AND l.locked = 1 AND l.id <> e.id))
+             AND (?7 = '[]' OR NOT EXISTS (
+                 SELECT 1 FROM json_each(?7) f JOIN device_label dl
+                 WHERE dl.device_id = e.device_id AND dl.key = f.value ->> 0 AND dl.value = f.value ->> 1))",
+            $zones
+        )
+    };
+}
+/// Open questions, of any job. They hold their device already.
+macro_rules! ready_resolving {
+    ($zones:literal) => {
+        ready!("e.state = 1 AND e.open_intent IS NOT NULL", $zones)
     };
 }
 
@@ -47,6 +95,40 @@ macro_rules! job {
             $rest
         )
     };
+}
+
+/// Statements that insert rows of three values given one by one, for values that JSON would have to spell out. A row
+/// without a first value is none, so that a statement of a fixed length, which stays prepared, takes any number of rows.
+pub(crate) struct Insert {
+    few: LazyLock<String>,
+    many: LazyLock<String>,
+}
+
+pub(crate) static BLOB_STORE: Insert = Insert {
+    few: LazyLock::new(|| insert("blob (digest, encoding, bytes)", Insert::FEW)),
+    many: LazyLock::new(|| insert("blob (digest, encoding, bytes)", Insert::MANY)),
+};
+pub(crate) static STEP_STORE: Insert = Insert {
+    few: LazyLock::new(|| insert("step_result (execution_id, step, digest)", Insert::FEW)),
+    many: LazyLock::new(|| insert("step_result (execution_id, step, digest)", Insert::MANY)),
+};
+
+impl Insert {
+    const FEW: usize = 8;
+    const MANY: usize = 256;
+
+    /// The statement for so many rows, and how many it takes.
+    pub(crate) fn of(&'static self, rows: usize) -> (&'static str, usize) {
+        match rows > 4 * Self::FEW {
+            true => (&self.many, Self::MANY),
+            false => (&self.few, Self::FEW),
+        }
+    }
+}
+
+fn insert(into: &str, rows: usize) -> String {
+    let values = vec!["(?, ?, ?)"; rows].join(", ");
+    format!("INSERT INTO {into} SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL")
 }
 
 /// For a selection's tail, which is made at run time from a selector: see `select`.
@@ -181,7 +263,7 @@ statements! {
                    (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state IN (2, 3))
                END AS in_flight, w.number
         FROM job j JOIN wave w ON w.job_id = j.id AND w.number <= j.open_wave
-        WHERE j.state = 4 AND j.expires_at > ?1
+        WHERE j.state = 4 AND j.state < 20 AND j.expires_at > ?1
           AND EXISTS (SELECT 1 FROM execution e
                       WHERE e.job_id = w.job_id AND e.wave = w.number AND e.state = 1 AND e.open_intent IS NULL
                         AND e.ready_at <= ?1)
@@ -189,7 +271,8 @@ statements! {
     JOB_STATE = "SELECT state, uuid FROM job WHERE id = ?1";
     JOB_STATE_BY_UUID = "SELECT id, state FROM job WHERE uuid = ?1";
     JOB_SETTLE = "UPDATE job SET state = ?2, finished_at = ?3, paused_at = NULL WHERE id = ?1";
-    JOB_DUE = "SELECT id FROM job WHERE state IN (4, 9) AND expires_at <= ?1 ORDER BY id";
+    JOB_DUE = "
+        SELECT id FROM job WHERE state IN (4, 9) AND state < 20 AND expires_at <= ?1 ORDER BY id";
     COUNTS = "SELECT state, count FROM job_count WHERE job_id = ?1";
     COUNTS_OF = "SELECT job_id, state, count FROM job_count WHERE job_id IN (SELECT value FROM json_each(?1))";
     COUNTS_MOVE = "
@@ -238,7 +321,9 @@ statements! {
     PLAN_OF = "SELECT p.body FROM plan p WHERE p.digest = ?1";
 
     // Executions
-    LOAD = loaded!("FROM json_each(?1) w JOIN execution e ON e.id = w.value JOIN job j ON j.id = e.job_id");
+    LOAD = concat!(
+        "SELECT json_group_array(json_array(", loaded_columns!(), "))
+         FROM json_each(?1) w CROSS JOIN execution e ON e.id = w.value JOIN job j ON j.id = e.job_id");
     LOAD_SESSION = loaded!(
         "FROM execution e JOIN job j ON j.id = e.job_id WHERE e.state IN (2, 3) AND e.session_id = ?1 LIMIT ?2");
     LOAD_PENDING = loaded!(
@@ -264,6 +349,14 @@ statements! {
                      value ->> 13 AS intent_epoch, value ->> 14 AS intent_at
               FROM json_each(?1)) AS n
         WHERE execution.id = n.id";
+    // Executions that become alike in everything but when they began: ?1 is {id: started_at, …}. Unpacking a row of
+    // fifteen values costs four times as much as changing the execution.
+    MOVE_ALIKE = "
+        UPDATE execution SET state = ?2, attempts = ?3, touched = ?4, locked = ?5, next_step = ?6, open_intent = ?7,
+            intent_epoch = ?8, intent_at = ?9, ready_at = coalesce(?10, ready_at),
+            session_id = CASE WHEN ?2 IN (2, 3) THEN session_id END,
+            error_class = ?11, error_message = ?12, error_category = ?13, started_at = n.value, finished_at = ?14
+        FROM json_each(?1) AS n WHERE execution.id = n.key";
     RESOLVE = "
         UPDATE execution SET resolution = value ->> 1, resolution_epoch = value ->> 2, resolution_at = value ->> 3
         FROM json_each(?1) WHERE execution.id = value ->> 0";
@@ -282,54 +375,24 @@ statements! {
             SELECT (SELECT min(e.ready_at) FROM execution e
                     WHERE e.job_id = w.job_id AND e.wave = w.number AND e.state = 1 AND e.open_intent IS NULL
                       AND e.ready_at > ?1) AS ready_at
-            FROM job j JOIN wave w ON w.job_id = j.id AND w.number <= j.open_wave WHERE j.state = 4
+            FROM job j JOIN wave w ON w.job_id = j.id AND w.number <= j.open_wave
+            WHERE j.state = 4 AND j.state < 20
             UNION ALL
             SELECT min(ready_at) FROM execution WHERE state = 1 AND open_intent IS NOT NULL AND ready_at > ?1)";
     LEASED_OF_JOB = "
         SELECT id, epoch, session_id FROM execution
         WHERE job_id = ?1 AND state IN (2, 3) AND session_id IS NOT NULL";
-    ASSIGNED = "
-        SELECT e.id, e.epoch, e.device_id, d.address, d.port, d.transport, d.credential, d.facts_at,
-               j.plan_digest, j.timeout_ms, j.expires_at, d.name, e.next_step, e.open_intent,
-               d.tls, d.pin, d.ports, d.worked, d.worked_at, d.serial, d.offered_serial, j.effect,
-               e.job_id, d.zone, d.labels
-        FROM json_each(?1) w JOIN execution e ON e.id = w.value
-        JOIN device d ON d.id = e.device_id JOIN job j ON j.id = e.job_id";
 
-    // Claims: the same statement for jobs that only look and jobs that hold their devices, by the zones they may
-    // take. ?1 session, ?2 job, ?3 now, ?4 limit, ?5 zones as JSON, ?6 whether devices are held, ?7 wave, ?8 full label
-    // values as JSON.
-    CLAIM_NAMED = "
-        UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1, locked = ?6
-        WHERE id IN (
-            SELECT e.id FROM execution e
-            WHERE e.job_id = ?2 AND e.wave = ?7 AND e.state = 1 AND e.open_intent IS NULL AND e.ready_at <= ?3
-              AND e.zone IN (SELECT value FROM json_each(?5))
-              AND (?6 = 0 OR NOT EXISTS (
-                  SELECT 1 FROM execution l WHERE l.device_id = e.device_id AND l.locked = 1 AND l.id <> e.id))
-            AND (?8 = '[]' OR NOT EXISTS (
-                  SELECT 1 FROM json_each(?8) f JOIN device_label dl
-                  WHERE dl.device_id = e.device_id AND dl.key = f.value ->> 0 AND dl.value = f.value ->> 1))
-            ORDER BY e.ready_at LIMIT ?4)
-        RETURNING id";
-    CLAIM_REST = "
-        UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1, locked = ?6
-        WHERE id IN (
-            SELECT e.id FROM execution e
-            WHERE e.job_id = ?2 AND e.wave = ?7 AND e.state = 1 AND e.open_intent IS NULL AND e.ready_at <= ?3
-              AND e.zone NOT IN (SELECT name FROM zone) AND ?5 = '[]'
-              AND (?6 = 0 OR NOT EXISTS (
-                  SELECT 1 FROM execution l WHERE l.device_id = e.device_id AND l.locked = 1 AND l.id <> e.id))
-            AND (?8 = '[]' OR NOT EXISTS (
-                  SELECT 1 FROM json_each(?8) f JOIN device_label dl
-                  WHERE dl.device_id = e.device_id AND dl.key = f.value ->> 0 AND dl.value = f.value ->> 1))
-            ORDER BY e.ready_at LIMIT ?4)
-        RETURNING id";
-    // Back to where it was before this transaction.
-    CLAIM_UNDO = "
-        UPDATE execution SET state = 1, attempts = attempts - 1, session_id = NULL,
-            locked = CASE WHEN touched = 0 THEN 0 ELSE locked END
-        WHERE id IN (SELECT value FROM json_each(?1))";
+    // Claims: what is ready, by the zones a worker may take, and taking it. ?1 now, ?2 limit, ?3 zones as JSON.
+    READY_NAMED = ready_of_job!("e.zone IN (SELECT value FROM json_each(?3))");
+    READY_REST = ready_of_job!("e.zone NOT IN (SELECT name FROM zone) AND ?3 = '[]'");
+    RESOLVING_NAMED = ready_resolving!("e.zone IN (SELECT value FROM json_each(?3))");
+    RESOLVING_REST = ready_resolving!("e.zone NOT IN (SELECT name FROM zone) AND ?3 = '[]'");
+    // ?3 whether devices are held from now on; null leaves it.
+    CLAIM = "
+        UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1,
+            locked = coalesce(?3, locked)
+        WHERE id IN (SELECT value FROM json_each(?2))";
     // Limits
     LIMITS = "SELECT name, scope, value FROM limit_rule ORDER BY name, scope";
     LIMIT_SET = "
@@ -340,30 +403,15 @@ statements! {
         SELECT l.key, l.value, count(*) FROM execution e JOIN device_label l ON l.device_id = e.device_id
         WHERE e.state IN (2, 3) AND l.key IN (SELECT value FROM json_each(?1)) GROUP BY l.key, l.value";
     VALUES_OF = "
-        SELECT e.id, l.key, l.value
-        FROM json_each(?1) w JOIN execution e ON e.id = w.value JOIN device_label l ON l.device_id = e.device_id
+        SELECT l.device_id, l.key, l.value FROM json_each(?1) w JOIN device_label l ON l.device_id = w.value
         WHERE l.key IN (SELECT value FROM json_each(?2))";
     VALUES_WAITING = "
         SELECT l.key, l.value, count(*) FROM execution e JOIN device_label l ON l.device_id = e.device_id
         WHERE e.job_id = ?1 AND e.state = 1 AND (?2 IS NULL OR e.device_id = ?2)
           AND l.key IN (SELECT value FROM json_each(?3)) GROUP BY l.key, l.value";
-    // Open questions first, of any job. They hold their device already. ?1 session, ?2 now, ?3 limit, ?4 zones.
-    CLAIM_RESOLVING_NAMED = "
-        UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1
-        WHERE id IN (
-            SELECT e.id FROM execution e
-            WHERE e.state = 1 AND e.open_intent IS NOT NULL AND e.ready_at <= ?2
-              AND e.zone IN (SELECT value FROM json_each(?4))
-            ORDER BY e.ready_at LIMIT ?3)
-        RETURNING id, job_id";
-    CLAIM_RESOLVING_REST = "
-        UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1
-        WHERE id IN (
-            SELECT e.id FROM execution e
-            WHERE e.state = 1 AND e.open_intent IS NOT NULL AND e.ready_at <= ?2
-              AND e.zone NOT IN (SELECT name FROM zone) AND ?4 = '[]'
-            ORDER BY e.ready_at LIMIT ?3)
-        RETURNING id, job_id";
+    JOBS_ASSIGNED = "
+        SELECT id, plan_digest, timeout_ms, expires_at, effect FROM job
+        WHERE id IN (SELECT value FROM json_each(?1))";
 
     // Quarantine
     HARM_STORE = "
@@ -404,10 +452,6 @@ statements! {
 
     // Results
     BLOB_KNOWN = "SELECT b.digest FROM json_each(?1) w JOIN blob b ON b.digest = unhex(w.value)";
-    BLOB_STORE = "INSERT INTO blob (digest, encoding, bytes) VALUES (?1, ?2, ?3)";
-    BLOB_STORE_SET = "
-        INSERT INTO blob (digest, encoding, bytes)
-        SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2) FROM json_each(?1)";
     BLOB_SHARE = "
         INSERT INTO blob_share (digest, more)
         SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?1) WHERE true
@@ -420,9 +464,6 @@ statements! {
             SELECT s.execution_id, s.step FROM json_each(?1) w
             JOIN step_result s ON s.execution_id = w.value ->> 0 AND s.step >= w.value ->> 1)
         RETURNING digest";
-    STEP_STORE = "
-        INSERT INTO step_result (execution_id, step, digest)
-        SELECT value ->> 0, value ->> 1, unhex(value ->> 2) FROM json_each(?1)";
     RESULT_PAGE = "
         SELECT e.id, e.device_name, e.state, e.attempts, e.error_class, e.error_message, e.error_category,
                e.started_at, e.finished_at, e.resolution, e.resolution_epoch, e.resolution_at
