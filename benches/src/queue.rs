@@ -71,6 +71,7 @@ impl Queue {
             budget: Asked::All,
             waves: Vec::new(),
             start: JobState::Running,
+            stretch_ms: None,
             deeds: Vec::new(),
             timeout_ms: 30_000,
             now: 0,

@@ -32,6 +32,9 @@ use crate::retry::{self, Backoff};
 /// How often a read that was cut off is tried in all.
 pub const READ_ATTEMPTS: u32 = 3;
 
+/// How long an execution stays away that was handed back for want of a unit of the budget.
+const AWAY: Duration = Duration::from_secs(30);
+
 /// How long after the quiet time an open question may still be asked.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(60);
 

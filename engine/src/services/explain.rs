@@ -78,9 +78,9 @@ async fn gather(
     let mut blockers = Vec::new();
     let pending: u64 = waiting.iter().map(|waiting| waiting.executions).sum();
     blockers.extend(of_the_job(job, pending));
-    blockers.extend(for_budget(shared, job, device, &waiting).await?);
     let ready = waiting.iter().filter(|waiting| waiting.wait == Wait::Ready);
     if job.state == JobState::Running {
+        blockers.extend(for_budget(shared, job, device, &waiting).await?);
         let in_flight = |&(state, _): &(ExecutionState, u64)| {
             matches!(state, ExecutionState::Leased | ExecutionState::Running)
         };
@@ -103,7 +103,7 @@ async fn gather(
     let for_workers = waiting.iter().filter(|waiting| match waiting.wait {
         Wait::Resolving => waiting.ready_at <= now,
         Wait::Ready => job.state == JobState::Running,
-        Wait::Lock | Wait::Offline | Wait::Backoff | Wait::Wave => false,
+        Wait::Lock | Wait::Offline | Wait::Backoff | Wait::Wave | Wait::Away => false,
     });
     for Waiting { zone, executions, .. } in for_workers {
         let workers = shared.sessions.serving(zone, &named);
@@ -159,7 +159,7 @@ async fn for_budget(
     waiting: &[Waiting],
 ) -> Result<Vec<Blocker>, Status> {
     let ledger = job.ledger();
-    let waits = |waiting: &&Waiting| !waiting.touched && waiting.wait == Wait::Ready;
+    let waits = |waiting: &&Waiting| !waiting.touched && matches!(waiting.wait, Wait::Ready | Wait::Away);
     let mut waves = BTreeMap::<u32, u64>::new();
     for waiting in waiting.iter().filter(waits) {
         *waves.entry(waiting.wave).or_default() += waiting.executions;
@@ -191,6 +191,12 @@ fn of_itself(job: &JobRecord, one: Option<&OneExecution>, waiting: &Waiting) -> 
         .unwrap_or_default();
     let (kind, text, until, holders) = match waiting.wait {
         Wait::Ready => return None,
+        Wait::Away if job.ledger().full(waiting.wave).is_some() => return None,
+        Wait::Away => {
+            let text =
+                "it was handed back while no unit of the budget was left, and is handed out again soon";
+            (Kind::Backoff, text.to_owned(), Some(waiting.ready_at), Vec::new())
+        }
         Wait::Wave => {
             let (wave, open) = (u64::from(waiting.wave) + 1, u64::from(job.open_wave) + 1);
             let text = match open {

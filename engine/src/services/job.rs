@@ -55,6 +55,7 @@ impl JobService for Service {
             budget: spec.budget,
             waves: Vec::new(),
             start: JobState::Running,
+            stretch_ms: Some(stretch(millis(spec.timeout))),
             now,
             expires_at: now.saturating_add_unsigned(millis(spec.timeout)),
             claimed_by,
@@ -343,6 +344,7 @@ impl JobService for Service {
             budget,
             waves: Vec::new(),
             start: JobState::Running,
+            stretch_ms: Some(stretch(record.timeout_ms)),
             now,
             expires_at: now.saturating_add_unsigned(record.timeout_ms),
             claimed_by,
@@ -442,6 +444,12 @@ impl Service {
     async fn job(&self, id: &str) -> Result<JobRecord, Status> {
         job(&self.0, id).await
     }
+}
+
+/// By how much a unit of the budget that comes free puts off the end of a job: a whole command, and as long as a device
+/// is waited for.
+fn stretch(timeout_ms: u64) -> u64 {
+    timeout_ms.saturating_mul(2)
 }
 
 /// A job by its id.

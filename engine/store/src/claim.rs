@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_model::{Effect, ExecutionState};
+use muster_engine_core::Ledger;
+use muster_model::{Effect, ExecutionState, Marks};
 use serde::Deserialize;
-use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow, Row as _, SqliteConnection};
 
 use crate::limit::Caps;
 use crate::transition::{Moves, effect_from, effect_number};
-use crate::{Store, StoreError, Write, json_ids, sql};
+use crate::{Store, StoreError, Write, json_ids, sql, wave};
 
 /// Which zones a worker serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,14 +180,7 @@ impl Write for Claim {
     async fn apply(&self, tx: &mut SqliteConnection) -> Result<Claimed, StoreError> {
         let mut moves = Moves::default();
         let mut taken = self.take_resolving(tx, &mut moves).await?;
-        let rows: Vec<LiveRow> = sqlx::query_as(sql::JOB_LIVE)
-            .bind(self.now)
-            .fetch_all(&mut *tx)
-            .await?;
-        let mut jobs = rows
-            .chunk_by(|a, b| a.0 == b.0)
-            .map(Live::new)
-            .collect::<Vec<_>>();
+        let mut jobs = self.live(tx).await?;
         // A class of jobs gets what the classes before it leave (D1).
         let mut caps = Caps::load(tx).await?;
         for class in jobs.chunk_by_mut(|a, b| a.priority == b.priority) {
@@ -229,42 +224,92 @@ async fn leases(tx: &mut SqliteConnection, taken: Vec<Ready>) -> Result<Vec<Leas
     taken.into_iter().map(|ready| ready.lease(&jobs)).collect()
 }
 
+/// Executions with workers that have not touched their device, beyond those a job's budget has units for: they connect
+/// and log in while others hold the units, and keep no more slots than this from other jobs.
+const PREPARING: u64 = 64;
+
 /// A job that has something to hand out, as far as claims need it.
 struct Live {
     id: i64,
     effect: i64,
     priority: i64,
     concurrency: Option<i64>,
+    budget: Option<i64>,
+    /// The letter of its plan's first step: see [`Marks`].
+    first_step: String,
     in_flight: i64,
+    leased: i64,
     /// Its open waves that have something ready, in order.
     waves: Vec<u32>,
+    /// How its budgets stand, when its plan begins with a change.
+    ledger: Option<Ledger>,
 }
 
-/// The columns of [`Live`], with one wave.
-type LiveRow = (i64, i64, i64, Option<i64>, i64, u32);
+impl FromRow<'_, SqliteRow> for Live {
+    /// With one wave.
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            id: row.try_get(0)?,
+            effect: row.try_get(1)?,
+            priority: row.try_get(2)?,
+            concurrency: row.try_get(3)?,
+            budget: row.try_get(4)?,
+            first_step: row.try_get(5)?,
+            in_flight: row.try_get(6)?,
+            leased: row.try_get(7)?,
+            waves: vec![row.try_get(8)?],
+            ledger: None,
+        })
+    }
+}
 
 impl Live {
-    /// From the rows of one job.
-    fn new(rows: &[LiveRow]) -> Self {
-        let (id, effect, priority, concurrency, in_flight, _) = rows[0];
-        Self {
-            id,
-            effect,
-            priority,
-            concurrency,
-            in_flight,
-            waves: rows.iter().map(|row| row.5).collect(),
-        }
-    }
-
     /// How many more executions it may have with workers.
     fn room(&self) -> usize {
         let room = |cap: i64| usize::try_from(cap - self.in_flight).unwrap_or(0);
         self.concurrency.map_or(usize::MAX, room)
     }
+
+    /// How many more untouched executions of a wave are worth handing out: while no unit of the budget is left, none.
+    /// What stages or reads first is not bound by the budget.
+    fn room_in(&self, wave: u32) -> usize {
+        let room = |left: u64| match left {
+            0 => 0,
+            left => (left + PREPARING).saturating_sub(self.leased.unsigned_abs()),
+        };
+        let left = self.ledger.as_ref().and_then(|ledger| ledger.left(wave));
+        left.map_or(usize::MAX, |left| {
+            usize::try_from(room(left)).unwrap_or(usize::MAX)
+        })
+    }
 }
 
 impl Claim {
+    /// Jobs that have something to hand out, those that go first first.
+    async fn live(&self, tx: &mut SqliteConnection) -> Result<Vec<Live>, StoreError> {
+        let rows: Vec<Live> = sqlx::query_as(sql::JOB_LIVE)
+            .bind(self.now)
+            .fetch_all(&mut *tx)
+            .await?;
+        let mut jobs = Vec::<Live>::new();
+        for row in rows {
+            match jobs.last_mut().filter(|job| job.id == row.id) {
+                Some(job) => job.waves.extend(row.waves),
+                None => jobs.push(row),
+            }
+        }
+        let changes = |job: &&Live| Marks::new(&job.first_step).effect(0) >= Effect::Change;
+        let budgets = jobs
+            .iter()
+            .filter(changes)
+            .map(|job| (job.id, job.budget.map(i64::unsigned_abs)));
+        let mut ledgers = wave::ledgers(tx, budgets).await?;
+        for job in &mut jobs {
+            job.ledger = ledgers.remove(&job.id);
+        }
+        Ok(jobs)
+    }
+
     /// Each job may take an equal share of what is left; what a job leaves goes to those after it, and the second
     /// round gives what is still left to whoever has more.
     async fn share(
@@ -286,6 +331,7 @@ impl Claim {
                 };
                 let ready = self.take(tx, job, caps, share.min(job.room())).await?;
                 job.in_flight += ready.len() as i64;
+                job.leased += ready.len() as i64;
                 moves.count(job.id, ExecutionState::Pending, -(ready.len() as i64));
                 moves.count(job.id, ExecutionState::Leased, ready.len() as i64);
                 taken.extend(ready);
@@ -317,7 +363,7 @@ impl Claim {
         Ok(ready)
     }
 
-    /// What is ready of a job, the first wave first.
+    /// What is ready of a job: first what holds units of its budget, then wave by wave.
     async fn take(
         &self,
         tx: &mut SqliteConnection,
@@ -325,17 +371,34 @@ impl Claim {
         caps: &mut Caps,
         limit: usize,
     ) -> Result<Vec<Ready>, StoreError> {
-        let (statement, zones) = match &self.zones {
-            Zones::Named(names) => (sql::READY_NAMED, serde_json::json!(names).to_string()),
-            Zones::Rest => (sql::READY_REST, "[]".to_owned()),
+        let (statement, touched, zones) = match &self.zones {
+            Zones::Named(names) => (
+                sql::READY_NAMED,
+                sql::TOUCHED_NAMED,
+                serde_json::json!(names).to_string(),
+            ),
+            Zones::Rest => (sql::READY_REST, sql::TOUCHED_REST, "[]".to_owned()),
         };
-        let locks = job.effect > effect_number(Effect::Read);
         let mut taken = Vec::new();
+        let in_flight = |ledger: &Ledger| ledger.tally().in_flight > 0;
+        if limit > 0 && job.ledger.as_ref().is_some_and(in_flight) {
+            let query = sqlx::query_scalar::<_, String>(touched)
+                .bind(self.now)
+                .bind(limit as i64);
+            let query = query.bind(&zones).bind(job.id);
+            taken = ready(&query.fetch_one(&mut *tx).await?)?;
+            self.claim(tx, &taken, None).await?;
+        }
+        let locks = job.effect > effect_number(Effect::Read);
         for wave in &job.waves {
-            while taken.len() < limit {
+            loop {
+                let left = limit.min(job.room_in(*wave)).saturating_sub(taken.len());
+                if left == 0 {
+                    break;
+                }
                 let query = sqlx::query_scalar::<_, String>(statement)
                     .bind(self.now)
-                    .bind((limit - taken.len()) as i64)
+                    .bind(left as i64)
                     .bind(&zones)
                     .bind(job.id)
                     .bind(wave)

@@ -46,6 +46,9 @@ pub struct CreateJob {
     pub waves: Vec<Option<u64>>,
     /// The state it goes to when it is laid out: running, or one in which it waits for [`crate::StartJob`].
     pub start: JobState,
+    /// By how much a unit of the budget that comes free puts off `expires_at` when others waited for it, milliseconds;
+    /// `None` for a job that ends at its time in any case.
+    pub stretch_ms: Option<u64>,
     /// Unix milliseconds.
     pub now: i64,
     /// Unix milliseconds.
@@ -161,6 +164,7 @@ impl CreateJob {
             .bind(self.retry.as_ref().map(|retry| numbers(&retry.states)))
             .bind(self.budget.to_string())
             .bind(self.start.number())
+            .bind(self.stretch_ms.map(wave::number))
             .execute(&mut *tx)
             .await?;
         let job = created.last_insert_rowid();

@@ -24,6 +24,8 @@ pub enum Wait {
     Ready,
     /// Its wave is not open.
     Wave,
+    /// It was handed back while the budget had no unit for it.
+    Away,
 }
 
 /// Executions of a job that wait for the same.
@@ -98,6 +100,7 @@ impl Store {
                 2 => Wait::Offline,
                 3 => Wait::Backoff,
                 5 => Wait::Wave,
+                6 => Wait::Away,
                 _ => Wait::Ready,
             };
             Waiting {

@@ -91,7 +91,14 @@ impl Write for ApplyReports {
             .into_iter()
             .map(|row| (row.execution.id, row))
             .collect::<BTreeMap<_, _>>();
-        let (mut moves, mut answers, mut results) = (Moves::default(), Vec::new(), Vec::new());
+        // Only where it matters when one that is handed back is to come again.
+        let handed_back = self
+            .reports
+            .iter()
+            .filter(|report| report.outcome == Outcome::HandedBack);
+        let handed_back = handed_back.filter_map(|report| loaded.get(&report.execution));
+        let mut moves = Moves::under_budget(tx, handed_back).await?;
+        let (mut answers, mut results) = (Vec::new(), Vec::new());
         let mut reached = Vec::new();
         for report in &self.reports {
             let Some(row) = loaded.get_mut(&report.execution) else {

@@ -63,6 +63,15 @@ macro_rules! ready_of_job {
         )
     };
 }
+/// Those of a job that hold a unit of its budget, whatever is left of it: units come free by their ends. ?4 job.
+macro_rules! ready_touched {
+    ($zones:literal) => {
+        ready!(
+            "e.job_id = ?4 AND e.state = 1 AND e.touched = 1 AND e.open_intent IS NULL",
+            $zones
+        )
+    };
+}
 /// Open questions, of any job. They hold their device already.
 macro_rules! ready_resolving {
     ($zones:literal) => {
@@ -229,8 +238,8 @@ statements! {
     JOB_CREATE = "
         INSERT INTO job (uuid, request_id, request_hash, name, plan_digest, selector, timeout_ms, effect, state,
                          total, created_at, expires_at, claimed_by, steps, priority, concurrency, retry_of,
-                         retry_states, budget_asked, start_state)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+                         retry_states, budget_asked, start_state, stretch_ms)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
     JOB_UNDO = "DELETE FROM job WHERE id = ?1";
     JOB_GROW = "UPDATE job SET total = total + ?2 WHERE id = ?1";
     JOB_DRAFT = "
@@ -244,6 +253,13 @@ statements! {
     // `paused_at` stays: a job that was paused when it was halted has stood still since then.
     JOB_HALT = "
         UPDATE job SET state = ?2, halted_rule = ?3, halted_at = ?4, halted_detail = ?5 WHERE id = ?1";
+    // ?1 [[job, units that came free], …], ?2 now: those whose budget was used up until then.
+    JOB_STRETCH = "
+        UPDATE job SET expires_at = max(expires_at, ?2 + stretch_ms)
+        FROM (SELECT value ->> 0 AS id, value ->> 1 AS free FROM json_each(?1)) AS n
+        WHERE job.id = n.id AND stretch_ms IS NOT NULL
+          AND (SELECT sum(b.in_flight + b.harmed + b.rescued) FROM budget_count b WHERE b.job_id = job.id) + n.free
+              >= budget";
     JOB_OPEN_WAVE = "
         UPDATE job SET open_wave = ?2 WHERE id = ?1 AND open_wave < ?2
           AND EXISTS (SELECT 1 FROM wave w WHERE w.job_id = ?1 AND w.number = ?2)";
@@ -258,10 +274,9 @@ statements! {
     JOB_PAGE = job!("WHERE j.id < ?1 ORDER BY j.id DESC LIMIT ?2");
     // Jobs with open waves that have something ready: a row for each of those waves.
     JOB_LIVE = "
-        SELECT j.id, j.effect, j.priority, j.concurrency,
-               CASE WHEN j.concurrency IS NULL THEN 0 ELSE
-                   (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state IN (2, 3))
-               END AS in_flight, w.number
+        SELECT j.id, j.effect, j.priority, j.concurrency, j.budget, substr(j.steps, 1, 1),
+               (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state IN (2, 3)),
+               (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state = 2), w.number
         FROM job j JOIN wave w ON w.job_id = j.id AND w.number <= j.open_wave
         WHERE j.state = 4 AND j.state < 20 AND j.expires_at > ?1
           AND EXISTS (SELECT 1 FROM execution e
@@ -386,6 +401,8 @@ statements! {
     // Claims: what is ready, by the zones a worker may take, and taking it. ?1 now, ?2 limit, ?3 zones as JSON.
     READY_NAMED = ready_of_job!("e.zone IN (SELECT value FROM json_each(?3))");
     READY_REST = ready_of_job!("e.zone NOT IN (SELECT name FROM zone) AND ?3 = '[]'");
+    TOUCHED_NAMED = ready_touched!("e.zone IN (SELECT value FROM json_each(?3))");
+    TOUCHED_REST = ready_touched!("e.zone NOT IN (SELECT name FROM zone) AND ?3 = '[]'");
     RESOLVING_NAMED = ready_resolving!("e.zone IN (SELECT value FROM json_each(?3))");
     RESOLVING_REST = ready_resolving!("e.zone NOT IN (SELECT name FROM zone) AND ?3 = '[]'");
     // ?3 whether devices are held from now on; null leaves it.
@@ -497,6 +514,7 @@ statements! {
                         WHEN e.wave > ?6 THEN 5
                         WHEN l.uuid IS NOT NULL THEN 1
                         WHEN e.ready_at > ?2 AND e.error_class IN (1, 2, 3, 8) THEN 2
+                        WHEN e.ready_at > ?2 AND e.error_class IS NULL THEN 6
                         WHEN e.ready_at > ?2 THEN 3
                         ELSE 4 END AS kind
             FROM (SELECT * FROM execution

@@ -236,6 +236,7 @@ fn create(words: &[&str], selector: &str, request_id: Option<&str>, hash: u8) ->
         budget: Asked::All,
         waves: Vec::new(),
         start: JobState::Running,
+        stretch_ms: None,
         claimed_by: "tester".into(),
         deeds: Vec::new(),
     }

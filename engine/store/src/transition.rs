@@ -391,6 +391,7 @@ impl Moves {
         let spent = self.tallies.iter().filter(|(_, tally)| tally.spent() > 0);
         let spent = spent.map(|((job, _), _)| *job).collect::<BTreeSet<_>>();
         wave::halt_spent(tx, spent, now).await?;
+        wave::stretch(tx, &self.tallies, now).await?;
         for job in self.ended.into_keys() {
             settle(tx, job, now).await?;
         }

@@ -302,6 +302,10 @@ pub(crate) async fn watch(engine: &Engine, id: &str, json: bool) -> Done {
                 counts_text(&job),
                 job.id
             );
+            if let Some(halted) = &job.halted {
+                let (rule, detail) = (safe(&halted.rule), safe(&halted.detail));
+                anstream::eprintln!("halted by rule {rule}: {detail}");
+            }
             Ok(exit_of(&job))
         }
         Followed::Detached => {

@@ -2,7 +2,7 @@
 
 use muster_model::{DeviceError, Effect, ErrorClass, ExecutionState};
 
-use super::{Context, Execution, Outcome, READ_ATTEMPTS, Transition};
+use super::{AWAY, Context, Execution, Outcome, READ_ATTEMPTS, Transition, millis};
 
 impl Execution {
     pub(super) fn reported(
@@ -22,7 +22,7 @@ impl Execution {
                 to.attempts = to.attempts.saturating_sub(1);
                 match context.aborting {
                     true => to.aborted(context),
-                    false => to.again(context.now, self.error.clone(), context),
+                    false => to.again(context.now + to.pause(context), self.error.clone(), context),
                 }
             }
             Outcome::Interrupted if told.open_intent.is_some() => told.undecided(error, context),
@@ -58,6 +58,15 @@ impl Execution {
         to.next_step = to.next_step.max(steps_done);
         to.open_intent = self.open_intent.filter(|intent| intent.step >= steps_done);
         to
+    }
+
+    /// How long one that was handed back stays away: while the budget has no unit for it, others use its slot.
+    fn pause(&self, context: &Context<'_>) -> i64 {
+        let touches = context.steps.effect(self.next_step) >= Effect::Change;
+        match context.full.filter(|_| touches && !self.touched) {
+            Some(_) => millis(AWAY),
+            None => 0,
+        }
     }
 
     /// Nothing of the step it was at was done.

@@ -254,6 +254,8 @@ fn only_the_first_change_of_an_execution_needs_a_unit_of_the_budget() {
     let mut life = life.ask(0);
     assert!(!life.execution.touched, "staging touches nothing");
     assert_eq!(life.refuses_intent(1), Illegal::Held(Held::Budget(full)));
+    let life = life.told(Outcome::HandedBack, 1, ErrorClass::Reset);
+    assert_eq!(life.is(Pending).ready_at, Some(30_000), "others use its slot");
     let mut life = Life::granted("cd", 0);
     life.context.full = Some(full);
     life.ask(1).is(Running);
