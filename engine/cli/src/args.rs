@@ -472,6 +472,18 @@ pub(crate) enum Credential {
 pub(crate) enum Admin {
     /// Workers, live jobs, what no worker can take, what the engine does by itself, and the database
     Status,
+    /// How gently routers are treated: show the limits, or change them while everything runs
+    Limits {
+        /// Limits to set, NAME=VALUE, or for a zone or a label value NAME:SCOPE=VALUE: label.executions:site=*=20
+        #[arg(value_name = "NAME[:SCOPE]=VALUE")]
+        set: Vec<String>,
+        /// Put a limit back to what holds without it
+        #[arg(long, value_name = "NAME[:SCOPE]")]
+        reset: Vec<String>,
+        /// Why, for the record
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
 }
 
 fn priority(name: &str) -> Result<v1::JobPriority, String> {

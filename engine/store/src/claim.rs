@@ -9,6 +9,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row as _, SqliteConnection};
 
 use crate::create::Mode;
+use crate::limit::Caps;
 use crate::transition::{Moves, effect_from, effect_number};
 use crate::{Store, StoreError, Write, json_ids, sql, wave};
 
@@ -41,6 +42,8 @@ pub struct Claimed {
     pub leases: Vec<Lease>,
     /// When the next execution that waits for its time will be ready, Unix milliseconds.
     pub next_ready: Option<i64>,
+    /// Whether label values have limits, so that what ends may let something begin.
+    pub capped: bool,
 }
 
 /// An execution in a worker's hands.
@@ -92,6 +95,20 @@ pub struct Lease {
     pub mode: Mode,
     /// What a preview found, where nothing was changed since.
     pub expected: Expected,
+    /// The job's number.
+    pub job: u64,
+    /// The device's zone.
+    pub zone: String,
+    /// The device's labels, a JSON object.
+    labels: String,
+}
+
+impl Lease {
+    /// The device's labels.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        // Written by us: it is always such an object.
+        serde_json::from_str(&self.labels).unwrap_or_default()
+    }
 }
 
 /// What a device has to be like for a plan to be done on it.
@@ -130,6 +147,8 @@ struct Ready {
     touched: bool,
     /// In hex.
     fingerprint: Option<String>,
+    zone: String,
+    labels: String,
 }
 
 /// What a worker needs to know of a job.
@@ -170,6 +189,9 @@ impl Ready {
             resolve: self.open_intent,
             expected: expected(&job.mode, self.fingerprint.as_deref(), self.touched),
             mode: job.mode.clone(),
+            job: self.job.unsigned_abs(),
+            zone: self.zone,
+            labels: self.labels,
         })
     }
 }
@@ -202,8 +224,9 @@ impl Write for Claim {
         let mut taken = self.take_resolving(tx, &mut moves).await?;
         let mut jobs = self.live(tx).await?;
         // A class of jobs gets what the classes before it leave (D1).
+        let mut caps = Caps::load(tx).await?;
         for class in jobs.chunk_by_mut(|a, b| a.priority == b.priority) {
-            self.share(tx, class, &mut taken, &mut moves).await?;
+            self.share(tx, class, &mut caps, &mut taken, &mut moves).await?;
         }
         moves.write(tx, self.now).await?;
         // Whoever got all it asked for asks again.
@@ -217,6 +240,7 @@ impl Write for Claim {
         Ok(Claimed {
             leases: leases(tx, taken).await?,
             next_ready,
+            capped: !caps.is_empty(),
         })
     }
 }
@@ -336,6 +360,7 @@ impl Claim {
         &self,
         tx: &mut SqliteConnection,
         jobs: &mut [Live],
+        caps: &mut Caps,
         taken: &mut Vec<Ready>,
         moves: &mut Moves,
     ) -> Result<(), StoreError> {
@@ -348,7 +373,7 @@ impl Claim {
                 } else {
                     left
                 };
-                let ready = self.take(tx, job, share.min(job.room())).await?;
+                let ready = self.take(tx, job, caps, share.min(job.room())).await?;
                 job.in_flight += ready.len() as i64;
                 job.leased += ready.len() as i64;
                 moves.count(job.id, ExecutionState::Pending, -(ready.len() as i64));
@@ -369,11 +394,11 @@ impl Claim {
             Zones::Named(names) => (sql::RESOLVING_NAMED, serde_json::json!(names).to_string()),
             Zones::Rest => (sql::RESOLVING_REST, "[]".to_owned()),
         };
-        let query = sqlx::query_scalar(statement)
+        let query = sqlx::query_scalar::<_, String>(statement)
             .bind(self.now)
             .bind(self.limit as i64)
             .bind(zones);
-        let ready = ready(query.fetch_one(&mut *tx).await?)?;
+        let ready = ready(&query.fetch_one(&mut *tx).await?)?;
         for ready in &ready {
             moves.count(ready.job, ExecutionState::Pending, -1);
             moves.count(ready.job, ExecutionState::Leased, 1);
@@ -387,6 +412,7 @@ impl Claim {
         &self,
         tx: &mut SqliteConnection,
         job: &Live,
+        caps: &mut Caps,
         limit: usize,
     ) -> Result<Vec<Ready>, StoreError> {
         let (statement, touched, zones) = match &self.zones {
@@ -400,29 +426,53 @@ impl Claim {
         let mut taken = Vec::new();
         let in_flight = |ledger: &Ledger| ledger.tally().in_flight > 0;
         if limit > 0 && job.ledger.as_ref().is_some_and(in_flight) {
-            let query = sqlx::query_scalar(touched).bind(self.now).bind(limit as i64);
+            let query = sqlx::query_scalar::<_, String>(touched)
+                .bind(self.now)
+                .bind(limit as i64);
             let query = query.bind(&zones).bind(job.id);
-            taken = ready(query.fetch_one(&mut *tx).await?)?;
+            taken = ready(&query.fetch_one(&mut *tx).await?)?;
             self.claim(tx, &taken, None).await?;
         }
-        let held = taken.len();
         let locks = job.effect > effect_number(Effect::Read);
         for wave in &job.waves {
-            let left = (limit - taken.len()).min(job.room_in(*wave).saturating_sub(taken.len()));
-            if left == 0 {
-                continue;
+            loop {
+                let left = limit.min(job.room_in(*wave)).saturating_sub(taken.len());
+                if left == 0 {
+                    break;
+                }
+                let query = sqlx::query_scalar::<_, String>(statement)
+                    .bind(self.now)
+                    .bind(left as i64)
+                    .bind(&zones)
+                    .bind(job.id)
+                    .bind(wave)
+                    .bind(i64::from(locks))
+                    .bind(caps.full());
+                let found = ready(&query.fetch_one(&mut *tx).await?)?;
+                let (kept, all) = self.keep(tx, caps, found).await?;
+                self.claim(tx, &kept, Some(locks)).await?;
+                taken.extend(kept);
+                if all {
+                    break;
+                }
+                // A label value is full now; behind those that wait for it there may be others.
             }
-            let query = sqlx::query_scalar(statement)
-                .bind(self.now)
-                .bind(left as i64)
-                .bind(&zones)
-                .bind(job.id)
-                .bind(wave)
-                .bind(i64::from(locks));
-            taken.extend(ready(query.fetch_one(&mut *tx).await?)?);
         }
-        self.claim(tx, &taken[held..], Some(locks)).await?;
         Ok(taken)
+    }
+
+    /// Of these, those that their devices' label values have room for, and whether that is all of them.
+    async fn keep(
+        &self,
+        tx: &mut SqliteConnection,
+        caps: &mut Caps,
+        found: Vec<Ready>,
+    ) -> Result<(Vec<Ready>, bool), StoreError> {
+        let devices = found.iter().map(|ready| ready.device).collect::<Vec<_>>();
+        let fit = caps.fit(tx, &devices).await?;
+        let all = fit.iter().all(|fits| *fits);
+        let kept = found.into_iter().zip(fit).filter(|(_, fits)| *fits);
+        Ok((kept.map(|(ready, _)| ready).collect(), all))
     }
 
     /// `locks` is whether they hold their devices from now on.
@@ -442,8 +492,8 @@ impl Claim {
     }
 }
 
-fn ready(text: String) -> Result<Vec<Ready>, StoreError> {
-    serde_json::from_str(&text).map_err(|error| StoreError::Corrupt(error.to_string()))
+fn ready(text: &str) -> Result<Vec<Ready>, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
 impl Store {

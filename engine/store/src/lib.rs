@@ -22,6 +22,7 @@ mod history;
 mod intent;
 mod job;
 mod lease;
+mod limit;
 mod quarantine;
 mod reach;
 mod report;
@@ -61,6 +62,7 @@ pub use history::{Deed, HistoryRecord, chained};
 pub use intent::{GrantIntents, IntentRequest, Verdict};
 pub use job::{Halted, JobRecord, Preview};
 pub use lease::{AdoptLeases, Adopted, BeginSession, ExpireJobs, LoseLeases, OpenSession};
+pub use limit::{FullValue, SetLimits};
 pub use quarantine::ReleaseDevices;
 pub use reach::{Contact, StoreContacts, TrustDevice, TrustRefused, Trusted};
 pub use report::{Applied, ApplyReports, Report, ReportAnswer};
@@ -269,6 +271,11 @@ fn migrations() -> Vec<Migration> {
             5,
             "reach",
             include_str!("../../../migrations/sqlite/0005_reach.sql"),
+        ),
+        (
+            7,
+            "sessions",
+            include_str!("../../../migrations/sqlite/0007_sessions.sql"),
         ),
         (
             8,

@@ -37,10 +37,10 @@ macro_rules! ready {
             "SELECT json_group_array(json_array(id, job_id, epoch, device_id, next_step, open_intent, name, address, port,
                                                 transport, tls, pin, ports, worked, worked_at, serial, offered_serial,
                                                 credential, facts_at, json(iif(touched, 'true', 'false')),
-                                                nullif(hex(fingerprint), '')))
+                                                nullif(hex(fingerprint), ''), zone, labels))
              FROM (SELECT e.id, e.job_id, e.epoch, e.device_id, e.next_step, e.open_intent, d.name, d.address, d.port,
                           d.transport, d.tls, d.pin, d.ports, d.worked, d.worked_at, d.serial, d.offered_serial,
-                          d.credential, d.facts_at, e.touched, e.fingerprint
+                          d.credential, d.facts_at, e.touched, e.fingerprint, d.zone, d.labels
                    FROM execution e CROSS JOIN device d ON d.id = e.device_id
                    WHERE ",
             $where,
@@ -50,13 +50,16 @@ macro_rules! ready {
         )
     };
 }
-/// Of a wave of a job. ?4 job, ?5 wave, ?6 whether devices are held.
+/// Of a wave of a job. ?4 job, ?5 wave, ?6 whether devices are held, ?7 full label values as JSON.
 macro_rules! ready_of_job {
     ($zones:literal) => {
         ready!(
             "e.job_id = ?4 AND e.wave = ?5 AND e.state = 1 AND e.open_intent IS NULL
              AND (?6 = 0 OR NOT EXISTS (
-                 SELECT 1 FROM execution l WHERE l.device_id = e.device_id AND l.locked = 1 AND l.id <> e.id))",
+                 SELECT 1 FROM execution l WHERE l.device_id = e.device_id AND l.locked = 1 AND l.id <> e.id))
+             AND (?7 = '[]' OR NOT EXISTS (
+                 SELECT 1 FROM json_each(?7) f JOIN device_label dl
+                 WHERE dl.device_id = e.device_id AND dl.key = f.value ->> 0 AND dl.value = f.value ->> 1))",
             $zones
         )
     };
@@ -423,6 +426,22 @@ statements! {
         UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1,
             locked = coalesce(?3, locked)
         WHERE id IN (SELECT value FROM json_each(?2))";
+    // Limits
+    LIMITS = "SELECT name, scope, value FROM limit_rule ORDER BY name, scope";
+    LIMIT_SET = "
+        INSERT INTO limit_rule (name, scope, value) VALUES (?1, ?2, ?3)
+        ON CONFLICT (name, scope) DO UPDATE SET value = excluded.value";
+    LIMIT_RESET = "DELETE FROM limit_rule WHERE name = ?1 AND scope = ?2";
+    VALUES_USED = "
+        SELECT l.key, l.value, count(*) FROM execution e JOIN device_label l ON l.device_id = e.device_id
+        WHERE e.state IN (2, 3) AND l.key IN (SELECT value FROM json_each(?1)) GROUP BY l.key, l.value";
+    VALUES_OF = "
+        SELECT l.device_id, l.key, l.value FROM json_each(?1) w JOIN device_label l ON l.device_id = w.value
+        WHERE l.key IN (SELECT value FROM json_each(?2))";
+    VALUES_WAITING = "
+        SELECT l.key, l.value, count(*) FROM execution e JOIN device_label l ON l.device_id = e.device_id
+        WHERE e.job_id = ?1 AND e.state = 1 AND (?2 IS NULL OR e.device_id = ?2)
+          AND l.key IN (SELECT value FROM json_each(?3)) GROUP BY l.key, l.value";
     JOBS_ASSIGNED = "
         SELECT id, plan_digest, timeout_ms, expires_at, effect, mode FROM job
         WHERE id IN (SELECT value FROM json_each(?1))";
@@ -536,6 +555,9 @@ statements! {
         FROM execution e JOIN session s ON s.id = e.session_id
         WHERE e.state IN (2, 3) AND e.job_id = ?1 AND (?2 IS NULL OR e.device_id = ?2)
         GROUP BY s.id ORDER BY s.id";
+    EXPLAIN_WHICH = "
+        SELECT session_id, id FROM execution
+        WHERE state IN (2, 3) AND job_id = ?1 AND (?2 IS NULL OR device_id = ?2) AND session_id IS NOT NULL LIMIT ?3";
     EXPLAIN_ONE = "
         SELECT e.state, e.attempts, e.error_class, e.error_message, e.error_category, e.device_id, e.wave
         FROM execution e

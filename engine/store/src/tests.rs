@@ -1,4 +1,5 @@
 mod budget;
+mod limit;
 mod retention;
 
 use std::collections::BTreeMap;

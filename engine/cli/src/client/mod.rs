@@ -5,6 +5,7 @@ pub(crate) mod connect;
 pub(crate) mod credential;
 pub(crate) mod csv;
 pub(crate) mod device;
+mod fleet_limit;
 pub(crate) mod follow;
 mod group;
 pub(crate) mod history;

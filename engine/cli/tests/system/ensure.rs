@@ -66,7 +66,7 @@ impl Case {
     }
 }
 
-const SHORT: Duration = Duration::from_secs(2);
+const SHORT: Duration = Duration::from_secs(10);
 
 #[test]
 fn only_the_difference_is_written_and_a_second_run_writes_nothing() {
@@ -173,7 +173,7 @@ command = "/ip/dns/cache/flush"
 #[test]
 fn a_preview_writes_nothing_and_tells_what_is_the_same_together() {
     let case = Case::new(174, 60, &["--fault", "silent=2"]);
-    let ran = case.run(DNS, &["--preview", "--timeout", "2s"]).exits(2);
+    let ran = case.run(DNS, &["--preview", "--timeout", "10s"]).exits(2);
     let groups = ran.json();
     let count = |group: &Value| group["count"].as_u64().expect("a count");
     assert_eq!(groups.iter().map(count).sum::<u64>(), 60);
