@@ -84,7 +84,9 @@ pub enum EnsureError {
     )]
     Secret(String),
     /// Items that nothing tells apart.
-    #[error("there is no key; name the properties that tell an item from every other, for example key = [\"list\", \"address\"]")]
+    #[error(
+        "there is no key; name the properties that tell an item from every other, for example key = [\"list\", \"address\"]"
+    )]
     NoKey,
     /// An item that does not say which it is.
     #[error("item {at} has no {name}, which is part of the key")]
@@ -251,7 +253,9 @@ impl Values {
             })?;
             Ok((name.clone(), rendered))
         };
-        Ok(Self(self.0.iter().map(render).collect::<Result<_, EnsureError>>()?))
+        Ok(Self(
+            self.0.iter().map(render).collect::<Result<_, EnsureError>>()?,
+        ))
     }
 
     /// The value wanted of a property.
@@ -292,7 +296,13 @@ impl Items {
                 return Err(EnsureError::SameKey(before, at));
             }
         }
-        let bytes = |values: &Values| values.0.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let bytes = |values: &Values| {
+            values
+                .0
+                .iter()
+                .map(|(name, value)| name.len() + value.len())
+                .sum::<usize>()
+        };
         match self.items.iter().chain(&self.absent).map(bytes).sum() {
             0..=MAX_BYTES => Ok(()),
             bytes => Err(EnsureError::TooLong(bytes)),
@@ -367,7 +377,10 @@ mod tests {
             Err(EnsureError::SameKey(1, 3))
         );
         let missing = list(vec![values([("list", "mgmt")])]).expect_err("no address");
-        assert_eq!(missing.to_string(), "item 1 has no address, which is part of the key");
+        assert_eq!(
+            missing.to_string(),
+            "item 1 has no address, which is part of the key"
+        );
         assert_eq!(list(vec![]), Err(EnsureError::Empty));
         let keyless = Items {
             items: vec![item("10.0.0.1")],
@@ -385,7 +398,10 @@ mod tests {
             purge: Some("list=old".into()),
             ..Items::default()
         };
-        assert!(Ensure::items("/a", purge).is_ok(), "nothing is wanted but that it is gone");
+        assert!(
+            Ensure::items("/a", purge).is_ok(),
+            "nothing is wanted but that it is gone"
+        );
     }
 
     #[test]
@@ -394,15 +410,26 @@ mod tests {
             labels: [("mgmt_net".to_owned(), "10.9.0.0/16".to_owned())].into(),
             ..Default::default()
         };
-        let of = |address| list(vec![values([("list", "mgmt"), ("address", address)]), values([("list", "mgmt"), ("address", "10.0.0.1")])]);
+        let of = |address| {
+            list(vec![
+                values([("list", "mgmt"), ("address", address)]),
+                values([("list", "mgmt"), ("address", "10.0.0.1")]),
+            ])
+        };
         let ensure = of("{{ labels.mgmt_net }}").expect("valid");
         assert!(ensure.is_template());
         let rendered = ensure.render(&device).expect("has the label");
         assert_eq!(rendered, of("10.9.0.0/16").expect("valid"));
         assert!(!rendered.is_template());
-        let error = of("{{ labels.other }}").expect("valid").render(&device).expect_err("undefined");
+        let error = of("{{ labels.other }}")
+            .expect("valid")
+            .render(&device)
+            .expect_err("undefined");
         assert!(error.to_string().contains("undefined value"), "{error}");
-        assert!(matches!(Values::new([("a", "{{ labels.")]), Err(EnsureError::Template { .. })));
+        assert!(matches!(
+            Values::new([("a", "{{ labels.")]),
+            Err(EnsureError::Template { .. })
+        ));
         let same = of("{{ '10.0.0.' }}1").expect("different as templates");
         assert_eq!(same.render(&device), Err(EnsureError::SameKey(1, 2)));
     }

@@ -103,7 +103,12 @@ impl Plan {
                 .map_err(|error| NotRendered { step: at + 1, error }),
         };
         Ok(Self {
-            steps: self.steps.iter().enumerate().map(render).collect::<Result<_, _>>()?,
+            steps: self
+                .steps
+                .iter()
+                .enumerate()
+                .map(render)
+                .collect::<Result<_, _>>()?,
         })
     }
 

@@ -35,7 +35,10 @@ pub fn is_template(text: &str) -> bool {
 /// Whether a text is a template as far as can be told without a device.
 pub fn check(text: &str) -> Result<(), String> {
     match is_template(text) {
-        true => environment().template_from_str(text).map(|_| ()).map_err(|error| told(&error)),
+        true => environment()
+            .template_from_str(text)
+            .map(|_| ())
+            .map_err(|error| told(&error)),
         false => Ok(()),
     }
 }
@@ -50,7 +53,9 @@ pub fn check(text: &str) -> Result<(), String> {
 /// ```
 pub fn render(text: &str, device: &Device) -> Result<String, String> {
     match is_template(text) {
-        true => environment().render_str(text, device).map_err(|error| told(&error)),
+        true => environment()
+            .render_str(text, minijinja::value::Serde(device))
+            .map_err(|error| told(&error)),
         false => Ok(text.to_owned()),
     }
 }

@@ -191,12 +191,7 @@ impl Change {
             words
         };
         match self {
-            Self::Set {
-                item,
-                name,
-                from,
-                to,
-            } => {
+            Self::Set { item, name, from, to } => {
                 let mut words = head("set", item);
                 words.push(format!("=name={name}").into_bytes());
                 words.push([b"=from=", from.as_deref().unwrap_or_default()].concat());
@@ -225,12 +220,7 @@ impl Change {
 
     fn text(&self) -> String {
         match self {
-            Self::Set {
-                item,
-                name,
-                from,
-                to,
-            } => {
+            Self::Set { item, name, from, to } => {
                 let from = from.as_deref().unwrap_or_default();
                 let of = if item.is_empty() {
                     String::new()

@@ -32,7 +32,13 @@ pub(crate) fn proplist(items: &Items) -> Option<String> {
         return None;
     }
     let names = named(items);
-    Some([".id", "dynamic"].into_iter().chain(names).collect::<Vec<_>>().join(","))
+    Some(
+        [".id", "dynamic"]
+            .into_iter()
+            .chain(names)
+            .collect::<Vec<_>>()
+            .join(","),
+    )
 }
 
 /// Every property that a wish names, each once.
@@ -113,7 +119,11 @@ pub(crate) fn diff(menu: &str, wanted: &Items, answer: &[u8]) -> Result<Diff, De
         let mut key = Vec::new();
         write_key(&mut key, &wanted.key, |name| values.get(name).map(str::as_bytes));
         if let Some(before) = look.by_key.insert(key, at) {
-            let text = format!("items {} and {} of {menu} are the same to a device", before + 1, at + 1);
+            let text = format!(
+                "items {} and {} of {menu} are the same to a device",
+                before + 1,
+                at + 1
+            );
             return Err(plan_error(text));
         }
     }
@@ -147,7 +157,9 @@ impl Look<'_> {
         };
         let item = item_text(self.wanted, at);
         if id.is_empty() {
-            self.conflict = Some(plan_error(format!("{menu} has no item ids; is it a menu of items?")));
+            self.conflict = Some(plan_error(format!(
+                "{menu} has no item ids; is it a menu of items?"
+            )));
         } else if self.found[at].is_some() {
             let text = format!("several items of {menu} have {item}; the key does not tell them apart");
             self.conflict = Some(plan_error(text));
@@ -198,7 +210,9 @@ impl Look<'_> {
             (Some((_, at)), _) => *at,
             (None, None) => usize::MAX,
             (None, Some(text)) => {
-                return Err(plan_error(format!("place-before {text:?}: there is no such item to stand before")));
+                return Err(plan_error(format!(
+                    "place-before {text:?}: there is no such item to stand before"
+                )));
             }
         };
         let mut places = Vec::new();

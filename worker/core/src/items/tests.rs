@@ -69,7 +69,10 @@ fn items_are_found_by_what_their_keys_mean() {
     let diff = Diff::of(&ensure, &answer(rows)).expect("fits");
     assert_eq!(
         texts(&diff),
-        ["add list=mgmt,address=10.0.0.3", "set list=mgmt,address=10.0.0.2 comment=two"],
+        [
+            "add list=mgmt,address=10.0.0.3",
+            "set list=mgmt,address=10.0.0.2 comment=two"
+        ],
         "what is dynamic is not ours, and what the plan does not name stays"
     );
     assert_eq!(
@@ -84,7 +87,12 @@ fn what_should_not_be_there_goes_last_and_is_told_as_it_was() {
     items.purge = Some("list=mgmt".into());
     items.absent = vec![values(&[("list", "old")])];
     let rows: &[Item<'_>] = &[
-        &[("list", "mgmt"), ("address", "10.0.0.1"), ("creation-time", "x"), ("comment", "c")],
+        &[
+            ("list", "mgmt"),
+            ("address", "10.0.0.1"),
+            ("creation-time", "x"),
+            ("comment", "c"),
+        ],
         &[("list", "old"), ("address", "10.0.0.1")],
         &[("list", "other"), ("address", "10.0.0.1")],
         &[("list", "mgmt"), ("address", "10.0.0.2"), ("dynamic", "yes")],
@@ -113,10 +121,13 @@ fn conflicts_are_told_and_nothing_is_done() {
     bad.purge = Some("list=".into());
     bad.purge = Some("list = = x".into());
     assert!(Diff::of(&ensure(bad), &answer(&[])).is_err());
-    let same = wanted(KEY, &[
-        &[("list", "a"), ("address", "10.0.0.1")],
-        &[("list", "a"), ("address", "10.0.0.1/32")],
-    ]);
+    let same = wanted(
+        KEY,
+        &[
+            &[("list", "a"), ("address", "10.0.0.1")],
+            &[("list", "a"), ("address", "10.0.0.1/32")],
+        ],
+    );
     let error = Diff::of(&ensure(same), &answer(&[])).expect_err("one item");
     assert!(error.message.contains("items 1 and 2"), "{error}");
     let mut placed = items;
@@ -130,7 +141,10 @@ fn rule(comment: &str) -> Vec<(&str, &str)> {
 }
 
 fn in_order(wanted_rules: &[&str], has: &[&str], place: Option<&str>) -> (Ensure, Diff) {
-    let rules = wanted_rules.iter().map(|comment| rule(comment)).collect::<Vec<_>>();
+    let rules = wanted_rules
+        .iter()
+        .map(|comment| rule(comment))
+        .collect::<Vec<_>>();
     let rules = rules.iter().map(Vec::as_slice).collect::<Vec<_>>();
     let mut items = wanted(&["comment"], &rules);
     items.ordered = true;
@@ -150,10 +164,7 @@ fn as_many_as_possible_stay_where_they_are() {
         moves(&["a", "b", "c"], &["c", "a", "b"], None),
         ["move comment=c before "]
     );
-    assert_eq!(
-        moves(&["a", "b", "c"], &["a", "x", "c"], None),
-        ["add comment=b"]
-    );
+    assert_eq!(moves(&["a", "b", "c"], &["a", "x", "c"], None), ["add comment=b"]);
     assert_eq!(
         moves(&["a", "b"], &["drop", "a"], Some("comment=drop")),
         ["add comment=b", "move comment=a before comment=b"]
@@ -181,7 +192,10 @@ impl Menu {
             Place::Before(id) => String::from_utf8(id.clone()).expect("text"),
             Place::BeforeAdded(write) => added[write].clone(),
         };
-        self.rows.iter().position(|(known, _)| *known == id).expect("is there")
+        self.rows
+            .iter()
+            .position(|(known, _)| *known == id)
+            .expect("is there")
     }
 
     fn run(&mut self, diff: &Diff) {
@@ -198,7 +212,11 @@ impl Menu {
                 }
                 Write::Move { id, place } => {
                     let id = String::from_utf8(id.clone()).expect("text");
-                    let from = self.rows.iter().position(|(known, _)| *known == id).expect("is there");
+                    let from = self
+                        .rows
+                        .iter()
+                        .position(|(known, _)| *known == id)
+                        .expect("is there");
                     let row = self.rows.remove(from);
                     let to = self.place(place, &added);
                     self.rows.insert(to, row);
