@@ -3,6 +3,8 @@
 -- What was asked for ("10", "2%", "all"; null in jobs of versions before) and what it came to: null for no limit.
 ALTER TABLE job ADD COLUMN budget_asked TEXT;
 ALTER TABLE job ADD COLUMN budget INTEGER;
+-- By how much a unit of the budget that comes free puts off the job's end, if others waited for it; null for not at all.
+ALTER TABLE job ADD COLUMN stretch_ms INTEGER;
 -- Executions of waves up to this one may be handed out.
 ALTER TABLE job ADD COLUMN open_wave INTEGER NOT NULL DEFAULT 0;
 -- The state it goes to when it is laid out.
@@ -17,6 +19,10 @@ ALTER TABLE execution ADD COLUMN wave INTEGER NOT NULL DEFAULT 0;
 -- One after the other, so that waiting executions cost the same in one wave and in many.
 DROP INDEX execution_ready;
 CREATE INDEX execution_ready ON execution (job_id, wave, ready_at) WHERE state = 1 AND open_intent IS NULL;
+
+-- Those that hold a unit of a budget and wait to be handed out again. There are few.
+CREATE INDEX execution_touched ON execution (job_id, ready_at)
+    WHERE state = 1 AND touched = 1 AND open_intent IS NULL;
 
 -- Every job has wave 0.
 CREATE TABLE wave (

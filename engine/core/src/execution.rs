@@ -32,6 +32,9 @@ use crate::retry::{self, Backoff};
 /// How often a read that was cut off is tried in all.
 pub const READ_ATTEMPTS: u32 = 3;
 
+/// How long an execution stays away that was handed back for want of a unit of the budget.
+const AWAY: Duration = Duration::from_secs(30);
+
 /// How long after the quiet time an open question may still be asked.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -167,6 +170,12 @@ pub enum Outcome {
     FoundDone,
     /// The open intent was looked after, and so far it was not done.
     FoundNotDone,
+    /// Every step is done, and in this attempt nothing had to be written for it.
+    Unchanged,
+    /// The plan does not fit the device, or a check says no. Nothing of the step it was at was written.
+    Rejected,
+    /// The step it was at is done in part: neither the old nor the new state.
+    Broken,
 }
 
 /// What becomes of the execution.
@@ -412,6 +421,16 @@ impl Execution {
         let error =
             error.unwrap_or_else(|| DeviceError::new(ErrorClass::Timeout, "no worker took it in time"));
         self.end(state, Some(error))
+    }
+
+    /// The plan does not go on here. With a change done the device is in neither state (A3).
+    fn rejected(&self, error: Option<DeviceError>, context: &Context<'_>) -> Transition {
+        let state = match (self.touched, context.steps.any_change_before(self.next_step)) {
+            (true, true) => ExecutionState::Broken,
+            (true, false) => ExecutionState::Failed,
+            (false, _) => ExecutionState::Rejected,
+        };
+        self.end(state, error)
     }
 
     /// Ends because the job is ending early, with nothing under way.

@@ -24,6 +24,8 @@ pub enum Wait {
     Ready,
     /// Its wave is not open.
     Wave,
+    /// It was handed back while the budget had no unit for it.
+    Away,
 }
 
 /// Executions of a job that wait for the same.
@@ -98,6 +100,7 @@ impl Store {
                 2 => Wait::Offline,
                 3 => Wait::Backoff,
                 5 => Wait::Wave,
+                6 => Wait::Away,
                 _ => Wait::Ready,
             };
             Waiting {
@@ -140,6 +143,24 @@ impl Store {
     pub async fn touched(&self, job: i64, wave: Option<u32>, limit: u32) -> Result<Vec<String>, StoreError> {
         let query = sqlx::query_scalar(sql::EXPLAIN_TOUCHED).bind(job).bind(wave);
         Ok(query.bind(limit).fetch_all(self.readers()).await?)
+    }
+
+    /// Some executions of a job that sessions hold, up to `limit`: session, execution.
+    pub async fn some_with_workers(
+        &self,
+        job: i64,
+        device: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<(u64, u64)>, StoreError> {
+        let query = sqlx::query_as(sql::EXPLAIN_WHICH)
+            .bind(job)
+            .bind(device)
+            .bind(limit);
+        let rows: Vec<(i64, i64)> = query.fetch_all(self.readers()).await?;
+        Ok(rows
+            .into_iter()
+            .map(|(session, id)| (session.unsigned_abs(), id.unsigned_abs()))
+            .collect())
     }
 
     /// A job's execution on the device of this name.

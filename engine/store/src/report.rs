@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use muster_engine_core::{Event, Outcome};
 use muster_model::{DeviceError, ErrorClass, ExecutionState};
+use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
 use crate::transition::{self, Moves};
@@ -29,6 +30,8 @@ pub struct Report {
     pub replies: Vec<Bytes>,
     /// When the attempt began, Unix milliseconds.
     pub started_at: i64,
+    /// Of a preview: what it found.
+    pub fingerprint: Option<[u8; 32]>,
 }
 
 /// What became of a report.
@@ -91,8 +94,15 @@ impl Write for ApplyReports {
             .into_iter()
             .map(|row| (row.execution.id, row))
             .collect::<BTreeMap<_, _>>();
-        let (mut moves, mut answers, mut results) = (Moves::default(), Vec::new(), Vec::new());
-        let mut reached = Vec::new();
+        // Only where it matters when one that is handed back is to come again.
+        let handed_back = self
+            .reports
+            .iter()
+            .filter(|report| report.outcome == Outcome::HandedBack);
+        let handed_back = handed_back.filter_map(|report| loaded.get(&report.execution));
+        let mut moves = Moves::under_budget(tx, handed_back).await?;
+        let (mut answers, mut results) = (Vec::new(), Vec::new());
+        let (mut reached, mut found) = (Vec::new(), Vec::new());
         for report in &self.reports {
             let Some(row) = loaded.get_mut(&report.execution) else {
                 answers.push(ReportAnswer::Ignored("no such execution".into()));
@@ -108,18 +118,38 @@ impl Write for ApplyReports {
                 reached.push(report.execution);
             }
             let held = row.locked;
+            let first = row.is_in_its_first_lease();
+            // Who only looks has nothing to tell in place of what the step itself told.
+            let tells = !(row.execution.is_resolving() && report.replies.is_empty());
             match moves.decide(row, &event, self.now, Some(report.started_at)) {
                 Ok(()) => {
                     answers.push(ReportAnswer::Moved {
                         to: row.execution.state,
                         released: held && !row.locked,
                     });
-                    results.push((report.execution, report.first_step, report.replies.as_slice()));
+                    if let Some(fingerprint) = &report.fingerprint {
+                        found.push(json!([report.execution, blob::hex(fingerprint)]));
+                    }
+                    if tells {
+                        results.push(blob::Answers {
+                            execution: report.execution,
+                            first: report.first_step,
+                            replies: &report.replies,
+                            again: !first,
+                        });
+                    }
                 }
                 Err(illegal) => answers.push(ReportAnswer::Ignored(illegal.to_string())),
             }
         }
         blob::store(tx, &results).await?;
+        if !found.is_empty() {
+            let found = Value::Array(found).to_string();
+            sqlx::query(sql::FINGERPRINTS)
+                .bind(found)
+                .execute(&mut *tx)
+                .await?;
+        }
         moves.write(tx, self.now).await?;
         let woken = self.wake(tx, reached).await?;
         Ok(Applied { answers, woken })
@@ -136,7 +166,12 @@ impl Report {
         refused
             || matches!(
                 self.outcome,
-                Outcome::Succeeded | Outcome::FoundDone | Outcome::FoundNotDone
+                Outcome::Broken
+                    | Outcome::FoundDone
+                    | Outcome::FoundNotDone
+                    | Outcome::Rejected
+                    | Outcome::Succeeded
+                    | Outcome::Unchanged
             )
     }
 }

@@ -127,6 +127,26 @@ pub(crate) async fn count(
     Ok(())
 }
 
+/// Puts off the end of jobs whose executions waited for the units that came free here: that their turn did not come
+/// sooner is the budget's doing and not their devices'.
+pub(crate) async fn stretch(
+    tx: &mut SqliteConnection,
+    changes: &BTreeMap<(i64, u32), Tally>,
+    now: i64,
+) -> Result<(), StoreError> {
+    let freed = changes.iter().filter(|(_, change)| change.touched > 0);
+    let freed = freed.map(|((job, _), change)| {
+        let free = -(change.in_flight + change.harmed + change.rescued);
+        json!([job, free])
+    });
+    let freed = freed.collect::<Vec<_>>();
+    if !freed.is_empty() {
+        let query = sqlx::query(sql::JOB_STRETCH).bind(Value::Array(freed).to_string());
+        query.bind(now).execute(tx).await?;
+    }
+    Ok(())
+}
+
 /// Halts jobs whose budget this commit has spent (C3). A job that has nothing left ends instead: there is nothing to
 /// hold back.
 pub(crate) async fn halt_spent(

@@ -286,6 +286,12 @@ impl Conversation {
     ) {
         let tag = request.tag();
         let mut answer = Vec::new();
+        let writes = route.as_ref().is_ok_and(|route| route.is_mutating());
+        let fault = match fault {
+            Some(Fault::LostWrite) => writes.then_some(Fault::LostCommand),
+            Some(Fault::LostWriteAnswer) => writes.then_some(Fault::LostAnswer),
+            fault => fault,
+        };
         match fault {
             Some(Fault::Endless) if matches!(route, Ok(Route::Menu(_, Verb::GetAll | Verb::Print))) => {
                 self.execute(request, route, caller, state, now, &mut answer);
@@ -326,6 +332,8 @@ impl Conversation {
                 | Fault::Drop
                 | Fault::Endless
                 | Fault::Late
+                | Fault::LostWrite
+                | Fault::LostWriteAnswer
                 | Fault::NotReading
                 | Fault::Silent
                 | Fault::WrongPassword,

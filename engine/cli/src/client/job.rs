@@ -4,7 +4,8 @@ use muster_proto::v1;
 
 use super::connect::{Engine, claimed_by};
 use super::result::{
-    FAILED, counts_text, exit_of, job_json, job_state_name, parse_state, table, timestamp, to_json, to_text,
+    FAILED, counts_text, exit_of, job_json, job_state_name, parse_state, step_text, table, timestamp,
+    to_json, to_text,
 };
 use super::run::watch;
 use super::steer;
@@ -36,7 +37,12 @@ pub(crate) async fn run(command: Job, engine: &str, json: bool) -> Done {
             failed,
             state,
             csv,
+            grouped,
         } => {
+            if grouped {
+                super::group::grouped(&engine, &id, json).await?;
+                return Ok(Exit::Ok);
+            }
             let states = if failed { FAILED.to_vec() } else { states(&state)? };
             let pages = Pages::new(&engine, &id, &states);
             match csv {
@@ -157,10 +163,7 @@ fn show(job: &v1::Job) {
         .plan
         .iter()
         .flat_map(|plan| &plan.steps)
-        .map(|step| match &step.kind {
-            Some(v1::step::Kind::Command(command)) => safe(&command.words.join(" ")).into_owned(),
-            None => String::new(),
-        });
+        .map(|step| safe(&step_text(step)).into_owned());
     for (key, value) in [
         ("job", job.id.clone()),
         ("state", job_state_name(job.state())),

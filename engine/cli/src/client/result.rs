@@ -1,5 +1,7 @@
 //! Results and jobs as people and programs read them.
 
+use std::collections::BTreeMap;
+
 use comfy_table::{ContentArrangement, Table, presets};
 use muster_proto::v1::{self, ExecutionState, JobState};
 use serde_json::{Map, Value, json};
@@ -134,7 +136,7 @@ pub(crate) fn to_json(result: &v1::ExecutionResult) -> Value {
     object
 }
 
-fn error_json(error: &v1::DeviceError) -> Value {
+pub(crate) fn error_json(error: &v1::DeviceError) -> Value {
     json!({ "class": class_name(error), "message": error.message, "category": error.category })
 }
 
@@ -151,7 +153,7 @@ fn rows_json(step: &v1::StepResult) -> Value {
 }
 
 /// A row as an object; of a name that is there twice, the last wins.
-fn row_json(row: &v1::Row) -> Value {
+pub(crate) fn row_json(row: &v1::Row) -> Value {
     let attribute = |attribute: &v1::Attribute| (name(attribute), value_json(attribute));
     Value::Object(row.attributes.iter().map(attribute).collect::<Map<_, _>>())
 }
@@ -258,7 +260,7 @@ pub(crate) fn to_text(result: &v1::ExecutionResult) -> String {
 const ROWS: usize = 20;
 const VALUE: usize = 120;
 
-fn row_text(row: &v1::Row) -> String {
+pub(crate) fn row_text(row: &v1::Row) -> String {
     let most = if is_read_by_a_person() { VALUE } else { usize::MAX };
     let attribute = |attribute: &v1::Attribute| {
         format!(
@@ -287,10 +289,6 @@ pub(crate) fn job_json(job: &v1::Job) -> Value {
         .counts
         .iter()
         .map(|count| (state_name(count.state()), json!(count.count)));
-    let words = |step: &v1::Step| match &step.kind {
-        Some(v1::step::Kind::Command(command)) => json!(command.words),
-        None => Value::Null,
-    };
     json!({
         "job": job.id,
         "name": spec.name,
@@ -299,7 +297,7 @@ pub(crate) fn job_json(job: &v1::Job) -> Value {
         "selector": spec.selector,
         "total": job.total,
         "counts": counts.collect::<Map<_, _>>(),
-        "steps": spec.plan.iter().flat_map(|plan| &plan.steps).map(words).collect::<Value>(),
+        "steps": spec.plan.iter().flat_map(|plan| &plan.steps).map(step_json).collect::<Value>(),
         "plan_digest": job.plan_digest,
         "claimed_by": job.claimed_by,
         "created_at": timestamp(job.created_at.as_ref()),
@@ -341,6 +339,43 @@ fn wave_json(wave: &v1::Wave) -> Value {
         "opened_at": timestamp(wave.opened_at.as_ref()),
         "ended_at": timestamp(wave.ended_at.as_ref()),
     })
+}
+
+/// A step for programs: the words of a command, an object for anything else.
+fn step_json(step: &v1::Step) -> Value {
+    match &step.kind {
+        Some(v1::step::Kind::Command(command)) => json!(command.words),
+        Some(v1::step::Kind::Ensure(ensure)) => match &ensure.want {
+            Some(v1::ensure::Want::Set(set)) => json!({ "ensure": ensure.menu, "set": sorted(set) }),
+            None => json!({ "ensure": ensure.menu }),
+        },
+        None => Value::Null,
+    }
+}
+
+/// A step for people: `/ip/dns/cache/flush`, `ensure /ip/dns servers=1.1.1.1`.
+pub(crate) fn step_text(step: &v1::Step) -> String {
+    match &step.kind {
+        Some(v1::step::Kind::Command(command)) => command.words.join(" "),
+        Some(v1::step::Kind::Ensure(ensure)) => {
+            let mut text = format!("ensure {}", ensure.menu);
+            if let Some(v1::ensure::Want::Set(set)) = &ensure.want {
+                for (name, value) in sorted(set) {
+                    text.push_str(&format!(" {name}={value}"));
+                }
+            }
+            text
+        }
+        None => String::new(),
+    }
+}
+
+/// By name: a map comes in any order.
+fn sorted(values: &v1::Values) -> BTreeMap<&str, &str> {
+    let values = values.values.iter();
+    values
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
 }
 
 /// `980 succeeded, 20 failed`.

@@ -300,6 +300,73 @@ async fn waves_are_handed_out_when_they_are_open_and_keep_to_their_own_budgets()
 }
 
 #[tokio::test]
+async fn what_the_budget_has_no_unit_for_is_not_handed_out() {
+    let bench = Bench::with_devices(80).await;
+    let job = bench.budgeted(&[CHANGE], Asked::Count(1), Vec::new()).await;
+    let session = bench.session("i", &[]).await;
+    let leases = bench.claim(session, Zones::Rest, 100).await;
+    assert_eq!(leases.len(), 65, "one has a unit, and some may prepare");
+    assert!(bench.claim(session, Zones::Rest, 100).await.is_empty());
+    assert_eq!(bench.grant(&leases[0]).await, Verdict::Granted);
+    let applied = bench.report_at(&leases[1], Outcome::HandedBack, &[], 10).await;
+    assert!(matches!(applied.answers[0], ReportAnswer::Moved { .. }));
+    assert!(
+        bench
+            .claim_at(session, Zones::Rest, 100, 20)
+            .await
+            .leases
+            .is_empty(),
+        "no unit is left"
+    );
+    // It holds a unit, and comes again although none is left: how else would it end?
+    bench.report(&leases[0], Outcome::HandedBack, &[]).await;
+    let again = bench.claim_at(session, Zones::Rest, 100, 20).await.leases;
+    assert_eq!(
+        again.iter().map(|lease| lease.execution).collect::<Vec<_>>(),
+        [leases[0].execution]
+    );
+    bench.report(&again[0], Outcome::Succeeded, &[]).await;
+    assert_eq!(
+        bench.claim_at(session, Zones::Rest, 100, 20).await.leases.len(),
+        2
+    );
+    bench.check_counts(&job).await;
+}
+
+#[tokio::test]
+async fn what_reads_first_is_handed_out_whatever_the_budget() {
+    let bench = Bench::with_devices(80).await;
+    bench.budgeted(&[READ, CHANGE], Asked::Count(1), Vec::new()).await;
+    let session = bench.session("i", &[]).await;
+    assert_eq!(bench.claim(session, Zones::Rest, 100).await.len(), 80);
+}
+
+#[tokio::test]
+async fn waiting_for_the_budget_is_not_taken_for_waiting_for_a_device() {
+    let bench = Bench::with_devices(3).await;
+    let mut create = create(CHANGE, "", None, 0);
+    (create.budget, create.stretch_ms) = (Asked::Count(1), Some(60_000));
+    let job = bench
+        .store
+        .write(create)
+        .await
+        .expect("write")
+        .expect("made")
+        .uuid;
+    let session = bench.session("i", &[]).await;
+    let leases = bench.claim(session, Zones::Rest, 10).await;
+    bench.grant(&leases[0]).await;
+    bench.report_at(&leases[0], Outcome::Succeeded, &[], 29_000).await;
+    assert_eq!(
+        bench.record(&job).await.expires_at,
+        89_000,
+        "others waited for its unit"
+    );
+    bench.report_at(&leases[1], Outcome::Cancelled, &[], 40_000).await;
+    assert_eq!(bench.record(&job).await.expires_at, 89_000, "it held none");
+}
+
+#[tokio::test]
 async fn the_budget_follows_from_the_selection_and_reading_has_none() {
     let bench = Bench::with_devices(3).await;
     let job = bench.budgeted(&[CHANGE], Asked::RUN, Vec::new()).await;

@@ -59,18 +59,24 @@ impl Api {
                 ..v1::Command::default()
             })),
         };
-        let request = v1::CreateJobRequest {
-            spec: Some(v1::JobSpec {
-                plan: Some(v1::Plan {
-                    steps: order.steps.iter().map(step).collect(),
-                }),
-                selector: order.selector.to_owned(),
-                all: order.selector.is_empty(),
-                timeout: order.timeout.try_into().ok(),
-                budget: budget.to_owned(),
-                ..v1::JobSpec::default()
+        let spec = v1::JobSpec {
+            plan: Some(v1::Plan {
+                steps: order.steps.iter().map(step).collect(),
             }),
-            request_id: order.request_id.to_owned(),
+            selector: order.selector.to_owned(),
+            all: order.selector.is_empty(),
+            timeout: order.timeout.try_into().ok(),
+            budget: budget.to_owned(),
+            ..v1::JobSpec::default()
+        };
+        self.make(spec, order.request_id)
+    }
+
+    /// Makes a job as it stands here. Returns its id.
+    pub(crate) fn make(&self, spec: v1::JobSpec, request_id: &str) -> Result<String, Status> {
+        let request = v1::CreateJobRequest {
+            spec: Some(spec),
+            request_id: request_id.to_owned(),
             ..v1::CreateJobRequest::default()
         };
         let mut jobs = JobServiceClient::new(self.channel());
