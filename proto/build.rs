@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let encoded = compiler.encode_file_descriptor_set();
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("muster_v1.bin"), encoded)?;
     tonic_prost_build::configure()
+        .bytes(".muster.v1.LiveRows.sentences")
         .bytes(".muster.v1.Report.replies")
         .skip_debug([".muster.v1.SetCredentialRequest", ".muster.v1.AssignedCredential"])
         .compile_fds(descriptors)?;

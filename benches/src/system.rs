@@ -55,6 +55,7 @@ impl System {
             sessions: sessions()?,
             engine_boot: engine.boot().to_owned(),
             device: DeviceLimits::default(),
+            device_roots: None,
         });
         let channel = Endpoint::from_shared(url)?.connect().await?;
         let system = Self {
@@ -147,6 +148,7 @@ impl System {
             id,
             from_seq: 0,
             results: true,
+            ..Default::default()
         };
         let mut news = client.watch_job(watch).await?.into_inner();
         let (mut tally, mut last, mut state) = (Tally::default(), began, v1::JobState::Unspecified);

@@ -142,7 +142,7 @@ pub(crate) fn result(job: &str, record: ResultRecord) -> v1::ExecutionResult {
     }
 }
 
-fn step(replies: &[u8]) -> v1::StepResult {
+pub(crate) fn step(replies: &[u8]) -> v1::StepResult {
     let mut step = v1::StepResult::default();
     // Stored answers were written by a worker, sentence by sentence, within tighter limits than these.
     let limits = Limits {

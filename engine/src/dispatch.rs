@@ -292,5 +292,6 @@ fn assignment(lease: Lease, now: i64) -> v1::Assignment {
             .map(|(worked, _)| worked)
             .unwrap_or_default(),
         serial: lease.serial.unwrap_or_default(),
+        ..Default::default()
     }
 }

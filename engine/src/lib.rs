@@ -9,6 +9,7 @@ mod clock;
 mod data;
 mod dispatch;
 mod error;
+mod live;
 mod page;
 mod reconcile;
 mod seal;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 pub use data::{DataDirectory, DataError};
 
 use clock::EngineClock;
+use live::Live;
 use reconcile::{Ended, Reconcilers};
 use seal::Seal;
 use sessions::Sessions;
@@ -98,6 +100,7 @@ pub(crate) struct Shared {
     pub(crate) sync_time: OnceLock<Duration>,
     pub(crate) reconcilers: Reconcilers,
     pub(crate) ended: Ended,
+    pub(crate) live: Live,
     /// Names this run of the engine.
     pub(crate) boot: String,
     pub(crate) worker_token: String,
@@ -171,6 +174,7 @@ impl Engine {
             sync_time: OnceLock::new(),
             reconcilers: Reconcilers::default(),
             ended: Ended::default(),
+            live: Live::default(),
             boot: uuid::Uuid::new_v4().to_string(),
             inventory: Arc::default(),
             work: Notify::new(),

@@ -22,6 +22,8 @@ pub(crate) struct Session {
     pub(crate) slots: u32,
     /// Executions it holds: what it says, and what it was given and told since.
     pub(crate) held: u32,
+    /// The last one.
+    pub(crate) heartbeat: v1::Heartbeat,
     /// How many more executions it takes.
     pub(crate) credit: usize,
     pub(crate) draining: bool,
@@ -128,6 +130,10 @@ impl Sessions {
             },
             slots: session.slots,
             held: session.held,
+            sessions: session.heartbeat.sessions,
+            most_sessions: session.heartbeat.most_sessions,
+            answer_bytes: session.heartbeat.answer_bytes,
+            session_bytes: session.heartbeat.session_bytes,
         };
         self.lock().values().map(status).collect()
     }

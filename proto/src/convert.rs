@@ -3,8 +3,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use muster_model::{
-    Command, CommandError, DeviceError, Effect, ErrorClass, ExecutionState, JobState, Plan, Priority, Step,
-    Verify,
+    Command, CommandError, DeviceError, Effect, ErrorClass, ExecutionState, Follow, JobState, Plan, Priority,
+    Step, Verify,
 };
 
 use crate::v1;
@@ -67,6 +67,12 @@ fn command_of(message: &v1::Command) -> Result<Command, (&'static str, CommandEr
     if message.declared_read {
         command = command.declare_read().map_err(|error| ("declared_read", error))?;
     }
+    if let Some(follow) = follow_of(message) {
+        command = command.with_follow(follow).map_err(|error| match error {
+            CommandError::FollowRows => ("follow_rows", error),
+            _ => ("follow", error),
+        })?;
+    }
     let Some(v1::Verify {
         words,
         expect,
@@ -79,6 +85,22 @@ fn command_of(message: &v1::Command) -> Result<Command, (&'static str, CommandEr
     command.with_verify(verify).map_err(|error| ("verify", error))
 }
 
+/// With rows alone, a command is followed for so long at most.
+const FOLLOW_ROWS_WITHIN: Duration = Duration::from_secs(60 * 60);
+
+fn follow_of(message: &v1::Command) -> Option<Follow> {
+    let lasts = match &message.follow {
+        // A negative time is none, and refused as such.
+        Some(given) => duration(given).unwrap_or(Duration::ZERO),
+        None if message.follow_rows > 0 => FOLLOW_ROWS_WITHIN,
+        None => return None,
+    };
+    Some(Follow {
+        lasts_ms: lasts.as_millis().try_into().unwrap_or(u64::MAX),
+        rows: Some(message.follow_rows).filter(|rows| *rows > 0),
+    })
+}
+
 /// A command as a message.
 pub fn command(command: &Command) -> v1::Command {
     v1::Command {
@@ -89,6 +111,10 @@ pub fn command(command: &Command) -> v1::Command {
             absent: verify.absent,
         }),
         declared_read: command.is_declared_read(),
+        follow: command
+            .follow()
+            .and_then(|follow| Duration::from_millis(follow.lasts_ms).try_into().ok()),
+        follow_rows: command.follow().and_then(|follow| follow.rows).unwrap_or(0),
     }
 }
 
@@ -241,9 +267,21 @@ mod tests {
         let message = v1::Command {
             words: vec!["/ip/dns/set".into(), "=servers=1.1.1.1".into()],
             verify: Some(verify),
-            declared_read: false,
+            ..Default::default()
         };
         assert_eq!(command(&command_of(&message).expect("valid")), message);
+        let followed = v1::Command {
+            words: vec!["/interface/listen".into()],
+            follow: Some(prost_types::Duration { seconds: 5, nanos: 0 }),
+            follow_rows: 3,
+            ..Default::default()
+        };
+        assert_eq!(command(&command_of(&followed).expect("valid")), followed);
+        let refused = v1::Command {
+            follow_rows: 1,
+            ..message.clone()
+        };
+        assert_eq!(command_of(&refused).expect_err("it changes").0, "follow");
         let declared = v1::Command {
             declared_read: true,
             ..message

@@ -13,8 +13,23 @@ use tokio::net::{TcpSocket, TcpStream, lookup_host};
 /// An idle connection is probed by the kernel after this; NAT tables forget sooner than routers do.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
+/// Why there is no socket.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// The device, or the way there.
+    Device(ConnectFailure),
+    /// The system has no descriptor left.
+    Exhausted(io::Error),
+}
+
+impl From<ConnectFailure> for Failed {
+    fn from(failure: ConnectFailure) -> Self {
+        Self::Device(failure)
+    }
+}
+
 /// Connects to the first address of the host that answers.
-pub(crate) async fn connect(address: &str, port: u16) -> Result<TcpStream, ConnectFailure> {
+pub(crate) async fn connect(address: &str, port: u16) -> Result<TcpStream, Failed> {
     let resolved = lookup_host((address, port))
         .await
         .map_err(|error| ConnectFailure {
@@ -28,13 +43,15 @@ pub(crate) async fn connect(address: &str, port: u16) -> Result<TcpStream, Conne
     for to in resolved {
         match connect_to(to).await {
             Ok(stream) => return Ok(stream),
+            Err(error) if is_exhausted(&error) => return Err(Failed::Exhausted(error)),
             Err(error) => last = Some(failure(to, &error)),
         }
     }
-    Err(last.unwrap_or_else(|| ConnectFailure {
+    let none = || ConnectFailure {
         error: DeviceError::new(ErrorClass::Address, format!("{address:?} has no address")),
         may_pass: true,
-    }))
+    };
+    Err(last.unwrap_or_else(none).into())
 }
 
 async fn connect_to(to: SocketAddr) -> io::Result<TcpStream> {
@@ -51,6 +68,12 @@ async fn connect_to(to: SocketAddr) -> io::Result<TcpStream> {
     options.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     options.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
     Ok(stream)
+}
+
+/// No descriptors left for this process, or for the system.
+fn is_exhausted(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+    matches!(code, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
 }
 
 fn failure(to: SocketAddr, error: &io::Error) -> ConnectFailure {

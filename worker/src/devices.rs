@@ -1,38 +1,55 @@
-//! One session per device, opened on demand.
+//! One session per device, opened on demand or held, and what all of them share.
 
-use std::collections::HashMap;
-use std::num::NonZeroU32;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio_util::task::TaskTracker;
 
 use crate::DeviceLimits;
-use crate::session::{self, Handle, Target};
+use crate::budget::Budget;
+use crate::pacing::{Limits, Pacing};
+use crate::reach::Reach;
+use crate::room::{Place, Room};
+use crate::session::{self, Handle, Target, Vitals};
 
 /// The sessions of a worker; cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Devices(Arc<Inner>);
+pub(crate) struct Devices(Arc<World>);
 
+/// What the sessions of a worker share.
 #[derive(Debug)]
-struct Inner {
-    limits: DeviceLimits,
-    /// Sessions kept open at most.
-    most: usize,
-    /// Made once: making one asks the processor what it is, which a virtual machine answers slowly.
-    clock: DefaultClock,
-    connects: DefaultDirectRateLimiter,
-    /// Whose turn it is to wait for the limiter. Without turns, everybody would wake for every permit.
-    turn: tokio::sync::Mutex<()>,
+pub(crate) struct World {
+    pub(crate) limits: DeviceLimits,
+    pub(crate) pacing: Arc<Pacing>,
+    pub(crate) budget: Budget,
+    pub(crate) reach: Reach,
+    room: Arc<Room>,
     tasks: TaskTracker,
     sessions: Mutex<Sessions>,
+    /// When it was last said that there are no descriptors left.
+    exhausted: Mutex<Option<Instant>>,
 }
+
+/// Which of a device's connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Line {
+    /// The one for everything.
+    Main,
+    /// The one for those who only look while an execution with effects has the other to itself.
+    Second,
+}
+
+/// A device's connection.
+pub(crate) type Key = (u64, Line);
 
 #[derive(Debug, Default)]
 struct Sessions {
-    by_device: HashMap<u64, Entry>,
-    /// Counts uses; the entry with the lowest was used longest ago.
+    by_device: HashMap<Key, Entry>,
+    /// By their last use, the one used longest ago first.
+    by_use: BTreeMap<u64, Key>,
+    /// Counts uses.
     uses: u64,
 }
 
@@ -43,115 +60,163 @@ struct Entry {
     used: u64,
 }
 
-/// Connections let through at once after a quiet second: a burst that a small uplink survives.
-const BURST: u32 = 200;
+/// Between two complaints about descriptors.
+const COMPLAIN: Duration = Duration::from_secs(1);
+/// Sessions looked at when one has to make room.
+const LOOKED_AT: usize = 64;
+
+/// How many connections there are, for those who ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Census {
+    /// Open or being opened.
+    pub(crate) open: usize,
+    /// May be open at once.
+    pub(crate) most: usize,
+    /// Bytes of large answers that are being read or told.
+    pub(crate) answers: usize,
+    /// Of one idle session.
+    pub(crate) session_bytes: usize,
+}
 
 impl Devices {
-    pub(crate) fn new(limits: DeviceLimits, most: usize, tasks: TaskTracker) -> Self {
-        let rate = NonZeroU32::new(limits.connects_per_second).unwrap_or(NonZeroU32::MIN);
-        let burst = NonZeroU32::new(BURST).unwrap_or(NonZeroU32::MIN).min(rate);
-        let clock = DefaultClock::default();
-        let quota = Quota::per_second(rate).allow_burst(burst);
-        let connects = RateLimiter::direct_with_clock(quota, clock.clone());
-        let turn = tokio::sync::Mutex::default();
-        Self(Arc::new(Inner {
+    pub(crate) fn new(limits: DeviceLimits, most: usize, reach: Reach, tasks: TaskTracker) -> Self {
+        Self(Arc::new(World {
+            pacing: Arc::new(Pacing::new(Limits::from(&limits))),
+            budget: Budget::new(limits.open_answer_bytes),
+            room: Arc::new(Room::new(most)),
             limits,
-            most,
-            clock,
-            connects,
-            turn,
+            reach,
             tasks,
             sessions: Mutex::default(),
+            exhausted: Mutex::default(),
         }))
     }
 
     /// The device's session: the one that is open, or a new one that is connecting.
-    pub(crate) fn session(&self, device: u64, target: &Target) -> Handle {
-        let mut sessions = self.lock();
+    pub(crate) fn session(&self, device: u64, line: Line, target: &Target) -> Handle {
+        let mut sessions = self.0.lock();
+        let key = (device, line);
         sessions.uses += 1;
         let used = sessions.uses;
-        if let Some(entry) = sessions.by_device.get_mut(&device)
+        if let Some(entry) = sessions.by_device.get_mut(&key)
             && entry.handle.is_open()
             && entry.target.is_same(target)
         {
-            entry.used = used;
-            return entry.handle.clone();
+            let before = std::mem::replace(&mut entry.used, used);
+            let handle = entry.handle.clone();
+            sessions.by_use.remove(&before);
+            sessions.by_use.insert(used, key);
+            return handle;
         }
         // Replacing the entry drops the last handle to an outdated session, and with it the session.
-        sessions.by_device.remove(&device);
-        sessions.make_room(self.0.most);
-        let inner = self.0.clone();
-        let permit = async move { inner.permit().await };
+        sessions.remove(key);
         let spawn = |session| {
             self.0.tasks.spawn(session);
         };
-        let handle = session::spawn(target.clone(), self.0.limits, permit, spawn);
-        sessions.by_device.insert(
-            device,
-            Entry {
-                target: target.clone(),
-                handle: handle.clone(),
-                used,
-            },
-        );
+        let handle = session::spawn(key, target.clone(), self.0.clone(), spawn);
+        let entry = Entry {
+            target: target.clone(),
+            handle: handle.clone(),
+            used,
+        };
+        sessions.by_device.insert(key, entry);
+        sessions.by_use.insert(used, key);
         handle
     }
 
     /// Forgets a session that no longer answers, so that the next one is new.
-    pub(crate) fn forget(&self, device: u64, handle: &Handle) {
-        let mut sessions = self.lock();
-        if sessions
-            .by_device
-            .get(&device)
-            .is_some_and(|entry| entry.handle.is_same(handle))
-        {
-            sessions.by_device.remove(&device);
-        }
+    pub(crate) fn forget(&self, device: u64, line: Line, handle: &Handle) {
+        self.0
+            .lock()
+            .forget((device, line), |other| other.is_same(handle));
     }
 
     /// Forgets every session; those without work close.
     pub(crate) fn close(&self) {
-        self.lock().by_device.clear();
+        let mut sessions = self.0.lock();
+        sessions.by_device.clear();
+        sessions.by_use.clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Sessions> {
-        self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Changes the limits that may be changed.
+    pub(crate) fn pace(&self, limits: Limits) {
+        self.0.pacing.change(limits);
+    }
+
+    pub(crate) fn census(&self) -> Census {
+        Census {
+            open: self.0.room.taken(),
+            most: self.0.room.most(),
+            answers: self.0.budget.used(),
+            session_bytes: session::idle_bytes() + size_of::<Entry>() + size_of::<(u64, Key)>(),
+        }
     }
 }
 
-impl Inner {
-    /// Waits for the right to connect.
-    async fn permit(&self) {
-        let _turn = self.turn.lock().await;
-        while let Err(early) = self.connects.check() {
-            tokio::time::sleep(early.wait_time_from(self.clock.now())).await;
+impl World {
+    fn lock(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a place for one more connection. Sessions used longest ago make room if they are idle; those that
+    /// have work keep their place.
+    pub(crate) async fn enter(&self) -> Place {
+        self.room.enter(|| self.make_room()).await
+    }
+
+    /// Asks as many idle sessions to close as are wanted, beginning with the one used longest ago.
+    fn make_room(&self) {
+        let mut wanted = self.room.wanted();
+        let sessions = self.lock();
+        let oldest = sessions.by_use.values().take(LOOKED_AT.max(wanted * 2));
+        for key in oldest {
+            if wanted == 0 {
+                return;
+            }
+            if let Some(entry) = sessions.by_device.get(key)
+                && entry.handle.is_ready()
+                && entry.handle.is_unused()
+            {
+                entry.handle.close_if_idle();
+                wanted -= 1;
+            }
         }
+    }
+
+    /// A session is over: it is not there any more for those who come after.
+    pub(crate) fn ended(&self, key: Key, vitals: &Arc<Vitals>) {
+        self.lock().forget(key, |handle| handle.is_of(vitals));
+    }
+
+    /// The system has no descriptor left: the worker makes do with fewer connections from now on, and says so.
+    pub(crate) fn exhausted(&self, error: &io::Error) {
+        let mut said = self.exhausted.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_some_and(|at| at.elapsed() < COMPLAIN) {
+            return;
+        }
+        *said = Some(Instant::now());
+        match self.room.lower() {
+            Some(most) => {
+                tracing::warn!(%error, sessions = most, "no file descriptor left for a device; the worker keeps fewer sessions from now on");
+            }
+            None => {
+                tracing::warn!(%error, sessions = self.room.most(), "no file descriptor left for a device");
+            }
+        }
+        self.make_room();
     }
 }
 
 impl Sessions {
-    /// Forgets what is closed and asks the sessions used longest ago to close if they are idle. One that has work
-    /// stays: the cap bends rather than break a command.
-    fn make_room(&mut self, most: usize) {
-        if self.by_device.len() < most {
-            return;
+    fn remove(&mut self, key: Key) {
+        if let Some(entry) = self.by_device.remove(&key) {
+            self.by_use.remove(&entry.used);
         }
-        self.by_device.retain(|_, entry| entry.handle.is_open());
-        let surplus = (self.by_device.len() + 1).saturating_sub(most);
-        if surplus == 0 {
-            return;
-        }
-        let mut oldest = self
-            .by_device
-            .iter()
-            .map(|(device, entry)| (entry.used, *device))
-            .collect::<Vec<_>>();
-        oldest.sort_unstable();
-        // An eighth at a time, so that a full house is not sorted for every newcomer.
-        for (_, device) in oldest.into_iter().take(surplus.max(most / 8)) {
-            if let Some(entry) = self.by_device.get(&device) {
-                entry.handle.close_if_idle();
-            }
+    }
+
+    fn forget(&mut self, key: Key, is_it: impl FnOnce(&Handle) -> bool) {
+        if self.by_device.get(&key).is_some_and(|entry| is_it(&entry.handle)) {
+            self.remove(key);
         }
     }
 }

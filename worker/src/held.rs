@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use muster_proto::v1;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+
+use crate::phase::Phase;
 
 /// An execution under one epoch.
 pub(crate) type LeaseId = (u64, u64);
@@ -16,6 +18,20 @@ pub(crate) type LeaseId = (u64, u64);
 pub(crate) struct Held {
     state: Arc<Mutex<State>>,
     outbox: mpsc::UnboundedSender<Out>,
+    /// Room for rows that are told as they come.
+    live: Arc<Semaphore>,
+}
+
+/// Batches of rows that wait for the engine: beyond it whoever tells more waits, and with it its device.
+const LIVE_AHEAD: usize = 256;
+
+/// An execution that was taken up.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Begun {
+    /// Asks for its end.
+    pub(crate) cancel: CancellationToken,
+    /// What it does.
+    pub(crate) phase: Arc<Phase>,
 }
 
 /// What goes to the engine.
@@ -25,6 +41,8 @@ pub(crate) enum Out {
     Report(Told),
     Facts(v1::DeviceFactsReport),
     Contact(v1::DeviceContact),
+    /// Makes room when it has gone.
+    Live(v1::LiveRows, OwnedSemaphorePermit),
 }
 
 /// A report, and when its attempt ended.
@@ -36,7 +54,7 @@ pub(crate) struct Told {
 
 #[derive(Debug, Default)]
 struct State {
-    running: HashMap<LeaseId, CancellationToken>,
+    running: HashMap<LeaseId, Begun>,
     /// Reports sent, by the number of their message, until they are acknowledged.
     unacknowledged: BTreeMap<u64, Vec<Told>>,
     /// Reports that wait to be sent.
@@ -50,6 +68,7 @@ impl Held {
         Self {
             state: Arc::default(),
             outbox,
+            live: Arc::new(Semaphore::new(LIVE_AHEAD)),
         }
     }
 
@@ -58,21 +77,38 @@ impl Held {
     }
 
     /// Takes up an execution; `None` when it is held already.
-    pub(crate) fn begin(&self, lease: LeaseId) -> Option<CancellationToken> {
+    pub(crate) fn begin(&self, lease: LeaseId) -> Option<Begun> {
         let mut state = self.lock();
         if state.running.contains_key(&lease) {
             return None;
         }
-        let token = CancellationToken::new();
-        state.running.insert(lease, token.clone());
-        Some(token)
+        let begun = Begun::default();
+        state.running.insert(lease, begun.clone());
+        Some(begun)
     }
 
     /// Asks for an execution's end.
     pub(crate) fn cancel(&self, lease: LeaseId) {
-        if let Some(token) = self.lock().running.get(&lease) {
-            token.cancel();
+        if let Some(begun) = self.lock().running.get(&lease) {
+            begun.cancel.cancel();
         }
+    }
+
+    /// What executions do: of these, those that run here.
+    pub(crate) fn doing(&self, executions: &[u64]) -> Vec<v1::Doing> {
+        let state = self.lock();
+        let mut told = Vec::new();
+        for ((execution, _), begun) in &state.running {
+            if executions.contains(execution) {
+                let (text, limited) = begun.phase.tell();
+                told.push(v1::Doing {
+                    execution: *execution,
+                    text: text.to_owned(),
+                    limited,
+                });
+            }
+        }
+        told
     }
 
     /// How an execution ended: from now on its report is held instead.
@@ -90,9 +126,16 @@ impl Held {
         let _ = self.outbox.send(Out::Facts(facts));
     }
 
-    #[expect(dead_code, reason = "told once there is TLS")]
     pub(crate) fn tell_contact(&self, contact: v1::DeviceContact) {
         let _ = self.outbox.send(Out::Contact(contact));
+    }
+
+    /// Tells rows as they come, as soon as there is room.
+    pub(crate) async fn tell_live(&self, rows: v1::LiveRows) {
+        // The semaphore is never closed.
+        if let Ok(room) = self.live.clone().acquire_owned().await {
+            let _ = self.outbox.send(Out::Live(rows, room));
+        }
     }
 
     /// Asks for an intent.
@@ -266,10 +309,12 @@ mod tests {
     #[test]
     fn cancelling_reaches_what_runs() {
         let (held, _outbox) = held();
-        let token = held.begin((7, 1)).expect("new");
+        let begun = held.begin((7, 1)).expect("new");
         held.cancel((7, 2));
-        assert!(!token.is_cancelled());
+        assert!(!begun.cancel.is_cancelled());
         held.cancel((7, 1));
-        assert!(token.is_cancelled());
+        assert!(begun.cancel.is_cancelled());
+        let told = held.doing(&[7, 8]);
+        assert_eq!(told.len(), 1, "of those that run here");
     }
 }

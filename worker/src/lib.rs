@@ -10,17 +10,27 @@
 //! What may be decided without a socket is decided in [`muster_worker_core`] and [`routeros_conn`]; this crate
 //! moves bytes and time.
 
+mod budget;
 mod connect;
 mod devices;
 mod facts;
 mod held;
 mod link;
+mod mailbox;
+mod pacing;
+mod phase;
+mod reach;
+mod rest;
+mod room;
 mod run;
 mod session;
 mod stream;
+mod tls;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+pub use tls::check_roots;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -44,6 +54,8 @@ pub struct WorkerConfig {
     pub engine_boot: String,
     /// How routers are treated.
     pub device: DeviceLimits,
+    /// PEM file with the roots for devices whose `tls` is `roots`.
+    pub device_roots: Option<PathBuf>,
 }
 
 /// How routers are treated.
@@ -51,24 +63,45 @@ pub struct WorkerConfig {
 pub struct DeviceLimits {
     /// TCP connect and login together may take this long. Default 10 s: small routers are slow.
     pub connect_timeout: Duration,
-    /// A session without work is closed after this. Default 60 s: each login writes a line in the router's log.
+    /// A session without work is closed after this. Default 10 min: each login writes a line in the router's log.
     pub idle: Duration,
+    /// A device that was not heard for this long is asked whether it is there. Default 60 s.
+    pub keepalive: Duration,
     /// Commands in flight on one connection. Default 4 (facts §6.5).
     pub in_flight: usize,
     /// Bytes of one answer. Default 16 MiB; more ends the command as a protocol error.
     pub answer_bytes: usize,
-    /// New connections a second, over all devices. Default 2,000.
+    /// Bytes of all answers that are being read or told. Default 256 MiB; beyond it devices are read one at a time.
+    pub open_answer_bytes: usize,
+    /// New connections a second in each zone. Default 2,000; 0: no limit.
     pub connects_per_second: u32,
+    /// Logins a second, over all devices. Default 0: no limit beside that of connections.
+    pub logins_per_second: u32,
+    /// Connections that are being made at once. Default 256.
+    pub handshakes: u32,
+    /// Commands a second on one device. Default 20; 0: no limit.
+    pub commands_per_second: u32,
+    /// Commands on one device at once, after a while without. Default 40: routers take a burst, then slow down.
+    pub command_burst: u32,
+    /// Commands a second on all devices. Default 0: no limit.
+    pub worker_commands_per_second: u32,
 }
 
 impl Default for DeviceLimits {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(10),
-            idle: Duration::from_secs(60),
+            idle: Duration::from_secs(600),
+            keepalive: Duration::from_secs(60),
             in_flight: 4,
             answer_bytes: 16 << 20,
+            open_answer_bytes: 256 << 20,
             connects_per_second: 2000,
+            logins_per_second: 0,
+            handshakes: 256,
+            commands_per_second: 20,
+            command_burst: 40,
+            worker_commands_per_second: 0,
         }
     }
 }

@@ -11,7 +11,7 @@ use muster_proto::v1::worker_service_client::WorkerServiceClient;
 use muster_proto::{plan, v1};
 use routeros_conn::Credentials;
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,8 +21,10 @@ use tonic::{Code, Request, Status, Streaming};
 use crate::WorkerConfig;
 use crate::devices::Devices;
 use crate::held::{Held, Out, Told};
+use crate::pacing::Limits;
+use crate::reach::Reach;
 use crate::run::{self, Job};
-use crate::session::Target;
+use crate::session::{Care, Target};
 
 /// Messages in one batch, and their size: a message stays well under gRPC's limits.
 const BATCH: usize = 250;
@@ -71,7 +73,12 @@ pub(crate) async fn run(
     tasks: TaskTracker,
 ) {
     let Signals { drain, stop, refusal } = signals;
-    let devices = Devices::new(config.device, config.sessions, tasks.clone());
+    let devices = Devices::new(
+        config.device,
+        config.sessions,
+        Reach::new(config.device_roots.clone(), held.clone()),
+        tasks.clone(),
+    );
     // Names this process's run of the worker, so that a restarted one is not taken for it.
     let instance = uuid::Uuid::new_v4().to_string();
     let (mut delay, mut first) = (RECONNECT.0, true);
@@ -179,8 +186,7 @@ impl Link<'_> {
                     if heard.elapsed() > lease {
                         return Err(LinkError::Silent(lease));
                     }
-                    let held = u32::try_from(self.held.count()).unwrap_or(u32::MAX);
-                    send(&upstream, Up::Heartbeat(v1::Heartbeat { held })).await?;
+                    send(&upstream, Up::Heartbeat(self.heartbeat())).await?;
                 }
             }
         }
@@ -247,6 +253,17 @@ impl Link<'_> {
         }
     }
 
+    fn heartbeat(&self) -> v1::Heartbeat {
+        let census = self.devices.census();
+        v1::Heartbeat {
+            held: u32::try_from(self.held.count()).unwrap_or(u32::MAX),
+            sessions: census.open as u64,
+            most_sessions: census.most as u64,
+            answer_bytes: census.answers as u64,
+            session_bytes: census.session_bytes as u64,
+        }
+    }
+
     async fn on_message(
         &mut self,
         message: Down,
@@ -261,6 +278,21 @@ impl Link<'_> {
             Down::ReportsAck(ack) => {
                 let freed = self.held.acknowledged(ack.seq);
                 demand(upstream, u32::try_from(freed).unwrap_or(u32::MAX)).await?;
+            }
+            Down::Limits(limits) => {
+                let own = Limits::from(&self.config.device);
+                self.devices.pace(own.overridden(limits));
+            }
+            Down::Ask(ask) => {
+                let executions = self.held.doing(&ask.executions);
+                send(
+                    upstream,
+                    Up::Told(v1::Told {
+                        id: ask.id,
+                        executions,
+                    }),
+                )
+                .await?;
             }
             Down::Cancel(cancel) => {
                 cancel
@@ -299,12 +331,12 @@ impl Link<'_> {
             return;
         }
         let lease = (assignment.execution, assignment.epoch);
-        let Some(cancel) = self.held.begin(lease) else {
+        let Some(begun) = self.held.begin(lease) else {
             return;
         };
         let plan = self.plans.get(&assignment.plan_digest).cloned();
         let credentials = self.credentials.get(&assignment.credential).cloned();
-        let reach = Reach::of(&assignment);
+        let reach = ReachOf::of(&assignment);
         let (Some(plan), Some(credentials), Some(reach)) = (plan, credentials, reach) else {
             let message = "the worker does not know the plan, the credential or the transport it was sent";
             let error = v1::DeviceError {
@@ -330,14 +362,20 @@ impl Link<'_> {
             transport: reach.transport,
             ports: reach.ports,
             demand: reach.demand,
+            worked: assignment.worked.parse().ok(),
             credentials,
+            care: Arc::new(Care {
+                zone: assignment.zone.clone(),
+                in_flight: assignment.in_flight as usize,
+                paced: assignment.paced.clone(),
+            }),
         };
         let until = Instant::now() + Duration::from_millis(assignment.expires_in_ms);
         let job = Job {
             assignment,
             plan,
             target,
-            cancel,
+            begun,
             until,
         };
         let (devices, held, stop) = (self.devices.clone(), self.held.clone(), self.stop.clone());
@@ -348,7 +386,9 @@ impl Link<'_> {
     /// Waits a little for more to send together: every message is a commit for the engine. Nothing waits that an
     /// execution waits for, and nothing when no other execution could add to it.
     async fn gather(&self, batch: &mut Vec<Out>, inbox: &mut mpsc::UnboundedReceiver<Out>) {
-        let urgent = batch.iter().any(|out| matches!(out, Out::Intent(_)));
+        let urgent = batch
+            .iter()
+            .any(|out| matches!(out, Out::Intent(_) | Out::Live(..)));
         if urgent || batch.len() >= BATCH || self.held.running() == 0 {
             return;
         }
@@ -366,13 +406,14 @@ impl Link<'_> {
         upstream: &mpsc::Sender<v1::SessionRequest>,
     ) -> Result<(), LinkError> {
         // All messages are made, and so all reports noted as sent, before the first await can fail.
-        for message in self.messages(batch) {
+        for (message, _room) in self.messages(batch) {
             send(upstream, message).await?;
         }
         Ok(())
     }
 
-    fn messages(&self, batch: &mut Vec<Out>) -> Vec<Up> {
+    /// Messages, and what becomes free when they have gone.
+    fn messages(&self, batch: &mut Vec<Out>) -> Vec<(Up, Option<OwnedSemaphorePermit>)> {
         let (mut messages, mut bytes) = (Vec::new(), 0);
         let (mut intents, mut devices, mut reports) = (Vec::new(), Vec::new(), Vec::new());
         let mut contacts = Vec::new();
@@ -381,43 +422,44 @@ impl Link<'_> {
                 Out::Contact(contact) => contacts.push(contact),
                 Out::Intent(intent) => intents.push(intent),
                 Out::Facts(facts) => devices.push(facts),
+                Out::Live(rows, room) => messages.push((Up::Live(rows), Some(room))),
                 Out::Report(told) => {
                     bytes += told.report.replies.iter().map(bytes::Bytes::len).sum::<usize>();
                     reports.push(told);
                     if bytes > BATCH_BYTES {
                         bytes = 0;
-                        messages.push(Up::Reports(self.held.send(std::mem::take(&mut reports))));
+                        messages.push((Up::Reports(self.held.send(std::mem::take(&mut reports))), None));
                     }
                 }
             }
         }
         if !reports.is_empty() {
-            messages.push(Up::Reports(self.held.send(reports)));
+            messages.push((Up::Reports(self.held.send(reports)), None));
         }
         if !intents.is_empty() {
-            messages.push(Up::Intents(v1::Intents { intents }));
+            messages.push((Up::Intents(v1::Intents { intents }), None));
         }
         if !devices.is_empty() || !contacts.is_empty() {
-            messages.push(Up::Facts(v1::Facts { devices, contacts }));
+            messages.push((Up::Facts(v1::Facts { devices, contacts }), None));
         }
         messages
     }
 }
 
 /// How an assignment's device is spoken to.
-struct Reach {
+struct ReachOf {
     port: u16,
     transport: Transport,
     ports: Ports,
     demand: Demand,
 }
 
-impl Reach {
+impl ReachOf {
     /// `None` when the engine is newer than this worker and says something that it does not know.
     fn of(assignment: &v1::Assignment) -> Option<Self> {
         let transport = match assignment.transport.as_str() {
             "" => Transport::Api,
-            text => text.parse().ok().filter(|known| *known == Transport::Api)?,
+            text => text.parse().ok()?,
         };
         let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let trust = given(&assignment.tls)

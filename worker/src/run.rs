@@ -10,12 +10,13 @@ use muster_model::{Command, DeviceError, ErrorClass, Plan, Step, Verify};
 use muster_proto::v1;
 use muster_worker_core::{Action, Attempt, ConnectFailure, Ended, Outcome, StepEnd};
 use routeros_wire::{Expression, Kind, Limits, decode_all};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::mpsc;
 
-use crate::devices::Devices;
+use crate::devices::{Devices, Line};
 use crate::facts;
-use crate::held::{Held, Told};
-use crate::session::{self, Handle, Reply, RunId, Target, Turn};
+use crate::held::{Begun, Held, Told};
+use crate::phase::Doing;
+use crate::session::{self, Follow, Handle, Reply, RunId, Target, Turn};
 
 /// What an execution needs.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub(crate) struct Job {
     pub(crate) assignment: v1::Assignment,
     pub(crate) plan: Arc<Plan>,
     pub(crate) target: Target,
-    pub(crate) cancel: CancellationToken,
+    pub(crate) begun: Begun,
     /// When the job gives up on a device that could not be reached.
     pub(crate) until: Instant,
 }
@@ -36,6 +37,9 @@ const RECONNECTS: usize = 3;
 /// A held intent is asked for again after this, and given up with its device's lock after this (A10).
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 const HELD_AT_MOST: Duration = Duration::from_secs(30);
+
+/// Batches of rows of a followed step that wait to be told.
+const LIVE_AHEAD: usize = 4;
 
 /// Bytes of all answers of one execution: they travel in one message, which may have 64 MiB.
 const ANSWERS: usize = 32 << 20;
@@ -117,26 +121,35 @@ impl Run {
     }
 
     /// Has a session that is logged in and a turn on it: alone for a plan with effects, so that nobody else's
-    /// command stands in front of a change once it is granted, and nobody else's end takes it along.
+    /// command stands in front of a change once it is granted, and nobody else's end takes it along. Who only looks
+    /// does not wait for such a plan to end, but takes the device's second connection.
     async fn connect(&mut self) -> Action {
         let alone = self.attempt.is_alone();
         for _ in 0..RECONNECTS {
-            let session = self.devices.session(self.job.assignment.device, &self.job.target);
-            let text = format!(
-                "not connected and logged in within {} ms",
-                self.job.assignment.expires_in_ms
-            );
-            match self.bounded(session.ready(), &text).await {
-                Ok(Ok(())) => {}
-                Ok(Err(failure)) => return self.attempt.connect_failed(failure),
-                Err(action) => return action,
+            let (mut line, mut session) = (Line::Main, self.session(Line::Main));
+            let mut turn = None;
+            if let Err(action) = self.ready(&session).await {
+                return action;
             }
-            let turn = match self
-                .bounded(session.turn(alone), "the device was busy with other commands")
-                .await
-            {
-                Ok(turn) => turn,
-                Err(action) => return action,
+            if !alone {
+                turn = session.try_turn();
+                if turn.is_none() {
+                    (line, session) = (Line::Second, self.session(Line::Second));
+                    if let Err(action) = self.ready(&session).await {
+                        return action;
+                    }
+                }
+            }
+            let turn = match turn {
+                Some(turn) => turn,
+                None => match self
+                    .phased(Doing::Turn)
+                    .bounded(session.turn(alone), "the device was busy with other commands")
+                    .await
+                {
+                    Ok(turn) => turn,
+                    Err(action) => return action,
+                },
             };
             let mut fit = session.is_open();
             if fit && alone && session.silent_for() > FRESH {
@@ -149,11 +162,17 @@ impl Run {
                     Err(action) => return action,
                 };
             }
+            if fit && alone && !session.is_known() {
+                fit = match self.recognise(&session, turn.clone()).await {
+                    Ok(known) => known,
+                    Err(action) => return action,
+                };
+            }
             if fit {
                 self.session = Some((session, turn));
                 return self.attempt.connected();
             }
-            self.devices.forget(self.job.assignment.device, &session);
+            self.devices.forget(self.job.assignment.device, line, &session);
         }
         let error = DeviceError::new(
             ErrorClass::Reset,
@@ -165,6 +184,63 @@ impl Run {
         })
     }
 
+    /// Looks whether the router at the other end is the one that the device is known as, once for each connection and
+    /// before anything is changed. Returns whether it answers.
+    async fn recognise(&self, session: &Handle, turn: Arc<Turn>) -> Result<bool, Action> {
+        let known = &self.job.assignment.serial;
+        if known.is_empty() {
+            return Ok(true);
+        }
+        let asking = facts::serial_now(session, turn.clone());
+        let Some(found) = self.bounded(asking, "no answer").await? else {
+            return Ok(false);
+        };
+        if found == *known {
+            session.recognised();
+            return Ok(true);
+        }
+        // So that everybody sees it.
+        drop(turn);
+        if let Some(facts) = facts::learn(session, self.job.assignment.device).await {
+            self.held.tell_facts(facts);
+        }
+        let found = match found.as_str() {
+            "" => "it tells no serial number".to_owned(),
+            found => format!("its serial number is {found}"),
+        };
+        let text = format!(
+            "another router answers: {found}, and the device is known by {known}; muster device trust accepts it"
+        );
+        Err(self.attempt.connect_failed(ConnectFailure {
+            error: DeviceError::new(ErrorClass::Identity, text),
+            may_pass: false,
+        }))
+    }
+
+    fn session(&self, line: Line) -> Handle {
+        self.devices
+            .session(self.job.assignment.device, line, &self.job.target)
+    }
+
+    /// Notes what is done next.
+    fn phased(&self, doing: Doing) -> &Self {
+        self.job.begun.phase.set(doing);
+        self
+    }
+
+    /// Waits until a session is logged in.
+    async fn ready(&self, session: &Handle) -> Result<(), Action> {
+        let text = format!(
+            "not connected and logged in within {} ms",
+            self.job.assignment.expires_in_ms
+        );
+        self.phased(Doing::Connecting(session.clone()));
+        match self.bounded(session.ready(), &text).await? {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(self.attempt.connect_failed(failure)),
+        }
+    }
+
     /// Waits for something until the job's time is up or the engine wants the execution ended.
     async fn bounded<T>(&self, work: impl Future<Output = T>, late: &str) -> Result<T, Action> {
         tokio::select! {
@@ -173,12 +249,13 @@ impl Run {
                 let error = DeviceError::new(ErrorClass::Timeout, late);
                 Err(self.attempt.connect_failed(ConnectFailure { error, may_pass: true }))
             }
-            () = self.job.cancel.cancelled() => Err(self.attempt.cancelled()),
+            () = self.job.begun.cancel.cancelled() => Err(self.attempt.cancelled()),
         }
     }
 
     async fn ask_and_send(&mut self, step: u32) -> Action {
         let first_asked = Instant::now();
+        self.phased(Doing::Intent);
         loop {
             let asked = Instant::now();
             let v1::Assignment { execution, epoch, .. } = self.job.assignment;
@@ -189,7 +266,7 @@ impl Run {
             });
             let verdict = tokio::select! {
                 verdict = answer => verdict.unwrap_or(v1::IntentVerdict::Revoked),
-                () = self.job.cancel.cancelled() => return self.attempt.cancelled(),
+                () = self.job.begun.cancel.cancelled() => return self.attempt.cancelled(),
             };
             match verdict {
                 v1::IntentVerdict::Granted if asked.elapsed() < SEND_WITHIN => {
@@ -200,10 +277,13 @@ impl Run {
                 v1::IntentVerdict::Held if first_asked.elapsed() > HELD_AT_MOST => {
                     return self.attempt.held_too_long();
                 }
-                v1::IntentVerdict::Held => tokio::select! {
-                    () = tokio::time::sleep(ASK_AGAIN) => {}
-                    () = self.job.cancel.cancelled() => return self.attempt.cancelled(),
-                },
+                v1::IntentVerdict::Held => {
+                    self.phased(Doing::Held);
+                    tokio::select! {
+                        () = tokio::time::sleep(ASK_AGAIN) => {}
+                        () = self.job.begun.cancel.cancelled() => return self.attempt.cancelled(),
+                    }
+                }
                 v1::IntentVerdict::Revoked | v1::IntentVerdict::Unspecified => return self.attempt.revoked(),
             }
         }
@@ -216,6 +296,7 @@ impl Run {
             let lost = StepEnd::NotSent(DeviceError::new(ErrorClass::Reset, "there is no connection"));
             return self.attempt.step_ended(lost);
         };
+        self.phased(Doing::Command(session.clone()));
         let run = next_run();
         let timeout = Duration::from_millis(self.job.assignment.timeout_ms);
         let send_by = if self.attempt.is_read() {
@@ -223,11 +304,14 @@ impl Run {
         } else {
             self.send_by
         };
-        let mut answer = session.run(words(command), timeout, send_by, turn, run);
+        let follow = command
+            .follow()
+            .map(|follow| self.follow(follow, session.clone()));
+        let mut answer = session.follow(words(command), timeout, send_by, turn, run, follow);
         let reply = tokio::select! {
             reply = &mut answer => reply,
             // A change in flight is allowed to finish: half a change helps nobody.
-            () = self.job.cancel.cancelled(), if self.attempt.is_read() => {
+            () = self.job.begun.cancel.cancelled(), if self.attempt.is_read() => {
                 session.cancel(run);
                 answer.await.map(|reply| match reply.end {
                     // Whether the device said so or lost its connection over it: it was asked for.
@@ -253,6 +337,32 @@ impl Run {
             self.replies.push(reply.sentences);
         }
         self.attempt.step_ended(reply.end)
+    }
+
+    /// Has the rows of a step told as they come: a task takes them from the session, as fast as the engine takes them.
+    fn follow(&self, follow: muster_model::Follow, session: Handle) -> Box<Follow> {
+        let (live, mut rows) = mpsc::channel(LIVE_AHEAD);
+        let (held, step) = (self.held.clone(), self.attempt.at());
+        let v1::Assignment { job, device_name, .. } = &self.job.assignment;
+        let (job, device) = (*job, device_name.clone());
+        tokio::spawn(async move {
+            while let Some(sentences) = rows.recv().await {
+                session.taken();
+                let device = device.clone();
+                held.tell_live(v1::LiveRows {
+                    job,
+                    device,
+                    step,
+                    sentences,
+                })
+                .await;
+            }
+        });
+        Box::new(Follow {
+            lasts: Duration::from_millis(follow.lasts_ms),
+            rows: follow.rows,
+            live,
+        })
     }
 
     /// Sends the verification of a step whose answer was lost.

@@ -121,6 +121,9 @@ pub(crate) struct Worker {
     /// A name for people [default: the host's]
     #[arg(long)]
     pub name: Option<String>,
+    /// PEM file with the roots for devices whose tls is "roots"
+    #[arg(long, value_name = "FILE")]
+    pub device_roots: Option<PathBuf>,
     /// Executions held at once
     #[arg(long, default_value_t = muster_worker::DEFAULT_SLOTS)]
     pub slots: u32,
@@ -206,6 +209,12 @@ pub(crate) struct Run {
     /// Deadline of the command, and how long devices that cannot be reached are waited for
     #[arg(long, default_value = "30s", value_parser = duration::parse_positive)]
     pub timeout: Duration,
+    /// Follow a command that would tell rows for ever (listen, monitors, print with follow or interval) for so long
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse_positive)]
+    pub lasts: Option<Duration>,
+    /// Follow it until it has told so many rows, for an hour at most unless --for says otherwise
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub rows: Option<u64>,
     /// Do not ask before a command that changes something
     #[arg(long, short = 'y')]
     pub yes: bool,

@@ -128,7 +128,13 @@ impl JobService for Service {
     ) -> Result<Response<Self::WatchJobStream>, Status> {
         let request = request.into_inner();
         let record = self.job(&request.id).await?;
-        let stream = watch::stream(self.0.clone(), record, request.from_seq, request.results);
+        let stream = watch::stream(
+            self.0.clone(),
+            record,
+            request.from_seq,
+            request.results,
+            request.live,
+        );
         Ok(Response::new(Box::pin(stream)))
     }
 

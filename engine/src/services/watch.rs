@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use muster_proto::v1;
 use muster_store::{EventRecord, JobRecord, PAGE_BYTES, ResultRecord};
-use tokio::sync::mpsc;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -26,9 +27,12 @@ pub(crate) fn stream(
     job: JobRecord,
     from_seq: u64,
     results: bool,
+    live: bool,
 ) -> impl Stream<Item = Result<v1::WatchJobResponse, Status>> + Send {
     let (sender, receiver) = mpsc::channel(AHEAD);
     let stop = shared.stop.clone();
+    // From here on no row is missed.
+    let live = live.then(|| shared.live.watch(job.id.unsigned_abs()));
     tokio::spawn(async move {
         let mut watcher = Watcher {
             shared,
@@ -36,6 +40,8 @@ pub(crate) fn stream(
             seq: from_seq,
             results,
             resync: false,
+            live,
+            missed: false,
             sender,
         };
         let watching = async {
@@ -56,6 +62,10 @@ struct Watcher {
     results: bool,
     /// The next message says that the reader is told everything anew.
     resync: bool,
+    /// Rows as they come, when they are wanted.
+    live: Option<broadcast::Receiver<Arc<v1::LiveRows>>>,
+    /// Some of them were missed.
+    missed: bool,
     sender: mpsc::Sender<Result<v1::WatchJobResponse, Status>>,
 }
 
@@ -99,9 +109,15 @@ impl Watcher {
             if self.job.state.is_terminal() && self.caught_up().await? {
                 return Ok(());
             }
-            tokio::select! {
-                changed = news.changed() => if changed.is_err() { return Ok(()) },
-                () = self.sender.closed() => return Err(Gone::Reader),
+            loop {
+                tokio::select! {
+                    changed = news.changed() => match changed {
+                        Ok(()) => break,
+                        Err(_) => return Ok(()),
+                    },
+                    rows = rows(&mut self.live) => self.tell_live(rows).await?,
+                    () = self.sender.closed() => return Err(Gone::Reader),
+                }
             }
             tokio::time::sleep(PACE).await;
         }
@@ -126,6 +142,35 @@ impl Watcher {
             .await
             .map_err(error::store)?;
         Ok(rest.is_empty())
+    }
+
+    /// Tells rows as they came.
+    async fn tell_live(&mut self, rows: Result<Arc<v1::LiveRows>, RecvError>) -> Result<(), Gone> {
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(RecvError::Lagged(_)) => {
+                self.missed = true;
+                return Ok(());
+            }
+            // The engine holds the other end for as long as somebody watches.
+            Err(RecvError::Closed) => {
+                self.live = None;
+                return Ok(());
+            }
+        };
+        let live = v1::LiveResult {
+            device: rows.device.clone(),
+            step: rows.step,
+            rows: answer::step(&rows.sentences).rows,
+            missed: std::mem::take(&mut self.missed),
+        };
+        let message = v1::WatchJobResponse {
+            seq: self.seq,
+            job: Some(answer::job(&self.job)),
+            live: vec![live],
+            ..v1::WatchJobResponse::default()
+        };
+        self.sender.send(Ok(message)).await.map_err(|_| Gone::Reader)
     }
 
     async fn tell(&mut self, events: Vec<EventRecord>) -> Result<(), Gone> {
@@ -166,7 +211,18 @@ impl Watcher {
             job: Some(answer::job(&self.job)),
             results,
             resync: std::mem::take(&mut self.resync),
+            live: Vec::new(),
         };
         self.sender.send(Ok(message)).await.map_err(|_| Gone::Reader)
+    }
+}
+
+/// The next rows; for ever nothing when nobody wants any.
+async fn rows(
+    live: &mut Option<broadcast::Receiver<Arc<v1::LiveRows>>>,
+) -> Result<Arc<v1::LiveRows>, RecvError> {
+    match live {
+        Some(live) => live.recv().await,
+        None => std::future::pending().await,
     }
 }

@@ -161,6 +161,7 @@ async fn welcome(
         zones,
         slots: hello.slots,
         held: u32::try_from(hello.held.len()).unwrap_or(u32::MAX),
+        heartbeat: v1::Heartbeat::default(),
         credit: 0,
         draining: false,
         handing_out: false,
@@ -232,13 +233,17 @@ async fn on_message(
             send(outbox, Down::IntentAnswers(v1::IntentAnswers { answers })).await?;
         }
         Some(Up::Heartbeat(heartbeat)) => {
-            shared.sessions.with(id, |session| session.held = heartbeat.held);
+            shared.sessions.with(id, |session| {
+                session.held = heartbeat.held;
+                session.heartbeat = heartbeat;
+            });
         }
         Some(Up::Facts(facts)) => learn(shared, facts).await?,
         Some(Up::Draining(_)) => {
             shared.sessions.with(id, |session| session.draining = true);
         }
-        Some(Up::Hello(_)) | None => {}
+        Some(Up::Live(rows)) => shared.live.tell(rows),
+        Some(Up::Hello(_) | Up::Told(_)) | None => {}
     }
     Ok(())
 }

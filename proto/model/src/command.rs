@@ -16,7 +16,23 @@ pub struct Command {
     words: Vec<String>,
     declared_read: bool,
     verify: Option<Verify>,
+    follow: Option<Follow>,
 }
+
+/// How long a command is followed that would tell rows for ever: a `listen`, a monitor, a print with `follow` or
+/// `interval`. It is ended when either is reached, and that is a good end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Follow {
+    /// So many milliseconds from its sending.
+    pub lasts_ms: u64,
+    /// So many rows; without a number only time ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+}
+
+/// The longest that a command is followed, milliseconds: a day.
+pub const FOLLOW_AT_MOST_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// How to find out whether a command whose answer was lost was done (A5): what to ask, and what the answer has to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +82,8 @@ enum Stored {
         declared_read: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         verify: Option<Verify>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        follow: Option<Follow>,
     },
 }
 
@@ -77,10 +95,12 @@ impl From<Stored> for Command {
                 words,
                 declared_read,
                 verify,
+                follow,
             } => Self {
                 words,
                 declared_read,
                 verify,
+                follow,
             },
         }
     }
@@ -92,13 +112,15 @@ impl From<Command> for Stored {
             words,
             declared_read,
             verify,
+            follow,
         } = command;
-        match (declared_read, &verify) {
-            (false, None) => Self::Words(words),
+        match (declared_read, &verify, follow) {
+            (false, None, None) => Self::Words(words),
             _ => Self::Full {
                 words,
                 declared_read,
                 verify,
+                follow,
             },
         }
     }
@@ -151,6 +173,15 @@ pub enum CommandError {
     /// A `verify` on something that needs none.
     #[error("{0} is a read: when its answer is lost it is simply asked again, there is nothing to verify")]
     VerifyOfRead(String),
+    /// Followed, and not a read.
+    #[error("{0} is no read; only what looks can be followed")]
+    FollowNotRead(String),
+    /// Followed for no time, or too long.
+    #[error("{0} ms; a command is followed for 1 ms to 24 h")]
+    FollowTime(u64),
+    /// Followed for no rows.
+    #[error("0 rows; a command is followed for at least one")]
+    FollowRows,
     /// Over [`MAX_BYTES`].
     #[error("the command has {0} bytes; at most {MAX_BYTES} are allowed")]
     TooLong(usize),
@@ -193,6 +224,7 @@ impl Command {
             words,
             declared_read: false,
             verify: None,
+            follow: None,
         }
     }
 
@@ -223,6 +255,26 @@ impl Command {
         }
         self.verify = Some(verify);
         Ok(self)
+    }
+
+    /// The same command, ended when it was followed for so long.
+    pub fn with_follow(mut self, follow: Follow) -> Result<Self, CommandError> {
+        if !self.effect().is_read() {
+            return Err(CommandError::FollowNotRead(self.path().to_owned()));
+        }
+        if follow.lasts_ms == 0 || follow.lasts_ms > FOLLOW_AT_MOST_MS {
+            return Err(CommandError::FollowTime(follow.lasts_ms));
+        }
+        if follow.rows == Some(0) {
+            return Err(CommandError::FollowRows);
+        }
+        self.follow = Some(follow);
+        Ok(self)
+    }
+
+    /// How long it is followed, if it is.
+    pub fn follow(&self) -> Option<Follow> {
+        self.follow
     }
 
     /// How to find out whether it was done.
@@ -428,6 +480,45 @@ mod tests {
         assert!(Verify::new(["/ip/dns/set"], "", false).is_err());
         let print = Command::parse(["/ip/dns/print"]).expect("valid");
         assert!(print.with_verify(verify).is_err());
+    }
+
+    #[test]
+    fn only_a_read_is_followed_and_not_for_ever() {
+        let listen = Command::parse(["/interface/listen"]).expect("valid");
+        let plain = serde_json::to_string(&listen).expect("strings");
+        assert_eq!(plain, r#"["/interface/listen"]"#, "as it always was");
+        let follow = Follow {
+            lasts_ms: 5,
+            rows: None,
+        };
+        let followed = listen.clone().with_follow(follow).expect("a read");
+        let stored = serde_json::to_string(&followed).expect("strings");
+        assert_eq!(
+            stored,
+            r#"{"words":["/interface/listen"],"follow":{"lasts-ms":5}}"#
+        );
+        assert_eq!(
+            serde_json::from_str::<Command>(&stored).expect("round trip"),
+            followed
+        );
+        for bad in [
+            Follow {
+                lasts_ms: 0,
+                ..follow
+            },
+            Follow {
+                lasts_ms: FOLLOW_AT_MOST_MS + 1,
+                ..follow
+            },
+            Follow {
+                rows: Some(0),
+                ..follow
+            },
+        ] {
+            assert!(listen.clone().with_follow(bad).is_err(), "{bad:?}");
+        }
+        let set = Command::parse(["/ip/dns/set"]).expect("valid");
+        assert!(set.with_follow(follow).is_err());
     }
 
     #[test]

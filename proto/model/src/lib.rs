@@ -21,7 +21,7 @@ pub mod transport;
 pub mod trap;
 pub mod trust;
 
-pub use command::{Command, CommandError, Verify};
+pub use command::{Command, CommandError, Follow, Verify};
 pub use device::Device;
 pub use effect::Effect;
 pub use file::{FileError, FileErrors};

@@ -341,6 +341,11 @@ impl Connection {
         self.exchanges.len()
     }
 
+    /// Bytes of a sentence that is not complete yet.
+    pub fn buffered(&self) -> usize {
+        self.input.len()
+    }
+
     /// Whether the login is through and the connection is not closing.
     pub fn is_ready(&self) -> bool {
         matches!(self.phase, Phase::Ready)

@@ -118,6 +118,11 @@ impl Attempt {
         }
     }
 
+    /// The number of the step it is at, from 0.
+    pub fn at(&self) -> u32 {
+        self.step as u32
+    }
+
     /// The step it is at.
     pub fn step(&self) -> Option<&Step> {
         self.plan.steps.get(self.step)

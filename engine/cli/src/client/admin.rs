@@ -18,7 +18,11 @@ pub(crate) async fn run(command: Admin, engine: &str, json: bool) -> Done {
         .await?
         .into_inner();
     if json {
-        let worker = |worker: &v1::WorkerStatus| json!({ "name": worker.name, "zones": worker.zones, "slots": worker.slots, "held": worker.held });
+        let worker = |worker: &v1::WorkerStatus| {
+            json!({ "name": worker.name, "zones": worker.zones, "slots": worker.slots, "held": worker.held,
+            "sessions": worker.sessions, "most_sessions": worker.most_sessions, "answer_bytes": worker.answer_bytes,
+            "session_bytes": worker.session_bytes })
+        };
         let waiting = |zone: &v1::ZoneStatus| json!({ "zone": zone.zone, "pending": zone.pending });
         let line = json!({
             "version": status.version,
@@ -46,8 +50,13 @@ pub(crate) async fn run(command: Admin, engine: &str, json: bool) -> Done {
         };
         let (held, slots) = (number(worker.held.into()), number(worker.slots.into()));
         crate::terminal::out(format_args!(
-            "worker {}: {zones}; {held} of {slots} slots in use",
-            worker.name
+            "worker {}: {zones}; {held} of {slots} slots in use; {} of {} device sessions open, {} bytes each when idle; \
+             {:.1} MiB of open answers",
+            worker.name,
+            number(worker.sessions),
+            number(worker.most_sessions),
+            number(worker.session_bytes),
+            worker.answer_bytes as f64 / f64::from(1 << 20),
         ));
     }
     if status.workers.is_empty() {

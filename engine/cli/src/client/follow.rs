@@ -17,6 +17,8 @@ use crate::terminal::{self, devices};
 pub(crate) trait Follower {
     /// An execution ended. Told once for each.
     fn result(&mut self, result: v1::ExecutionResult);
+    /// Rows of a step that is followed, as they come.
+    fn live(&mut self, _rows: v1::LiveResult) {}
     /// The job as it is now.
     fn job(&mut self, job: &v1::Job);
     /// Something for people: the engine is gone, the engine is back.
@@ -106,6 +108,7 @@ impl Watch<'_> {
             id: self.id.to_owned(),
             from_seq: self.seq,
             results: true,
+            live: true,
         };
         let mut stream = self.engine.jobs().watch_job(request).await?.into_inner();
         let mut last = None;
@@ -125,6 +128,7 @@ impl Watch<'_> {
                 self.seen.clear();
                 follower.resync();
             }
+            message.live.into_iter().for_each(|rows| follower.live(rows));
             for result in message.results {
                 if is_over(result.state()) && self.seen.insert(result.execution.clone()) {
                     follower.result(result);

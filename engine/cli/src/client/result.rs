@@ -184,6 +184,33 @@ pub(crate) fn value_text(attribute: &v1::Attribute) -> String {
 }
 
 /// A result as lines for people: the device, how it went, and what it said.
+/// A row of a step that is followed, as it came.
+pub(crate) fn live_json(device: &str, step: u32, row: &v1::Row) -> Value {
+    json!({ "device": device, "step": step, "row": row_json(row), "dead": row.dead })
+}
+
+/// The same for people.
+pub(crate) fn live_text(device: &str, row: &v1::Row) -> String {
+    let dead = if row.dead { "gone: " } else { "" };
+    format!("{device:<24} {dead}{}", row_text(row))
+}
+
+/// How an execution ended whose rows were told already.
+pub(crate) fn to_head(result: &v1::ExecutionResult, rows: usize) -> String {
+    let state = result.state();
+    let colour = if is_good(state) { GOOD } else { BAD };
+    let why = match &result.error {
+        Some(error) => format!(" {}: {}", class_name(error), safe(&error.message)),
+        None => String::new(),
+    };
+    let name = state_name(state);
+    format!(
+        "{:<24} {colour}{name:<10}{RESET} {DIM}{} rows, as above{RESET}{why}",
+        result.device,
+        number(rows as u64)
+    )
+}
+
 pub(crate) fn to_text(result: &v1::ExecutionResult) -> String {
     let state = result.state();
     let colour = if is_good(state) { GOOD } else { BAD };

@@ -1,5 +1,6 @@
 //! `muster run`: one command on many devices.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
@@ -11,12 +12,12 @@ use tonic_types::StatusExt as _;
 
 use super::connect::{Engine, claimed_by};
 use super::follow::{Followed, Follower, follow};
-use super::result::{counts_text, exit_of, is_good, to_json, to_text};
+use super::result::{counts_text, exit_of, is_good, live_json, live_text, to_head, to_json, to_text};
 use crate::args::{Run, Selection};
 use crate::exit::{Done, Exit, Failure};
 use crate::progress;
 use crate::serve::Stop;
-use crate::terminal::{BOLD, RESET, can_ask, devices, number, out};
+use crate::terminal::{BOLD, RESET, can_ask, devices, is_closed, number, out};
 
 pub(crate) async fn run(mut args: Run, engine: &str, json: bool) -> Done {
     if let Some(filter) = &args.filter {
@@ -26,6 +27,8 @@ pub(crate) async fn run(mut args: Run, engine: &str, json: bool) -> Done {
     let mut plan = plan([args.words.clone()]);
     if let Some(v1::step::Kind::Command(command)) = plan.steps.iter_mut().find_map(|step| step.kind.as_mut())
     {
+        command.follow = args.lasts.and_then(|lasts| lasts.try_into().ok());
+        command.follow_rows = args.rows.unwrap_or(0);
         command.declared_read = args.declare_read;
         command.verify = args.verify.as_ref().map(|verify| v1::Verify {
             words: verify.split_whitespace().map(str::to_owned).collect(),
@@ -49,7 +52,23 @@ pub(crate) async fn run(mut args: Run, engine: &str, json: bool) -> Done {
         }
         return Ok(Exit::StillRuns);
     }
-    watch(&engine, &job.id, json).await
+    if args.lasts.is_none() && args.rows.is_none() {
+        return watch(&engine, &job.id, json).await;
+    }
+    match watch(&engine, &job.id, json).await? {
+        Exit::StillRuns if !is_closed() => {
+            // Whoever follows something and presses Ctrl-C has seen enough.
+            let request = v1::AbortJobRequest {
+                id: job.id.clone(),
+                reason: "Ctrl-C while it was followed".into(),
+                claimed_by: claimed_by(),
+            };
+            engine.jobs().abort_job(request).await?;
+            anstream::eprintln!("ended; see muster job results {}", job.id);
+            Ok(Exit::StillRuns)
+        }
+        exit => Ok(exit),
+    }
 }
 
 /// `--where` as the words of a command that honours them.
@@ -211,6 +230,8 @@ fn usage(failure: Failure) -> Failure {
         "spec.timeout" => "--timeout: ",
         "spec.plan.steps[0].command.verify" | "spec.plan.steps[0].command.verify.words" => "--verify: ",
         "spec.plan.steps[0].command.verify.expect" => "--expect: ",
+        "spec.plan.steps[0].command.follow" => "--for: ",
+        "spec.plan.steps[0].command.follow_rows" => "--rows: ",
         "spec.plan.steps[0].command.declared_read" => "--declare-read: ",
         _ => return failure,
     };
@@ -229,6 +250,7 @@ pub(crate) async fn watch(engine: &Engine, id: &str, json: bool) -> Done {
     let mut printer = Printer {
         bar: None,
         json,
+        live: HashMap::new(),
         began: Instant::now(),
         ended: 0,
         good: 0,
@@ -258,6 +280,8 @@ pub(crate) async fn watch(engine: &Engine, id: &str, json: bool) -> Done {
 struct Printer {
     bar: Option<ProgressBar>,
     json: bool,
+    /// Rows told live, by device: these are not told again to people.
+    live: HashMap<String, usize>,
     began: Instant,
     ended: u64,
     good: u64,
@@ -267,12 +291,27 @@ impl Follower for Printer {
     fn result(&mut self, result: v1::ExecutionResult) {
         self.ended += 1;
         self.good += u64::from(is_good(result.state()));
-        let line = if self.json {
-            to_json(&result).to_string()
-        } else {
-            to_text(&result)
+        let told = result.steps.iter().map(|step| step.rows.len()).sum::<usize>();
+        let line = match (self.json, self.live.remove(&result.device)) {
+            (true, _) => to_json(&result).to_string(),
+            (false, Some(live)) if live == told => to_head(&result, told),
+            (false, _) => to_text(&result),
         };
         self.print(&line);
+    }
+
+    fn live(&mut self, rows: v1::LiveResult) {
+        if rows.missed {
+            self.note("rows came faster than they were taken; the result will have them all");
+        }
+        *self.live.entry(rows.device.clone()).or_default() += rows.rows.len();
+        for row in &rows.rows {
+            let line = match self.json {
+                true => live_json(&rows.device, rows.step, row).to_string(),
+                false => live_text(&rows.device, row),
+            };
+            self.print(&line);
+        }
     }
 
     fn job(&mut self, job: &v1::Job) {

@@ -87,6 +87,7 @@ async fn watch(url: String, id: String, told: &AtomicUsize) -> usize {
             id: id.clone(),
             from_seq: seq,
             results: true,
+            ..Default::default()
         };
         let Ok(mut client) = JobServiceClient::connect(url.clone()).await else {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -161,6 +162,7 @@ fn a_watcher_that_knows_more_than_the_engine_is_told_everything_anew() {
             id,
             from_seq: 1 << 40,
             results: true,
+            ..Default::default()
         };
         let mut stream = client.watch_job(request).await.unwrap().into_inner();
         let mut messages = Vec::new();

@@ -1,0 +1,171 @@
+//! A queue from many handles to one task that costs next to nothing while it is empty: tens of thousands of idle
+//! sessions have one each. (Tokio's own keeps a block of 32 places for each.)
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
+
+/// A queue without bound: what goes in is bounded by who puts it in.
+pub(crate) fn mailbox<T>() -> (Sender<T>, Mailbox<T>) {
+    let shared = Arc::new(Shared {
+        mail: Mutex::new(Mail {
+            queue: VecDeque::new(),
+            closed: false,
+        }),
+        waker: AtomicWaker::new(),
+        senders: AtomicUsize::new(1),
+    });
+    (Sender(shared.clone()), Mailbox(shared))
+}
+
+#[derive(Debug)]
+struct Shared<T> {
+    mail: Mutex<Mail<T>>,
+    waker: AtomicWaker,
+    senders: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Mail<T> {
+    queue: VecDeque<T>,
+    closed: bool,
+}
+
+impl<T> Shared<T> {
+    fn lock(&self) -> MutexGuard<'_, Mail<T>> {
+        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The end that puts in.
+#[derive(Debug)]
+pub(crate) struct Sender<T>(Arc<Shared<T>>);
+
+/// The end that takes out.
+#[derive(Debug)]
+pub(crate) struct Mailbox<T>(Arc<Shared<T>>);
+
+impl<T> Sender<T> {
+    /// Puts something in. Dropped when nobody takes out any more.
+    pub(crate) fn send(&self, message: T) {
+        let mut mail = self.0.lock();
+        if mail.closed {
+            return;
+        }
+        mail.queue.push_back(message);
+        drop(mail);
+        self.0.waker.wake();
+    }
+
+    /// Whether nobody takes out any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.lock().closed
+    }
+
+    /// Whether both lead to the same task.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        self.0.senders.fetch_add(1, Ordering::Relaxed);
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        if self.0.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.waker.wake();
+        }
+    }
+}
+
+impl<T> Mailbox<T> {
+    /// What came first; `None` when nothing is there and every sender is gone.
+    pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.0.waker.register(cx.waker());
+        if let Some(message) = self.try_recv() {
+            return Poll::Ready(Some(message));
+        }
+        match self.0.senders.load(Ordering::Acquire) {
+            0 => Poll::Ready(None),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// What came first, if anything is there.
+    pub(crate) fn try_recv(&mut self) -> Option<T> {
+        let mut mail = self.0.lock();
+        let message = mail.queue.pop_front();
+        if mail.queue.is_empty() && mail.queue.capacity() > 0 {
+            mail.queue = VecDeque::new();
+        }
+        message
+    }
+
+    /// Takes nothing more; what is there stays.
+    pub(crate) fn close(&mut self) {
+        self.0.lock().closed = true;
+    }
+}
+
+impl<T> Drop for Mailbox<T> {
+    fn drop(&mut self) {
+        self.close();
+        while self.try_recv().is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    async fn recv<T>(mailbox: &mut Mailbox<T>) -> Option<T> {
+        poll_fn(|cx| mailbox.poll_recv(cx)).await
+    }
+
+    #[tokio::test]
+    async fn it_is_first_in_first_out_and_ends_with_its_last_sender() {
+        let (sender, mut mailbox) = mailbox();
+        let other = sender.clone();
+        assert!(sender.same(&other));
+        sender.send(1);
+        other.send(2);
+        assert_eq!(recv(&mut mailbox).await, Some(1));
+        drop(sender);
+        assert_eq!(recv(&mut mailbox).await, Some(2));
+        let waits = tokio::spawn(async move { recv(&mut mailbox).await });
+        drop(other);
+        assert_eq!(waits.await.expect("no panic"), None);
+    }
+
+    #[tokio::test]
+    async fn a_waiting_task_is_woken() {
+        let (sender, mut mailbox) = mailbox();
+        let waits = tokio::spawn(async move { recv(&mut mailbox).await });
+        tokio::task::yield_now().await;
+        sender.send("x");
+        assert_eq!(waits.await.expect("no panic"), Some("x"));
+    }
+
+    #[test]
+    fn a_closed_one_drops_what_comes() {
+        let (sender, mut mailbox) = mailbox();
+        let told = Arc::new(());
+        sender.send(told.clone());
+        mailbox.close();
+        sender.send(told.clone());
+        assert!(sender.is_closed());
+        assert_eq!(Arc::strong_count(&told), 2, "what was there stays");
+        drop(mailbox);
+        assert_eq!(Arc::strong_count(&told), 1);
+    }
+}
