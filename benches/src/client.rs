@@ -54,6 +54,8 @@ impl Client {
                 selector: selector.to_owned(),
                 all: selector.is_empty(),
                 timeout: Some(TIMEOUT.try_into()?),
+                // Counted as any other, and never in the way.
+                budget: "100%".to_owned(),
                 ..v1::JobSpec::default()
             }),
             ..v1::CreateJobRequest::default()

@@ -31,20 +31,27 @@ const STRETCH: Duration = Duration::from_millis(5);
 /// Nanoseconds a pass takes, the median of `rounds`, for each of `passes`.
 ///
 /// The passes take turns, so that whatever disturbs the machine disturbs them alike.
-pub fn medians<const N: usize>(mut passes: [Pass<'_>; N], rounds: usize) -> [f64; N] {
-    let repeats = passes.each_mut().map(|pass| {
+pub fn medians<const N: usize>(passes: [Pass<'_>; N], rounds: usize) -> [f64; N] {
+    let times = all_medians(passes.into(), rounds);
+    std::array::from_fn(|index| times[index])
+}
+
+/// The same for as many passes as there are.
+pub fn all_medians(mut passes: Vec<Pass<'_>>, rounds: usize) -> Vec<f64> {
+    let repeats = passes.iter_mut().map(|pass| {
         // The first pass warms caches and buffers; only the second is counted on.
         black_box(pass());
         let one = time(pass, 1).max(1.0);
         (STRETCH.as_nanos() as f64 / one).ceil().max(1.0) as u32
     });
-    let mut times = [(); N].map(|()| Vec::with_capacity(rounds));
+    let repeats = repeats.collect::<Vec<_>>();
+    let mut times = vec![Vec::with_capacity(rounds); passes.len()];
     for _ in 0..rounds.max(1) {
-        for ((pass, repeats), times) in passes.iter_mut().zip(repeats).zip(&mut times) {
-            times.push(time(pass, repeats));
+        for ((pass, repeats), times) in passes.iter_mut().zip(&repeats).zip(&mut times) {
+            times.push(time(pass, *repeats));
         }
     }
-    times.map(|mut times| median(&mut times))
+    times.iter_mut().map(|times| median(times)).collect()
 }
 
 fn time(pass: &mut Pass<'_>, repeats: u32) -> f64 {

@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use muster_engine_core::Outcome;
-use muster_model::{Command, ExecutionState, Plan, Priority, Selector, Step};
+use muster_engine_core::budget::Asked;
+use muster_model::{Command, ExecutionState, JobState, Plan, Priority, Selector, Step};
 use muster_store::{
     ApplyReports, Claim, CreateJob, LayOut, Lease, OpenSession, Report, ReportAnswer, Store, Zones,
 };
@@ -67,7 +68,11 @@ impl Queue {
             retry: None,
             priority: Priority::Interactive,
             concurrency: None,
-            deed: None,
+            budget: Asked::All,
+            waves: Vec::new(),
+            start: JobState::Running,
+            stretch_ms: None,
+            deeds: Vec::new(),
             timeout_ms: 30_000,
             now: 0,
             expires_at: FAR,

@@ -136,6 +136,7 @@ impl System {
             spec: Some(v1::JobSpec {
                 plan: Some(v1::Plan { steps: vec![step] }),
                 selector: format!("{ROLE}={role}"),
+                budget: "100%".to_owned(),
                 ..v1::JobSpec::default()
             }),
             ..v1::CreateJobRequest::default()

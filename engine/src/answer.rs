@@ -1,7 +1,8 @@
 //! From what is stored to what the API shows.
 
+use muster_engine_core::Tally;
 use muster_proto::{time, v1};
-use muster_store::{DeviceRecord, HistoryRecord, JobRecord, ReachRecord, ResultRecord};
+use muster_store::{DeviceRecord, HistoryRecord, JobRecord, ReachRecord, ResultRecord, WaveRecord};
 use routeros_wire::{Kind, Limits, Sentence, decode_all};
 
 pub(crate) fn device(record: DeviceRecord) -> v1::Device {
@@ -69,6 +70,7 @@ fn reach_of(record: ReachRecord) -> Option<v1::DeviceReach> {
 }
 
 pub(crate) fn job(record: &JobRecord) -> v1::Job {
+    let ledger = record.ledger();
     let timeout = std::time::Duration::from_millis(record.timeout_ms);
     v1::Job {
         id: record.uuid.clone(),
@@ -80,6 +82,10 @@ pub(crate) fn job(record: &JobRecord) -> v1::Job {
             timeout: timeout.try_into().ok(),
             priority: v1::JobPriority::from(record.priority).into(),
             max_concurrency: record.concurrency.unwrap_or(0),
+            budget: record
+                .budget_asked
+                .map(|asked| asked.to_string())
+                .unwrap_or_default(),
         }),
         state: v1::JobState::from(record.state).into(),
         effect: v1::Effect::from(record.effect).into(),
@@ -96,7 +102,43 @@ pub(crate) fn job(record: &JobRecord) -> v1::Job {
         claimed_by: record.claimed_by.clone(),
         paused_at: record.paused_at.map(time),
         retry_of: record.retry_of.clone().unwrap_or_default(),
+        budget: record.budget,
+        budget_use: Some(budget_use(record.budget, &ledger.tally())),
+        halted: record.halted.as_ref().map(|halted| v1::Halted {
+            rule: halted.rule.clone(),
+            detail: halted.detail.clone(),
+            at: Some(time(halted.at)),
+        }),
+        waves: record.waves.iter().map(wave).collect(),
+        open_wave: record.open_wave.saturating_add(1),
     }
+}
+
+fn wave(wave: &WaveRecord) -> v1::Wave {
+    v1::Wave {
+        number: wave.number.saturating_add(1),
+        total: wave.total,
+        budget: wave.budget,
+        budget_use: Some(budget_use(wave.budget, &wave.tally)),
+        ended: counted(wave.tally.ended),
+        good: counted(wave.tally.good),
+        opened_at: wave.opened_at.map(time),
+        ended_at: wave.ended_at.map(time),
+    }
+}
+
+fn budget_use(budget: Option<u64>, tally: &Tally) -> v1::BudgetUse {
+    v1::BudgetUse {
+        in_flight: counted(tally.in_flight),
+        harmed: counted(tally.harmed),
+        rescued: counted(tally.rescued),
+        refused: counted(tally.refused),
+        left: budget.map(|budget| budget.saturating_sub(tally.committed())),
+    }
+}
+
+fn counted(number: i64) -> u64 {
+    number.max(0).unsigned_abs()
 }
 
 pub(crate) fn history(record: HistoryRecord) -> v1::HistoryEntry {

@@ -3,8 +3,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use muster_model::{
-    Command, CommandError, DeviceError, Effect, ErrorClass, ExecutionState, Follow, JobState, Plan, Priority,
-    Step, Verify,
+    Command, CommandError, DeviceError, Effect, Ensure, EnsureError, ErrorClass, ExecutionState, Follow,
+    JobState, Plan, Priority, Step, Values, Verify, Want,
 };
 
 use crate::v1;
@@ -49,9 +49,16 @@ pub fn plan(message: Option<&v1::Plan>, path: &str) -> Result<Plan, Vec<Violatio
                     violations.push(Violation::new(field, error.to_string()));
                 }
             },
+            Some(v1::step::Kind::Ensure(message)) => match ensure_of(message) {
+                Ok(ensure) => checked.push(Step::Ensure(ensure)),
+                Err((field, error)) => {
+                    let field = format!("{path}.steps[{at}].ensure.{field}");
+                    violations.push(Violation::new(field, error.to_string()));
+                }
+            },
             None => violations.push(Violation::new(
                 format!("{path}.steps[{at}]"),
-                "a step needs a kind: command",
+                "a step needs a kind: command or ensure",
             )),
         }
     }
@@ -83,6 +90,30 @@ fn command_of(message: &v1::Command) -> Result<Command, (&'static str, CommandEr
     };
     let verify = Verify::new(words, expect, *absent).map_err(|error| ("verify.words", error))?;
     command.with_verify(verify).map_err(|error| ("verify", error))
+}
+
+fn ensure_of(message: &v1::Ensure) -> Result<Ensure, (&'static str, EnsureError)> {
+    match &message.want {
+        Some(v1::ensure::Want::Set(set)) => {
+            let set = Values::new(set.values.clone()).map_err(|error| ("set", error))?;
+            Ensure::singleton(&message.menu, set).map_err(|error| ("menu", error))
+        }
+        None => Err(("set", EnsureError::Empty)),
+    }
+}
+
+/// A wish as a message.
+fn ensure(ensure: &Ensure) -> v1::Ensure {
+    let Want::Set(set) = ensure.want();
+    let values = set
+        .iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    v1::Ensure {
+        menu: ensure.menu().to_owned(),
+        want: Some(v1::ensure::Want::Set(v1::Values {
+            values: values.collect(),
+        })),
+    }
 }
 
 /// With rows alone, a command is followed for so long at most.
@@ -138,6 +169,7 @@ impl From<&Plan> for v1::Plan {
     fn from(plan: &Plan) -> Self {
         let kind = |step: &Step| match step {
             Step::Command(words) => v1::step::Kind::Command(command(words)),
+            Step::Ensure(wish) => v1::step::Kind::Ensure(ensure(wish)),
         };
         Self {
             steps: plan
@@ -290,6 +322,26 @@ mod tests {
             command_of(&declared).expect_err("known to change").0,
             "declared_read"
         );
+    }
+
+    #[test]
+    fn what_should_be_true_goes_there_and_back() {
+        let set = v1::Values {
+            values: [("servers".to_owned(), "1.1.1.1".to_owned())].into(),
+        };
+        let message = v1::Ensure {
+            menu: "/ip/dns".into(),
+            want: Some(v1::ensure::Want::Set(set)),
+        };
+        assert_eq!(ensure(&ensure_of(&message).expect("valid")), message);
+        let step = v1::Step {
+            kind: Some(v1::step::Kind::Ensure(v1::Ensure {
+                menu: "ip dns".into(),
+                ..message
+            })),
+        };
+        let violations = plan(Some(&v1::Plan { steps: vec![step] }), "p").expect_err("no menu");
+        assert_eq!(violations[0].field, "p.steps[0].ensure.menu");
     }
 
     #[test]

@@ -301,6 +301,7 @@ mod tests {
         held.answer(&v1::IntentAnswer {
             intent: Some(intent),
             verdict,
+            ..v1::IntentAnswer::default()
         });
         assert_eq!(answer.try_recv(), Ok(v1::IntentVerdict::Granted));
         assert!(held.open_intents().is_empty());

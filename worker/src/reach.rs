@@ -170,15 +170,48 @@ pub(crate) fn all(failures: Vec<(Way, ConnectFailure)>) -> ConnectFailure {
     if rest.peek().is_none() {
         return failure;
     }
-    let mut text = format!("{}: {}", first.transport, failure.error.message);
+    let mut text = first.transport.to_string();
+    let mut last = failure.error.message.clone();
     let mut whole = failure;
     for (way, failure) in rest {
-        text.push_str(&format!("; {}: {}", way.transport, failure.error.message));
+        if failure.error.message != last {
+            text.push_str(&format!(": {last}; "));
+            last = failure.error.message.clone();
+        } else {
+            text.push_str(", ");
+        }
+        text.push_str(way.transport.as_str());
         // What does not pass is what somebody has to look at.
         if whole.may_pass && !failure.may_pass {
             whole = failure;
         }
     }
+    text.push_str(&format!(": {last}"));
     whole.error.message = text;
     whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_failure_tells_of_all_ways_and_is_the_one_that_does_not_pass() {
+        let way = |transport| Way { transport, port: 1 };
+        let failed = |class, text: &str, may_pass| ConnectFailure {
+            error: DeviceError::new(class, text),
+            may_pass,
+        };
+        let refused = || failed(ErrorClass::Refused, "refused", true);
+        let wrong = failed(ErrorClass::Tls, "wrong", false);
+        let whole = all(vec![
+            (way(Transport::ApiSsl), refused()),
+            (way(Transport::Api), refused()),
+            (way(Transport::Https), wrong),
+        ]);
+        assert_eq!(whole.error.message, "api-ssl, api: refused; https: wrong");
+        assert_eq!((whole.error.class, whole.may_pass), (ErrorClass::Tls, false));
+        let one = all(vec![(way(Transport::Api), refused())]);
+        assert_eq!(one, refused());
+    }
 }

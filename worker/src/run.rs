@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use muster_model::quiet::SEND_WITHIN;
-use muster_model::{Command, DeviceError, ErrorClass, Plan, Step, Verify};
+use muster_model::{DeviceError, ErrorClass, Plan};
 use muster_proto::v1;
-use muster_worker_core::{Action, Attempt, ConnectFailure, Ended, Outcome, StepEnd};
-use routeros_wire::{Expression, Kind, Limits, decode_all};
+use muster_worker_core::{Action, Attempt, ConnectFailure, Ended, Exchange, Manner, Mode, Outcome, StepEnd};
 use tokio::sync::mpsc;
 
 use crate::devices::{Devices, Line};
@@ -41,9 +40,6 @@ const HELD_AT_MOST: Duration = Duration::from_secs(30);
 /// Batches of rows of a followed step that wait to be told.
 const LIVE_AHEAD: usize = 4;
 
-/// Bytes of all answers of one execution: they travel in one message, which may have 64 MiB.
-const ANSWERS: usize = 32 << 20;
-
 /// Names commands on sessions; unique in the process.
 static NEXT_RUN: AtomicU64 = AtomicU64::new(1);
 
@@ -55,35 +51,27 @@ pub(crate) fn next_run() -> RunId {
 pub(crate) async fn run(job: Job, devices: Devices, held: Held) {
     let began = Instant::now();
     let mut run = Run {
-        attempt: Attempt::new(
-            job.plan.clone(),
-            job.assignment.first_step,
-            job.assignment.resolve,
-        ),
+        attempt: Attempt::new(job.plan.clone(), mode(&job.assignment)),
         job,
         devices,
         held,
         session: None,
         send_by: began,
-        replies: Vec::new(),
     };
     let ended = run.drive().await;
     // A device that did not answer well has other worries than to say what it is.
-    let answered = ended
-        .error
-        .as_ref()
-        .is_none_or(|error| error.class == ErrorClass::Trap);
+    let answered = ended.error.as_ref().is_none_or(|error| is_answer(error.class));
     let Run {
+        attempt,
         job,
         held,
-        replies,
         session,
         ..
     } = run;
     // Its turn ends here.
     let session = session.filter(|_| answered).map(|(session, _turn)| session);
     held.end(Told {
-        report: report(&job.assignment, &ended, replies, began.elapsed()),
+        report: report(&job.assignment, &ended, attempt, began.elapsed()),
         ended: Instant::now(),
     });
     // After the report, so that nobody waits for it.
@@ -103,7 +91,25 @@ struct Run {
     session: Option<(Handle, Arc<Turn>)>,
     /// Until when the granted step may be sent.
     send_by: Instant,
-    replies: Vec<Bytes>,
+}
+
+fn mode(assignment: &v1::Assignment) -> Mode {
+    match (assignment.resolve, assignment.preview) {
+        (true, _) => Mode::Resolve(assignment.first_step),
+        (false, true) => Mode::Preview,
+        (false, false) => Mode::Apply {
+            first_step: assignment.first_step,
+            expected: assignment.fingerprint.as_slice().try_into().ok(),
+        },
+    }
+}
+
+/// Whether a device that answers well can have caused an error of this class.
+fn is_answer(class: ErrorClass) -> bool {
+    matches!(
+        class,
+        ErrorClass::NotAsWanted | ErrorClass::Plan | ErrorClass::Trap
+    )
 }
 
 impl Run {
@@ -112,9 +118,11 @@ impl Run {
         loop {
             action = match action {
                 Action::Connect => self.connect().await,
-                Action::AskIntent { step } => self.ask_and_send(step).await,
-                Action::Send { .. } => self.send().await,
-                Action::Look { .. } => self.look().await,
+                Action::AskIntent { step } => match self.ask(step).await {
+                    Ok(()) => self.attempt.granted(),
+                    Err(action) => action,
+                },
+                Action::Exchange(exchange) => self.exchange(exchange).await,
                 Action::End(ended) => return ended,
             }
         }
@@ -253,8 +261,11 @@ impl Run {
         }
     }
 
-    async fn ask_and_send(&mut self, step: u32) -> Action {
+    /// Asks for the intent of a step until there is an answer. In the middle of a step nothing but the engine's word
+    /// ends it.
+    async fn ask(&mut self, step: u32) -> Result<(), Action> {
         let first_asked = Instant::now();
+        let ends = !self.attempt.is_in_the_middle();
         self.phased(Doing::Intent);
         loop {
             let asked = Instant::now();
@@ -266,52 +277,63 @@ impl Run {
             });
             let verdict = tokio::select! {
                 verdict = answer => verdict.unwrap_or(v1::IntentVerdict::Revoked),
-                () = self.job.begun.cancel.cancelled() => return self.attempt.cancelled(),
+                () = self.job.begun.cancel.cancelled(), if ends => return Err(self.attempt.cancelled()),
             };
             match verdict {
                 v1::IntentVerdict::Granted if asked.elapsed() < SEND_WITHIN => {
                     self.send_by = asked + SEND_WITHIN;
-                    return self.attempt.granted();
+                    return Ok(());
                 }
                 v1::IntentVerdict::Granted => {}
                 v1::IntentVerdict::Held if first_asked.elapsed() > HELD_AT_MOST => {
-                    return self.attempt.held_too_long();
+                    return Err(self.attempt.held_too_long());
                 }
                 v1::IntentVerdict::Held => {
                     self.phased(Doing::Held);
                     tokio::select! {
                         () = tokio::time::sleep(ASK_AGAIN) => {}
-                        () = self.job.begun.cancel.cancelled() => return self.attempt.cancelled(),
+                        () = self.job.begun.cancel.cancelled(), if ends => return Err(self.attempt.cancelled()),
                     }
                 }
-                v1::IntentVerdict::Revoked | v1::IntentVerdict::Unspecified => return self.attempt.revoked(),
+                v1::IntentVerdict::Revoked | v1::IntentVerdict::Unspecified => {
+                    return Err(self.attempt.revoked());
+                }
             }
         }
     }
 
-    async fn send(&mut self) -> Action {
-        let (Some((session, turn)), Some(Step::Command(command))) =
-            (self.session.clone(), self.attempt.step())
-        else {
+    async fn exchange(&mut self, exchange: Exchange) -> Action {
+        let Exchange {
+            words,
+            manner,
+            follow,
+        } = exchange;
+        let timeout = Duration::from_millis(self.job.assignment.timeout_ms);
+        if manner == Manner::Write && self.attempt.is_in_the_middle() && Instant::now() >= self.send_by {
+            // A step that writes for longer than a grant lasts asks again, so that the quiet time (A5) counts from its
+            // last write.
+            let step = self.attempt.at();
+            if let Err(action) = self.ask(step).await {
+                return action;
+            }
+        }
+        let Some((session, turn)) = self.session.clone() else {
             let lost = StepEnd::NotSent(DeviceError::new(ErrorClass::Reset, "there is no connection"));
-            return self.attempt.step_ended(lost);
+            return self.attempt.answered(lost, Bytes::new());
+        };
+        let send_by = match manner {
+            Manner::Question => self.job.until,
+            Manner::Write => self.send_by,
+            Manner::Proof => Instant::now() + timeout,
         };
         self.phased(Doing::Command(session.clone()));
         let run = next_run();
-        let timeout = Duration::from_millis(self.job.assignment.timeout_ms);
-        let send_by = if self.attempt.is_read() {
-            self.job.until
-        } else {
-            self.send_by
-        };
-        let follow = command
-            .follow()
-            .map(|follow| self.follow(follow, session.clone()));
-        let mut answer = session.follow(words(command), timeout, send_by, turn, run, follow);
+        let follow = follow.map(|follow| self.follow(follow, session.clone()));
+        let mut answer = session.follow(words, timeout, send_by, turn, run, follow);
         let reply = tokio::select! {
             reply = &mut answer => reply,
             // A change in flight is allowed to finish: half a change helps nobody.
-            () = self.job.begun.cancel.cancelled(), if self.attempt.is_read() => {
+            () = self.job.begun.cancel.cancelled(), if manner == Manner::Question => {
                 session.cancel(run);
                 answer.await.map(|reply| match reply.end {
                     // Whether the device said so or lost its connection over it: it was asked for.
@@ -320,23 +342,8 @@ impl Run {
                 })
             }
         };
-        let reply = reply.unwrap_or_else(|_| session::never_sent());
-        let held: usize = self.replies.iter().map(Bytes::len).sum();
-        if held + reply.sentences.len() > ANSWERS {
-            if !self.attempt.is_read() {
-                // What it did counts, not what it said.
-                self.replies.push(Bytes::new());
-                return self.attempt.step_ended(reply.end);
-            }
-            let text =
-                format!("the answers of the plan's steps are over the limit of {ANSWERS} bytes together");
-            let error = DeviceError::new(ErrorClass::Protocol, text);
-            return self.attempt.step_ended(StepEnd::NoAnswer(error));
-        }
-        if !matches!(reply.end, StepEnd::NotSent(_)) {
-            self.replies.push(reply.sentences);
-        }
-        self.attempt.step_ended(reply.end)
+        let Reply { end, sentences } = reply.unwrap_or_else(|_| session::never_sent());
+        self.attempt.answered(end, sentences)
     }
 
     /// Has the rows of a step told as they come: a task takes them from the session, as fast as the engine takes them.
@@ -364,62 +371,21 @@ impl Run {
             live,
         })
     }
-
-    /// Sends the verification of a step whose answer was lost.
-    async fn look(&mut self) -> Action {
-        let verify = self.attempt.step().and_then(Step::verify).cloned();
-        let (Some((session, turn)), Some(verify)) = (self.session.clone(), verify) else {
-            let text = "there is no connection, or nothing to verify it with";
-            let lost = StepEnd::NotSent(DeviceError::new(ErrorClass::Worker, text));
-            return self.attempt.looked(lost, false);
-        };
-        let words = verify.sent_words().map(|word| word.as_bytes().to_vec()).collect();
-        let (run, timeout) = (next_run(), Duration::from_millis(self.job.assignment.timeout_ms));
-        let answer = session.run(words, timeout, self.job.until, turn, run);
-        let reply = answer.await.unwrap_or_else(|_| session::never_sent());
-        match verified(&verify, &reply.sentences) {
-            Ok(found) => self.attempt.looked(reply.end, found),
-            Err(error) => self.attempt.looked(StepEnd::Trapped(error), false),
-        }
-    }
 }
 
-/// Whether an answer says that the step was done.
-fn verified(verify: &Verify, sentences: &[u8]) -> Result<bool, DeviceError> {
-    let expect = match verify.expect.is_empty() {
-        true => None,
-        false => Some(verify.expect.parse::<Expression>().map_err(|error| {
-            DeviceError::new(
-                ErrorClass::Worker,
-                format!("the verification's expectation: {error}"),
-            )
-        })?),
-    };
-    let mut any = false;
-    // Our own bytes, written sentence by sentence: they decode.
-    let _ = decode_all(sentences, Limits::default(), |sentence| {
-        let expected = |expression: &Expression| expression.matches(&|name| sentence.get(name));
-        any |= sentence.kind() == Kind::Re && expect.as_ref().is_none_or(expected);
-    });
-    Ok(any != verify.absent)
-}
-
-fn words(command: &Command) -> Vec<Vec<u8>> {
-    command
-        .sent_words()
-        .map(|word| word.as_bytes().to_vec())
-        .collect()
-}
-
-fn report(assignment: &v1::Assignment, ended: &Ended, replies: Vec<Bytes>, elapsed: Duration) -> v1::Report {
+fn report(assignment: &v1::Assignment, ended: &Ended, attempt: Attempt, elapsed: Duration) -> v1::Report {
+    let (replies, fingerprint) = attempt.into_told();
     let outcome = match ended.outcome {
+        Outcome::Broken => v1::ReportOutcome::Broken,
         Outcome::Cancelled => v1::ReportOutcome::Cancelled,
         Outcome::Failed => v1::ReportOutcome::Failed,
         Outcome::FoundDone => v1::ReportOutcome::FoundDone,
         Outcome::FoundNotDone => v1::ReportOutcome::FoundNotDone,
         Outcome::HandedBack => v1::ReportOutcome::HandedBack,
         Outcome::Interrupted => v1::ReportOutcome::Interrupted,
+        Outcome::Rejected => v1::ReportOutcome::Rejected,
         Outcome::Succeeded => v1::ReportOutcome::Succeeded,
+        Outcome::Unchanged => v1::ReportOutcome::Unchanged,
         Outcome::Unknown => v1::ReportOutcome::Unknown,
         Outcome::Unreached => v1::ReportOutcome::Unreached,
     };
@@ -433,5 +399,6 @@ fn report(assignment: &v1::Assignment, ended: &Ended, replies: Vec<Bytes>, elaps
         age_ms: 0,
         steps_done: ended.steps_done,
         first_step: assignment.first_step,
+        fingerprint: fingerprint.map_or_else(Vec::new, |found| found.to_vec()),
     }
 }

@@ -4,6 +4,7 @@
 //! that is the *bare chain*, `p += 1 + b[p]`; it keeps nothing, and counts words. What beats it does not wait.
 
 use std::hint::black_box;
+use std::iter;
 
 use anyhow::ensure;
 use routeros_wire::{Decoder, Kernel};
@@ -12,7 +13,7 @@ use super::{Row, Run};
 use crate::board::{Better, Outcome, Spec};
 use crate::codec;
 use crate::corpus::Corpus;
-use crate::cpu::{Pass, medians};
+use crate::cpu::{Pass, all_medians};
 
 /// Framing of a and b against the bare chain.
 #[derive(Debug)]
@@ -35,8 +36,8 @@ impl Row for W1 {
     fn measure(&self, run: &Run) -> anyhow::Result<Outcome> {
         let mut slowest: f64 = 0.0;
         for corpus in [Corpus::interfaces().repeated(2), Corpus::firewall()] {
-            let [ours, chain] = times(run, "W1", &corpus)?;
-            slowest = slowest.max(ours / chain);
+            let times = times(run, "W1", &corpus)?;
+            slowest = slowest.max(times.of(Kernel::Auto) / times.base);
         }
         Ok(ratio(slowest))
     }
@@ -61,8 +62,8 @@ impl Row for W3a {
     }
 
     fn measure(&self, run: &Run) -> anyhow::Result<Outcome> {
-        let [ours, chain] = times(run, "W3a", &Corpus::flood())?;
-        Ok(ratio(chain / ours))
+        let times = times(run, "W3a", &Corpus::flood())?;
+        Ok(ratio(times.base / times.of(Kernel::Auto)))
     }
 }
 
@@ -87,15 +88,15 @@ impl Row for W3c {
     fn measure(&self, run: &Run) -> anyhow::Result<Outcome> {
         let mut slowest = f64::INFINITY;
         for corpus in [Corpus::lengths(), Corpus::files()] {
-            let [ours, naive] = times(run, "W3c", &corpus)?;
-            slowest = slowest.min(naive / ours);
+            let times = times(run, "W3c", &corpus)?;
+            slowest = slowest.min(times.base / times.of(Kernel::Auto));
         }
         Ok(ratio(slowest))
     }
 }
 
 /// Nanoseconds for the decoder and its baseline: the naive loop for long words, the bare chain for others.
-fn times(run: &Run, row: &str, corpus: &Corpus) -> anyhow::Result<[f64; 2]> {
+fn times(run: &Run, row: &str, corpus: &Corpus) -> anyhow::Result<Times> {
     codec::check(corpus)?;
     let bytes = corpus.bytes.as_slice();
     let chain = |bytes: &[u8]| match row {
@@ -112,29 +113,39 @@ fn times(run: &Run, row: &str, corpus: &Corpus) -> anyhow::Result<[f64; 2]> {
     // Every kernel takes its turn, so that the choice among them can be seen to be right.
     let mut decoders =
         Kernel::ALL.map(|kernel| Decoder::with_kernel(routeros_wire::Limits::default(), kernel));
-    let [auto, serial, checked, unchecked, avx2] = decoders
-        .each_mut()
-        .map(|decoder| -> Pass<'_> { Box::new(move || codec::scan(decoder, black_box(bytes))) });
-    let times = medians(
-        [
-            auto,
-            Box::new(|| chain(black_box(bytes))),
-            serial,
-            checked,
-            unchecked,
-            avx2,
-        ],
-        run.pick(7, 21),
-    );
-    let [ours, base, ..] = times;
-    ensure!(ours > 0.0 && base > 0.0, "the clock does not move");
-    let [auto, base, serial, checked, unchecked, avx2] = times.map(|time| time / corpus.facts.words as f64);
-    run.progress(&format!(
-        "{row} {}: {auto:.3} ns a word, baseline {base:.3}; serial {serial:.3}, lanes checked {checked:.3}, \
-         unchecked {unchecked:.3}, avx2 {avx2:.3}",
-        corpus.name
-    ));
-    Ok([ours, times[1]])
+    let mut passes = vec![Box::new(|| chain(black_box(bytes))) as Pass<'_>];
+    for decoder in &mut decoders {
+        passes.push(Box::new(move || codec::scan(decoder, black_box(bytes))));
+    }
+    let times = all_medians(passes, run.pick(7, 21));
+    ensure!(times.iter().all(|time| *time > 0.0), "the clock does not move");
+    let names = Kernel::ALL.map(|kernel| format!("{kernel:?}").to_lowercase());
+    let names = iter::once("baseline").chain(names.iter().map(String::as_str));
+    let told = names.zip(&times).map(|(name, time)| {
+        let time = time / corpus.facts.words as f64;
+        format!("{name} {time:.3}")
+    });
+    let told = told.collect::<Vec<_>>().join(", ");
+    run.progress(&format!("{row} {}, ns a word: {told}", corpus.name));
+    Ok(Times {
+        base: times[0],
+        kernels: times[1..].to_vec(),
+    })
+}
+
+/// Nanoseconds a pass.
+struct Times {
+    base: f64,
+    /// As in [`Kernel::ALL`].
+    kernels: Vec<f64>,
+}
+
+impl Times {
+    fn of(&self, kernel: Kernel) -> f64 {
+        let mut all = Kernel::ALL.iter().zip(&self.kernels);
+        all.find(|(other, _)| **other == kernel)
+            .map_or(f64::NAN, |(_, time)| *time)
+    }
 }
 
 fn ratio(measured: f64) -> Outcome {

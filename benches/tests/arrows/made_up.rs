@@ -11,7 +11,7 @@ fn good() -> (Graph, BTreeSet<String>) {
         ("routeros-conn", &["routeros-wire", "md-5"]),
         ("muster-model", &["serde"]),
         ("muster-proto", &["muster-model", "tonic", "prost"]),
-        ("muster-worker-core", &["muster-model"]),
+        ("muster-worker-core", &["muster-model", "routeros-wire"]),
         ("muster-engine-core", &["muster-model"]),
         ("muster-sim", &["routeros-wire", "tokio", "axum"]),
         (

@@ -48,7 +48,7 @@ pub(crate) const RULES: &[Rule] = &[
     Rule {
         of: "muster-worker-core",
         why: "the core decides, the shell does",
-        ours: Some(&["muster-model"]),
+        ours: Some(&["muster-model", "routeros-wire"]),
         never: SHELL,
     },
     Rule {

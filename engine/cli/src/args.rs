@@ -203,6 +203,9 @@ pub(crate) struct Run {
     /// Of a print, only items for which this holds: 'type=ether and not (disabled=yes or mtu<1500)'
     #[arg(long = "where", value_name = "EXPR")]
     pub filter: Option<String>,
+    /// Run the steps of this file instead of a command: [[step]] tables
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["words", "filter", "verify", "declare_read"])]
+    pub plan: Option<PathBuf>,
     /// A print that tells, when the command's answer is lost, whether it was done: '/ip/dns/print'
     #[arg(long, value_name = "COMMAND", requires = "expected")]
     pub verify: Option<String>,
@@ -221,6 +224,10 @@ pub(crate) struct Run {
     /// Executions with workers at once [default: as many as workers take]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub concurrency: Option<u32>,
+    /// Devices that may be harmed at most, and so be changed at once: a number, a share as in 2%, or all [default: 2%,
+    /// at least 10]
+    #[arg(long, value_name = "N|P%|all", default_value = "", hide_default_value = true)]
+    pub budget: String,
     /// Deadline of the command, and how long devices that cannot be reached are waited for
     #[arg(long, default_value = "30s", value_parser = duration::parse_positive)]
     pub timeout: Duration,
@@ -237,7 +244,7 @@ pub(crate) struct Run {
     #[arg(long)]
     pub detach: bool,
     /// The command: /path/verb and its words, as the protocol writes them or as name=value
-    #[arg(last = true, required = true, value_name = "COMMAND [WORD…]")]
+    #[arg(last = true, required_unless_present = "plan", value_name = "COMMAND [WORD…]")]
     pub words: Vec<String>,
 }
 
@@ -289,7 +296,7 @@ pub(crate) enum Job {
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Let a paused job go on
+    /// Let a paused or halted job go on
     Resume {
         /// Its id
         id: String,
@@ -297,6 +304,8 @@ pub(crate) enum Job {
         #[arg(long, default_value = "")]
         reason: String,
     },
+    /// Change how many devices a job may harm, or have with workers at once
+    Limits(Limits),
     /// Try again, as a new job, what failed in one that is over
     Retry {
         /// Its id
@@ -324,6 +333,33 @@ pub(crate) enum Job {
         #[arg(long, default_value = "")]
         reason: String,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Limits {
+    /// The job's id
+    pub id: String,
+    /// Devices that may be harmed at most: a number, a share as in 2%, or all
+    #[arg(long, value_name = "N|P%|all", required_unless_present_any = ["wave_budgets", "concurrency"])]
+    pub budget: Option<String>,
+    /// The same for one wave, counted from 1; may be given more than once
+    #[arg(long = "wave-budget", value_name = "WAVE=N|P%|all", value_parser = wave_budget)]
+    pub wave_budgets: Vec<(u32, String)>,
+    /// Executions with workers at once; 0 for as many as workers take
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<u32>,
+    /// Who approves, when a limit becomes looser
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub approver: String,
+    /// Why, for the record
+    #[arg(long, default_value = "")]
+    pub reason: String,
+}
+
+fn wave_budget(text: &str) -> Result<(u32, String), String> {
+    let wrong = || "write for example 2=10: wave 2 may harm 10 devices".to_owned();
+    let (wave, budget) = text.split_once('=').ok_or_else(wrong)?;
+    Ok((wave.parse().map_err(|_| wrong())?, budget.to_owned()))
 }
 
 #[derive(Debug, Subcommand)]
@@ -441,6 +477,18 @@ pub(crate) enum Credential {
 pub(crate) enum Admin {
     /// Workers, live jobs, what no worker can take, what the engine does by itself, and the database
     Status,
+    /// How gently routers are treated: show the limits, or change them while everything runs
+    Limits {
+        /// Limits to set, NAME=VALUE, or for a zone or a label value NAME:SCOPE=VALUE: label.executions:site=*=20
+        #[arg(value_name = "NAME[:SCOPE]=VALUE")]
+        set: Vec<String>,
+        /// Put a limit back to what holds without it
+        #[arg(long, value_name = "NAME[:SCOPE]")]
+        reset: Vec<String>,
+        /// Why, for the record
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
 }
 
 fn priority(name: &str) -> Result<v1::JobPriority, String> {

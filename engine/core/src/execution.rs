@@ -23,13 +23,17 @@ mod tests;
 
 use std::time::Duration;
 
-use muster_model::{DeviceError, Effect, ErrorClass, ExecutionState, Marks, quiet};
+use muster_model::{DeviceError, Effect, ErrorClass, ExecutionState, JobState, Marks, quiet};
 use thiserror::Error;
 
+use crate::budget::Full;
 use crate::retry::{self, Backoff};
 
 /// How often a read that was cut off is tried in all.
 pub const READ_ATTEMPTS: u32 = 3;
+
+/// How long an execution stays away that was handed back for want of a unit of the budget.
+const AWAY: Duration = Duration::from_secs(30);
 
 /// How long after the quiet time an open question may still be asked.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(60);
@@ -95,8 +99,10 @@ pub struct Context<'a> {
     pub expires_at: i64,
     /// Whether the job is ending early.
     pub aborting: bool,
-    /// Whether the job admits nothing new for now.
-    pub paused: bool,
+    /// The state of a job that admits nothing new for now.
+    pub held: Option<JobState>,
+    /// The budget that lets no further execution be touched (C3).
+    pub full: Option<Full>,
     /// The delays between tries.
     pub backoff: Backoff,
     /// The deadline of one command.
@@ -164,6 +170,12 @@ pub enum Outcome {
     FoundDone,
     /// The open intent was looked after, and so far it was not done.
     FoundNotDone,
+    /// Every step is done, and in this attempt nothing had to be written for it.
+    Unchanged,
+    /// The plan does not fit the device, or a check says no. Nothing of the step it was at was written.
+    Rejected,
+    /// The step it was at is done in part: neither the old nor the new state.
+    Broken,
 }
 
 /// What becomes of the execution.
@@ -194,9 +206,20 @@ pub enum Illegal {
         /// What was to happen.
         event: &'static str,
     },
-    /// Not now: its job is paused. It may be asked again.
-    #[error("the job is paused")]
-    Held,
+    /// Not now. It may be asked again.
+    #[error("not now: {0}")]
+    Held(Held),
+}
+
+/// Why an intent is not granted now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Held {
+    /// Its job, in this state, admits nothing new.
+    #[error("the job is {0}")]
+    Job(JobState),
+    /// It would be the first to touch its device, and no unit of the budget is left for it (C3).
+    #[error("{0}")]
+    Budget(Full),
 }
 
 impl Execution {
@@ -226,7 +249,9 @@ impl Execution {
         use ExecutionState::{Leased, Pending, Running};
         match (self.state, event) {
             (Pending, Event::Claimed) if self.is_resolving() => Ok(self.claimed()),
-            (Pending, Event::Claimed) if context.aborting || context.paused => Err(self.illegal("claimed")),
+            (Pending, Event::Claimed) if context.aborting || context.held.is_some() => {
+                Err(self.illegal("claimed"))
+            }
             (Pending, Event::Claimed) => Ok(self.claimed()),
             (
                 _,
@@ -301,9 +326,13 @@ impl Execution {
             if context.now >= context.expires_at {
                 return Err(self.illegal("granted an intent after its job's time"));
             }
-            if context.paused {
-                return Err(Illegal::Held);
+            if let Some(state) = context.held {
+                return Err(Illegal::Held(Held::Job(state)));
             }
+        }
+        let touches = context.steps.effect(step) >= Effect::Change;
+        if let Some(full) = context.full.filter(|_| touches && !self.touched) {
+            return Err(Illegal::Held(Held::Budget(full)));
         }
         let mut to = self.clone();
         to.state = ExecutionState::Running;
@@ -314,7 +343,7 @@ impl Execution {
             epoch: self.epoch,
             at: context.now,
         });
-        to.touched |= context.steps.effect(step) >= Effect::Change;
+        to.touched |= touches;
         Ok(Transition { to, ready_at: None })
     }
 
@@ -392,6 +421,16 @@ impl Execution {
         let error =
             error.unwrap_or_else(|| DeviceError::new(ErrorClass::Timeout, "no worker took it in time"));
         self.end(state, Some(error))
+    }
+
+    /// The plan does not go on here. With a change done the device is in neither state (A3).
+    fn rejected(&self, error: Option<DeviceError>, context: &Context<'_>) -> Transition {
+        let state = match (self.touched, context.steps.any_change_before(self.next_step)) {
+            (true, true) => ExecutionState::Broken,
+            (true, false) => ExecutionState::Failed,
+            (false, _) => ExecutionState::Rejected,
+        };
+        self.end(state, error)
     }
 
     /// Ends because the job is ending early, with nothing under way.

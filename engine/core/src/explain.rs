@@ -1,9 +1,10 @@
 //! Why something does not move (K3): the words for it. What there is to say is found out by the shell; what it means,
 //! and in which order it would have to go away, is decided here.
 
-/// A kind of blocker, in the order in which they would have to go away. The numbers are those of
-/// `muster.v1.BlockerKind`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+use crate::budget::Full;
+
+/// A kind of blocker. The numbers are those of `muster.v1.BlockerKind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The job is being laid out.
     Draft = 1,
@@ -25,6 +26,45 @@ pub enum Kind {
     Resolving = 9,
     /// A worker has it.
     WithWorker = 10,
+    /// A label value has as many executions with workers as it may.
+    LabelCap = 45,
+    /// A worker has it, and it waits for a limit there.
+    Limited = 46,
+    /// The budget lets no further device be touched.
+    Budget = 11,
+    /// A rule stopped the job.
+    Halted = 12,
+    /// Its wave is not open yet.
+    Wave = 13,
+}
+
+impl Kind {
+    /// All of them, in the order in which they would have to go away.
+    pub const ORDER: &[Self] = &[
+        Self::Draft,
+        Self::Paused,
+        Self::Halted,
+        Self::Wave,
+        Self::Budget,
+        Self::NoWorker,
+        Self::WorkersFull,
+        Self::Cap,
+        Self::LabelCap,
+        Self::DeviceLock,
+        Self::Offline,
+        Self::Backoff,
+        Self::Resolving,
+        Self::Limited,
+        Self::WithWorker,
+    ];
+
+    /// Its place in that order.
+    pub fn rank(self) -> usize {
+        Self::ORDER
+            .iter()
+            .position(|kind| *kind == self)
+            .unwrap_or(usize::MAX)
+    }
 }
 
 /// One blocker.
@@ -87,6 +127,18 @@ pub fn at_cap(cap: Option<u32>, in_flight: u64, executions: u64) -> Option<Block
         next_check: None,
         executions,
     })
+}
+
+/// The budget, when no unit of it is left. `holders` are devices that hold one.
+pub fn over_budget(full: &Full, holders: Vec<String>, executions: u64) -> Blocker {
+    Blocker {
+        kind: Kind::Budget,
+        text: full.to_string(),
+        holders,
+        until: None,
+        next_check: None,
+        executions,
+    }
 }
 
 #[cfg(test)]

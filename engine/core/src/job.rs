@@ -35,7 +35,8 @@ impl Counts {
     }
 }
 
-/// The state a job goes to, given its executions; the same state when nothing changes.
+/// The state a job goes to, given its executions; the same state when nothing changes. What a rule has stopped ends by
+/// a person's word only: somebody has to have seen it.
 pub fn settle(state: JobState, counts: &Counts) -> JobState {
     let live = counts.sum(|state| !state.is_terminal());
     match state {
@@ -58,9 +59,30 @@ pub fn pause(state: JobState) -> Option<JobState> {
     (state == JobState::Running).then_some(JobState::Paused)
 }
 
-/// The state a paused job goes to when somebody resumes it; `None` when it is not paused.
+/// The state a job goes to when a rule stops it (C2, C3); `None` when it is stopped, ending or over already. A rule that
+/// trips while a person has the job paused halts it all the same, or resuming it would pass the rule by.
+pub fn halt(state: JobState) -> Option<JobState> {
+    use JobState::{Gated, Halted, Paused, Running, WaitingWindow};
+    matches!(state, Running | Paused | Gated | WaitingWindow).then_some(Halted)
+}
+
+/// The state a stopped job goes to when somebody resumes it; `None` when neither a person nor a rule has stopped it.
 pub fn resume(state: JobState) -> Option<JobState> {
-    (state == JobState::Paused).then_some(JobState::Running)
+    matches!(state, JobState::Paused | JobState::Halted).then_some(JobState::Running)
+}
+
+/// Whether a job in this state has never handed anything out.
+pub fn has_not_begun(state: JobState) -> bool {
+    matches!(
+        state,
+        JobState::Draft | JobState::AwaitingApproval | JobState::Scheduled
+    )
+}
+
+/// Whether a job in this state admits nothing new, though it is not over and not ending: the state, for telling why.
+pub fn held(state: JobState) -> Option<JobState> {
+    use JobState::{Aborting, Reverting, Running};
+    (!state.is_terminal() && !matches!(state, Running | Aborting | Reverting)).then_some(state)
 }
 
 #[cfg(test)]
@@ -96,14 +118,26 @@ mod tests {
             JobState::Completed,
             "what was in flight was the rest"
         );
+        let halted = JobState::Halted;
+        assert_eq!(
+            settle(halted, &counts(&[(Expired, 1)])),
+            halted,
+            "somebody has to see it"
+        );
     }
 
     #[test]
-    fn only_what_runs_is_paused_and_only_what_is_paused_is_resumed() {
+    fn only_what_runs_is_paused_and_only_what_is_stopped_is_resumed() {
         for &state in JobState::ALL {
             assert_eq!(pause(state).is_some(), state == JobState::Running);
-            assert_eq!(resume(state).is_some(), state == JobState::Paused);
+            let stopped = matches!(state, JobState::Paused | JobState::Halted);
+            assert_eq!(resume(state).is_some(), stopped);
+            assert!(!stopped || held(state) == Some(state));
+            assert!(halt(state).is_none() || !state.is_terminal());
         }
+        assert_eq!(halt(JobState::Paused), Some(JobState::Halted));
+        assert_eq!((halt(JobState::Halted), halt(JobState::Aborting)), (None, None));
+        assert_eq!((held(JobState::Running), held(JobState::Aborting)), (None, None));
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //!
 //! Live work and crash recovery go through the same [`Execution::next`], so that what was tested is what runs.
 
+pub mod budget;
 pub mod execution;
 pub mod explain;
 pub mod job;
 pub mod quarantine;
 pub mod retry;
 
-pub use execution::{Context, Event, Execution, Illegal, Intent, Outcome, Resolution, Transition};
+pub use budget::{Ledger, Tally};
+pub use execution::{Context, Event, Execution, Held, Illegal, Intent, Outcome, Resolution, Transition};
 pub use quarantine::Quarantine;

@@ -1,13 +1,19 @@
 //! Why a job, or its execution on one device, does not move (K3).
 
-use muster_engine_core::explain::{Blocker, Kind, at_cap, for_want_of_workers};
+use std::collections::BTreeMap;
+
+use muster_engine_core::budget::Scope;
+use muster_engine_core::explain::{Blocker, Kind, at_cap, for_want_of_workers, over_budget};
 use muster_model::{ExecutionState, JobState};
 use muster_proto::{time, v1};
-use muster_store::{JobRecord, OneExecution, Wait, Waiting};
+use muster_store::{FullValue, JobRecord, OneExecution, Wait, Waiting};
 use tonic::Status;
 
+use super::ask;
 use crate::{Shared, error};
 
+/// Executions in the hands of workers that are asked after: an answer for people, who wait for it.
+const ASKED: u32 = 500;
 /// Holders named in one blocker.
 const HOLDERS: usize = 20;
 
@@ -71,9 +77,10 @@ async fn gather(
         .map_err(error::store)?;
     let mut blockers = Vec::new();
     let pending: u64 = waiting.iter().map(|waiting| waiting.executions).sum();
-    blockers.extend(of_the_job(job.state, job.total, &job.uuid, pending));
+    blockers.extend(of_the_job(job, pending));
     let ready = waiting.iter().filter(|waiting| waiting.wait == Wait::Ready);
     if job.state == JobState::Running {
+        blockers.extend(for_budget(shared, job, device, &waiting).await?);
         let in_flight = |&(state, _): &(ExecutionState, u64)| {
             matches!(state, ExecutionState::Leased | ExecutionState::Running)
         };
@@ -87,12 +94,16 @@ async fn gather(
         let ready = ready.clone().map(|waiting| waiting.executions).sum();
         blockers.extend(at_cap(job.concurrency, in_flight, ready).filter(|_| ready > 0));
     }
+    if job.state == JobState::Running {
+        let full = shared.store.full_values(job.id, device).await;
+        blockers.extend(full.map_err(error::store)?.into_iter().map(full_value));
+    }
     let named = shared.store.zones().await.map_err(error::store)?;
     // A question is asked whatever its job's state; the rest waits for the job first.
     let for_workers = waiting.iter().filter(|waiting| match waiting.wait {
         Wait::Resolving => waiting.ready_at <= now,
         Wait::Ready => job.state == JobState::Running,
-        Wait::Lock | Wait::Offline | Wait::Backoff => false,
+        Wait::Lock | Wait::Offline | Wait::Backoff | Wait::Wave | Wait::Away => false,
     });
     for Waiting { zone, executions, .. } in for_workers {
         let workers = shared.sessions.serving(zone, &named);
@@ -100,20 +111,34 @@ async fn gather(
     }
     blockers.extend(waiting.iter().filter_map(|waiting| of_itself(job, one, waiting)));
     blockers.extend(with_workers(shared, job, device).await?);
-    blockers.sort_by_key(|blocker| blocker.kind);
+    blockers.sort_by_key(|blocker| blocker.kind.rank());
     Ok(joined(blockers))
 }
 
-fn of_the_job(state: JobState, total: u64, uuid: &str, executions: u64) -> Option<Blocker> {
-    let (kind, text) = match state {
-        JobState::Draft => (
+fn of_the_job(job: &JobRecord, executions: u64) -> Option<Blocker> {
+    let uuid = &job.uuid;
+    let (kind, text) = match (job.state, &job.halted) {
+        (JobState::Draft, _) => (
             Kind::Draft,
-            format!("the job is being laid out: {total} devices so far"),
+            format!("the job is being laid out: {} devices so far", job.total),
         ),
-        JobState::Paused => (
+        (JobState::Paused, _) => (
             Kind::Paused,
             format!("the job is paused; it goes on with: job resume {uuid}"),
         ),
+        (JobState::Halted, halted) => {
+            let (rule, detail) = halted
+                .as_ref()
+                .map_or(("", ""), |halted| (&*halted.rule, &*halted.detail));
+            let next = match job.ledger().exhausted() {
+                Some(_) => format!("raise it first: job limits {uuid} --budget N --approver NAME"),
+                None => format!("it goes on with: job resume {uuid}"),
+            };
+            (
+                Kind::Halted,
+                format!("rule {rule} halted the job: {detail}; {next}"),
+            )
+        }
         _ => return None,
     };
     Some(Blocker {
@@ -124,6 +149,35 @@ fn of_the_job(state: JobState, total: u64, uuid: &str, executions: u64) -> Optio
         next_check: None,
         executions,
     })
+}
+
+/// The budgets that let no further device be touched, and who holds their units (C3).
+async fn for_budget(
+    shared: &Shared,
+    job: &JobRecord,
+    device: Option<i64>,
+    waiting: &[Waiting],
+) -> Result<Vec<Blocker>, Status> {
+    let ledger = job.ledger();
+    let waits = |waiting: &&Waiting| !waiting.touched && matches!(waiting.wait, Wait::Ready | Wait::Away);
+    let mut waves = BTreeMap::<u32, u64>::new();
+    for waiting in waiting.iter().filter(waits) {
+        *waves.entry(waiting.wave).or_default() += waiting.executions;
+    }
+    for (wave, asking) in shared.store.asking(job.id, device).await.map_err(error::store)? {
+        *waves.entry(wave).or_default() += asking;
+    }
+    let mut blockers = Vec::new();
+    for (wave, executions) in waves {
+        let Some(full) = ledger.full(wave) else { continue };
+        let scope = match full.scope {
+            Scope::Job => None,
+            Scope::Wave(number) => Some(number),
+        };
+        let holders = shared.store.touched(job.id, scope, HOLDERS as u32).await;
+        blockers.push(over_budget(&full, holders.map_err(error::store)?, executions));
+    }
+    Ok(blockers)
 }
 
 /// What about the executions themselves keeps them.
@@ -137,6 +191,20 @@ fn of_itself(job: &JobRecord, one: Option<&OneExecution>, waiting: &Waiting) -> 
         .unwrap_or_default();
     let (kind, text, until, holders) = match waiting.wait {
         Wait::Ready => return None,
+        Wait::Away if job.ledger().full(waiting.wave).is_some() => return None,
+        Wait::Away => {
+            let text =
+                "it was handed back while no unit of the budget was left, and is handed out again soon";
+            (Kind::Backoff, text.to_owned(), Some(waiting.ready_at), Vec::new())
+        }
+        Wait::Wave => {
+            let (wave, open) = (u64::from(waiting.wave) + 1, u64::from(job.open_wave) + 1);
+            let text = match open {
+                1 => format!("it belongs to wave {wave}; only wave 1 is open"),
+                open => format!("it belongs to wave {wave}; waves 1 to {open} are open"),
+            };
+            (Kind::Wave, text, None, Vec::new())
+        }
         Wait::Resolving => {
             let text =
                 format!("the answer to a change was lost, and what became of it is being found out{why}");
@@ -163,9 +231,30 @@ fn of_itself(job: &JobRecord, one: Option<&OneExecution>, waiting: &Waiting) -> 
         text,
         holders,
         until,
-        next_check: (waiting.wait != Wait::Lock).then_some(waiting.ready_at),
+        next_check: (!matches!(waiting.wait, Wait::Lock | Wait::Wave)).then_some(waiting.ready_at),
         executions: waiting.executions,
     })
+}
+
+/// A label value that has as many executions with workers as it may.
+fn full_value(full: FullValue) -> Blocker {
+    let FullValue {
+        key,
+        value,
+        most,
+        has,
+        waiting,
+    } = full;
+    Blocker {
+        kind: Kind::LabelCap,
+        text: format!(
+            "{has} executions are with workers on devices of {key}={value}, and its limit label.executions is {most}"
+        ),
+        holders: Vec::new(),
+        until: None,
+        next_check: None,
+        executions: waiting,
+    }
 }
 
 async fn with_workers(shared: &Shared, job: &JobRecord, device: Option<i64>) -> Result<Vec<Blocker>, Status> {
@@ -174,6 +263,9 @@ async fn with_workers(shared: &Shared, job: &JobRecord, device: Option<i64>) -> 
         .with_workers(job.id, device)
         .await
         .map_err(error::store)?;
+    let some = shared.store.some_with_workers(job.id, device, ASKED).await;
+    let doing = ask::doing(shared, some.map_err(error::store)?).await;
+    let one = device.and_then(|_| doing.values().flatten().next().cloned());
     let blocker = |held: muster_store::WithWorker| {
         let connected = shared.sessions.with(held.session, |_| ()).is_some();
         let resolving = held.resolving > 0 && held.resolving == held.executions;
@@ -181,9 +273,10 @@ async fn with_workers(shared: &Shared, job: &JobRecord, device: Option<i64>) -> 
             true => "looks after a change whose answer was lost",
             false => "has it, and ends by the deadlines of its commands",
         };
-        let text = match connected {
-            true => format!("worker {} {does}", held.worker),
-            false => format!(
+        let text = match (connected, &one) {
+            (true, Some(one)) if !one.limited => format!("worker {} has it: {}", held.worker, one.text),
+            (true, _) => format!("worker {} {does}", held.worker),
+            (false, _) => format!(
                 "worker {} has it and is not connected; it is taken back within {:?} unless the worker returns",
                 held.worker, shared.lease
             ),
@@ -201,7 +294,20 @@ async fn with_workers(shared: &Shared, job: &JobRecord, device: Option<i64>) -> 
             executions: held.executions,
         }
     };
-    Ok(held.into_iter().map(blocker).collect())
+    let mut blockers = held.iter().cloned().map(blocker).collect::<Vec<_>>();
+    for (session, doing) in &doing {
+        let worker = held.iter().find(|held| held.session == *session);
+        let worker = worker.map(|held| held.worker.clone()).unwrap_or_default();
+        blockers.extend(doing.iter().filter(|doing| doing.limited).map(|doing| Blocker {
+            kind: Kind::Limited,
+            text: format!("worker {worker} has it, and {}", doing.text),
+            holders: vec![worker.clone()],
+            until: None,
+            next_check: None,
+            executions: 1,
+        }));
+    }
+    Ok(blockers)
 }
 
 /// Blockers that say the same, as one.
@@ -240,31 +346,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_draft_waits_for_being_laid_out() {
-        let kind = |state| of_the_job(state, 10_000, "j", 10_000).map(|blocker| blocker.kind);
-        assert_eq!(kind(JobState::Draft), Some(Kind::Draft));
-        assert_eq!(kind(JobState::Paused), Some(Kind::Paused));
-        assert_eq!(kind(JobState::Running), None);
-    }
-
-    #[test]
     fn every_kind_of_the_core_is_in_the_api() {
-        use Kind::{
-            Backoff, Cap, DeviceLock, Draft, NoWorker, Offline, Paused, Resolving, WithWorker, WorkersFull,
-        };
-        let kinds = [
-            Draft,
-            Paused,
-            NoWorker,
-            WorkersFull,
-            Cap,
-            DeviceLock,
-            Offline,
-            Backoff,
-            Resolving,
-            WithWorker,
-        ];
-        for kind in kinds {
+        for &kind in Kind::ORDER {
             let name = v1::BlockerKind::try_from(kind as i32)
                 .expect("known")
                 .as_str_name()
@@ -272,5 +355,8 @@ mod tests {
             let expected = format!("BLOCKERKIND{}", format!("{kind:?}").to_uppercase());
             assert_eq!(name, expected);
         }
+        // All but the one that is unspecified.
+        let known = (1..100).filter(|number| v1::BlockerKind::try_from(*number).is_ok());
+        assert_eq!(known.count(), Kind::ORDER.len());
     }
 }

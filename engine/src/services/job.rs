@@ -1,7 +1,8 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use muster_model::{ExecutionState, Selector};
+use muster_engine_core::budget::Asked;
+use muster_model::{Effect, ExecutionState, JobState, Selector};
 use muster_proto::v1::job_service_server::JobService;
 use muster_proto::{Violation, v1};
 use muster_store::{
@@ -13,8 +14,8 @@ use sha2::{Digest as _, Sha256};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::spec::check;
-use super::{Service, explain, watch};
+use super::spec::{check, lifted_budget};
+use super::{Service, explain, limits, watch};
 use crate::{Shared, answer, error, page, services};
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -40,7 +41,7 @@ impl JobService for Service {
         let uuid = uuid::Uuid::now_v7().to_string();
         let claimed_by = claimed(&request.claimed_by);
         let create = CreateJob {
-            deed: spec.declared_reads(&uuid, &claimed_by),
+            deeds: spec.deeds(&uuid, &claimed_by),
             uuid,
             request_id: Some(request.request_id.clone()).filter(|id| !id.is_empty()),
             request_hash,
@@ -51,6 +52,10 @@ impl JobService for Service {
             timeout_ms: millis(spec.timeout),
             priority: spec.priority,
             concurrency: spec.concurrency,
+            budget: spec.budget,
+            waves: Vec::new(),
+            start: JobState::Running,
+            stretch_ms: Some(stretch(millis(spec.timeout))),
             now,
             expires_at: now.saturating_add_unsigned(millis(spec.timeout)),
             claimed_by,
@@ -76,7 +81,13 @@ impl JobService for Service {
         if preview.total == 0 {
             return Err(empty_selection(&spec));
         }
+        let changes = checked.plan.effect() >= Effect::Change;
+        let budget = checked.budget.of(preview.total).filter(|_| changes);
+        let (at_once, at_once_by) = at_once(budget, checked.concurrency);
         Ok(Response::new(v1::PreviewJobResponse {
+            budget,
+            at_once,
+            at_once_by: at_once_by.to_owned(),
             total: preview.total,
             effect: v1::Effect::from(checked.plan.effect()).into(),
             sample: preview.sample,
@@ -303,14 +314,20 @@ impl JobService for Service {
             .map(|state| state.as_str())
             .collect::<Vec<_>>()
             .join(", ");
+        // Under the same budget as before, counted anew over what is tried again.
+        let budget = record.budget_asked.unwrap_or(Asked::RUN);
+        let mut deeds = vec![Deed {
+            claimed_by: claimed_by.clone(),
+            action: "job.retry",
+            subject: record.uuid.clone(),
+            reason: String::new(),
+            detail: format!("{named} again, as job {uuid}"),
+        }];
+        if budget == Asked::All && record.effect >= Effect::Change {
+            deeds.push(lifted_budget(&uuid, &claimed_by));
+        }
         let create = CreateJob {
-            deed: Some(Deed {
-                claimed_by: claimed_by.clone(),
-                action: "job.retry",
-                subject: record.uuid.clone(),
-                reason: String::new(),
-                detail: format!("{named} again, as job {uuid}"),
-            }),
+            deeds,
             uuid,
             request_id: Some(request.request_id.clone()).filter(|id| !id.is_empty()),
             request_hash: Sha256::digest(format!("retry {} {named}", record.uuid)).into(),
@@ -324,6 +341,10 @@ impl JobService for Service {
             timeout_ms: record.timeout_ms,
             priority: record.priority,
             concurrency: record.concurrency,
+            budget,
+            waves: Vec::new(),
+            start: JobState::Running,
+            stretch_ms: Some(stretch(record.timeout_ms)),
             now,
             expires_at: now.saturating_add_unsigned(record.timeout_ms),
             claimed_by,
@@ -337,6 +358,14 @@ impl JobService for Service {
         };
         let job = self.create(create, &request.request_id, nothing).await?;
         Ok(Response::new(v1::RetryJobResponse { job: Some(job) }))
+    }
+
+    async fn change_limits(
+        &self,
+        request: Request<v1::ChangeLimitsRequest>,
+    ) -> Result<Response<v1::ChangeLimitsResponse>, Status> {
+        let answer = limits::change(&self.0, request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     type AggregateJobStream = Streamed<v1::AggregateJobResponse>;
@@ -396,10 +425,15 @@ impl Service {
             Paused::Refused(state) => {
                 let (only, reason) = match pause {
                     true => ("running job can be paused", "JOB_NOT_RUNNING"),
-                    false => ("paused job can be resumed", "JOB_NOT_PAUSED"),
+                    false => ("paused or halted job can be resumed", "JOB_NOT_PAUSED"),
                 };
                 let message = format!("job {uuid} is {state}; only a {only}");
                 return Err(error::precondition(reason, &uuid, message));
+            }
+            Paused::Spent(full) => {
+                let message =
+                    format!("{full}; raise it first: muster job limits {uuid} --budget N --approver NAME");
+                return Err(error::precondition("BUDGET_SPENT", &uuid, message));
             }
             Paused::Done => {}
         }
@@ -408,8 +442,29 @@ impl Service {
     }
 
     async fn job(&self, id: &str) -> Result<JobRecord, Status> {
-        let record = self.0.store.job(id).await.map_err(error::store)?;
-        record.ok_or_else(|| error::not_found("job", id))
+        job(&self.0, id).await
+    }
+}
+
+/// By how much a unit of the budget that comes free puts off the end of a job: a whole command, and as long as a device
+/// is waited for.
+fn stretch(timeout_ms: u64) -> u64 {
+    timeout_ms.saturating_mul(2)
+}
+
+/// A job by its id.
+pub(super) async fn job(shared: &Shared, id: &str) -> Result<JobRecord, Status> {
+    let record = shared.store.job(id).await.map_err(error::store)?;
+    record.ok_or_else(|| error::not_found("job", id))
+}
+
+/// How many devices are changed at once at most, and by what (C3).
+fn at_once(budget: Option<u64>, concurrency: Option<u32>) -> (Option<u64>, &'static str) {
+    match (budget, concurrency.map(u64::from)) {
+        (Some(budget), Some(cap)) if cap < budget => (Some(cap), "concurrency"),
+        (Some(budget), _) => (Some(budget), "budget"),
+        (None, Some(cap)) => (Some(cap), "concurrency"),
+        (None, None) => (None, ""),
     }
 }
 
@@ -422,12 +477,12 @@ const RETRIED: &[ExecutionState] = &[
     ExecutionState::Skipped,
 ];
 
-fn claimed(claimed_by: &str) -> String {
+pub(super) fn claimed(claimed_by: &str) -> String {
     claimed_by.chars().take(256).collect()
 }
 
 /// Reasons are for people who read the history: a sentence or two.
-fn reason(text: &str) -> Result<String, Status> {
+pub(super) fn reason(text: &str) -> Result<String, Status> {
     match text.len() {
         0..=4096 => Ok(text.to_owned()),
         bytes => Err(error::invalid_field(

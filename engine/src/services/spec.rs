@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use muster_model::{Command, Plan, Priority, Selector, Step};
+use muster_engine_core::budget::{Asked, BadBudget};
+use muster_model::{Effect, Plan, Priority, Selector, Step};
 use muster_proto::{Violation, duration, plan, v1};
 use muster_store::Deed;
 use routeros_wire::Expression;
@@ -20,15 +21,26 @@ pub(super) struct Spec {
     pub(super) timeout: Duration,
     pub(super) priority: Priority,
     pub(super) concurrency: Option<u32>,
+    pub(super) budget: Asked,
 }
 
 impl Spec {
-    /// For the history: commands that are reads on the caller's word alone.
-    pub(super) fn declared_reads(&self, job: &str, claimed_by: &str) -> Option<Deed> {
-        let commands = self.plan.steps.iter().map(|Step::Command(command)| command);
-        let declared = commands
-            .filter(|command| command.is_declared_read())
-            .map(Command::path);
+    /// For the history: what the caller takes upon themselves.
+    pub(super) fn deeds(&self, job: &str, claimed_by: &str) -> Vec<Deed> {
+        let lifted = self.budget == Asked::All && self.plan.effect() >= Effect::Change;
+        let lifted = lifted.then(|| lifted_budget(job, claimed_by));
+        self.declared_reads(job, claimed_by)
+            .into_iter()
+            .chain(lifted)
+            .collect()
+    }
+
+    /// Commands that are reads on the caller's word alone.
+    fn declared_reads(&self, job: &str, claimed_by: &str) -> Option<Deed> {
+        let declared = self.plan.steps.iter().filter_map(|step| match step {
+            Step::Command(command) => command.is_declared_read().then(|| command.path()),
+            Step::Ensure(_) => None,
+        });
         let declared = declared.collect::<Vec<_>>();
         (!declared.is_empty()).then(|| Deed {
             claimed_by: claimed_by.to_owned(),
@@ -37,6 +49,17 @@ impl Spec {
             reason: String::new(),
             detail: declared.join(", "),
         })
+    }
+}
+
+/// For the history: a job that may harm any number of devices (C3).
+pub(super) fn lifted_budget(job: &str, claimed_by: &str) -> Deed {
+    Deed {
+        claimed_by: claimed_by.to_owned(),
+        action: "job.budget",
+        subject: job.to_owned(),
+        reason: String::new(),
+        detail: "all: no limit on how many devices it may harm".to_owned(),
     }
 }
 
@@ -103,13 +126,17 @@ pub(super) fn check(spec: &v1::JobSpec) -> Result<Spec, Vec<Violation>> {
             TIMEOUT
         }
     };
+    let budget = match spec.budget.trim() {
+        "" => Asked::RUN,
+        text => text.parse().unwrap_or_else(|error: BadBudget| {
+            violations.push(Violation::new("spec.budget", error.to_string()));
+            Asked::RUN
+        }),
+    };
     if !violations.is_empty() {
         return Err(violations);
     }
-    let first = plan
-        .steps
-        .first()
-        .map(|Step::Command(command)| command.words().join(" "));
+    let first = plan.steps.first().map(Step::title);
     let name = Some(spec.name.clone())
         .filter(|name| !name.is_empty())
         .or(first)
@@ -121,6 +148,7 @@ pub(super) fn check(spec: &v1::JobSpec) -> Result<Spec, Vec<Violation>> {
         timeout,
         priority,
         concurrency: Some(spec.max_concurrency).filter(|cap| *cap > 0),
+        budget,
     })
 }
 
@@ -136,6 +164,7 @@ mod tests {
         };
         let spec = v1::JobSpec {
             timeout: Some(timeout),
+            budget: "some".into(),
             ..Default::default()
         };
         let violations = check(&spec).err().expect("all wrong");
@@ -143,7 +172,10 @@ mod tests {
             .iter()
             .map(|violation| violation.field.as_str())
             .collect::<Vec<_>>();
-        assert_eq!(fields, ["spec.plan.steps", "spec.selector", "spec.timeout"]);
+        assert_eq!(
+            fields,
+            ["spec.plan.steps", "spec.selector", "spec.timeout", "spec.budget"]
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_engine_core::Outcome;
+use muster_engine_core::{Held, Outcome};
 use muster_proto::v1::session_request::Message as Up;
 use muster_proto::v1::session_response::Message as Down;
 use muster_proto::v1::worker_service_server::WorkerService;
@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Service;
 use crate::sessions::Session;
-use crate::{Shared, auth, error, reconcile};
+use crate::{Shared, auth, error, limits, reconcile};
 
 /// Messages that wait for a slow worker.
 const AHEAD: usize = 64;
@@ -181,6 +181,9 @@ async fn welcome(
     };
     send(outbox, Down::Welcome(welcome)).await?;
     shared.sessions.open(id, session);
+    // After it was opened: what is changed from here on is told to it as well.
+    let limits = limits::for_workers(&shared.limits.get());
+    send(outbox, Down::Limits(limits)).await?;
     shared.committed();
     shared.work_appeared();
     Ok(())
@@ -243,7 +246,8 @@ async fn on_message(
             shared.sessions.with(id, |session| session.draining = true);
         }
         Some(Up::Live(rows)) => shared.live.tell(rows),
-        Some(Up::Hello(_) | Up::Told(_)) | None => {}
+        Some(Up::Told(told)) => shared.asked.told(told),
+        Some(Up::Hello(_)) | None => {}
     }
     Ok(())
 }
@@ -275,6 +279,9 @@ async fn apply(shared: &Shared, reports: v1::Reports) -> Result<(), Status> {
 fn from_worker(report: v1::Report, now: i64) -> Option<Report> {
     let outcome = match report.outcome() {
         v1::ReportOutcome::Succeeded => Outcome::Succeeded,
+        v1::ReportOutcome::Unchanged => Outcome::Unchanged,
+        v1::ReportOutcome::Rejected => Outcome::Rejected,
+        v1::ReportOutcome::Broken => Outcome::Broken,
         v1::ReportOutcome::Failed => Outcome::Failed,
         v1::ReportOutcome::Unreached => Outcome::Unreached,
         v1::ReportOutcome::Interrupted => Outcome::Interrupted,
@@ -320,14 +327,16 @@ async fn grant(shared: &Shared, intents: v1::Intents) -> Result<Vec<v1::IntentAn
         })
         .await;
     let answer = |(intent, verdict): (v1::Intent, Verdict)| {
-        let verdict = match verdict {
-            Verdict::Granted => v1::IntentVerdict::Granted,
-            Verdict::Held => v1::IntentVerdict::Held,
-            Verdict::Revoked => v1::IntentVerdict::Revoked,
+        let (verdict, held) = match verdict {
+            Verdict::Granted => (v1::IntentVerdict::Granted, v1::HeldReason::Unspecified),
+            Verdict::Held(Held::Job(_)) => (v1::IntentVerdict::Held, v1::HeldReason::Job),
+            Verdict::Held(Held::Budget(_)) => (v1::IntentVerdict::Held, v1::HeldReason::Budget),
+            Verdict::Revoked => (v1::IntentVerdict::Revoked, v1::HeldReason::Unspecified),
         };
         v1::IntentAnswer {
             intent: Some(intent),
             verdict: verdict.into(),
+            held: held.into(),
         }
     };
     shared.committed();

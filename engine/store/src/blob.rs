@@ -18,22 +18,35 @@ const LZ4: i64 = 1;
 /// Below this, in bytes, compression saves less than a page holds anyway.
 const COMPRESS_FROM: usize = 512;
 
-/// Answers up to this, in bytes as stored, go into one statement together; larger ones have one each.
-const TOGETHER: usize = 4096;
+/// Bytes of answers that go into one statement together, or a single answer.
+const TOGETHER: usize = 1 << 20;
 
 /// SHA-256 of an answer.
 pub(crate) type Digest = [u8; 32];
 
-/// Stores the answers of executions, one for each step sent, from the step given; what earlier attempts answered to
-/// that step and later ones makes room.
-pub(crate) async fn store(
-    tx: &mut SqliteConnection,
-    results: &[(u64, u32, &[Bytes])],
-) -> Result<(), StoreError> {
-    let from = results.iter().map(|&(execution, first, _)| (execution, first));
-    let before = forget_steps(tx, from).await?;
+/// What an execution was answered.
+pub(crate) struct Answers<'a> {
+    pub(crate) execution: u64,
+    /// The step of the first of `replies`.
+    pub(crate) first: u32,
+    /// One for each step sent.
+    pub(crate) replies: &'a [Bytes],
+    /// Whether an earlier attempt may have been answered something.
+    pub(crate) again: bool,
+}
+
+/// Stores the answers of executions; what earlier attempts answered to the same steps and later ones makes room.
+pub(crate) async fn store(tx: &mut SqliteConnection, results: &[Answers<'_>]) -> Result<(), StoreError> {
+    let again = results.iter().filter(|result| result.again);
+    let before = forget_steps(tx, again.map(|result| (result.execution, result.first))).await?;
     let mut answers = BTreeMap::new();
-    for &(execution, first, replies) in results {
+    for &Answers {
+        execution,
+        first,
+        replies,
+        ..
+    } in results
+    {
         // Of an execution that is told of twice, the later report counts.
         let told = (execution, first)..=(execution, u32::MAX);
         answers.extract_if(told, |_, _| true).for_each(drop);
@@ -43,17 +56,56 @@ pub(crate) async fn store(
     let mut uses = BTreeMap::<Digest, (i64, &Bytes)>::new();
     for ((execution, step), bytes) in answers {
         let digest: Digest = Sha256::digest(bytes).into();
-        steps.push(json!([execution, step, hex(&digest)]));
+        steps.push((execution, step, digest));
         uses.entry(digest).or_insert((0, bytes)).0 += 1;
     }
     if !steps.is_empty() {
         store_blobs(tx, uses).await?;
-        sqlx::query(sql::STEP_STORE)
-            .bind(Value::Array(steps).to_string())
-            .execute(&mut *tx)
-            .await?;
+        store_steps(tx, &steps).await?;
     }
     release(tx, &before).await?;
+    Ok(())
+}
+
+async fn store_steps(tx: &mut SqliteConnection, steps: &[(u64, u32, Digest)]) -> Result<(), StoreError> {
+    let mut left = steps;
+    while !left.is_empty() {
+        let (statement, room) = sql::STEP_STORE.of(left.len());
+        let (now, later) = left.split_at(room.min(left.len()));
+        let mut query = sqlx::query(statement);
+        for (execution, step, digest) in now {
+            query = query.bind(*execution as i64).bind(*step).bind(digest.to_vec());
+        }
+        for _ in now.len()..room {
+            query = query.bind(None::<i64>).bind(None::<i64>).bind(None::<i64>);
+        }
+        query.execute(&mut *tx).await?;
+        left = later;
+    }
+    Ok(())
+}
+
+/// Answers as they are stored: digest, encoding, bytes.
+async fn insert_blobs(
+    tx: &mut SqliteConnection,
+    blobs: &mut Vec<(Digest, i64, Cow<'_, [u8]>)>,
+) -> Result<(), StoreError> {
+    while !blobs.is_empty() {
+        let (statement, room) = sql::BLOB_STORE.of(blobs.len());
+        let mut query = sqlx::query(statement);
+        let now = blobs.drain(..room.min(blobs.len()));
+        let padding = room - now.len();
+        for (digest, encoding, bytes) in now {
+            query = query
+                .bind(digest.to_vec())
+                .bind(encoding)
+                .bind(bytes.into_owned());
+        }
+        for _ in 0..padding {
+            query = query.bind(None::<i64>).bind(None::<i64>).bind(None::<i64>);
+        }
+        query.execute(&mut *tx).await?;
+    }
     Ok(())
 }
 
@@ -65,7 +117,11 @@ pub(crate) async fn forget_steps(
 ) -> Result<BTreeMap<Digest, i64>, StoreError> {
     let from = from
         .map(|(execution, first)| json!([execution, first]))
-        .collect::<Value>();
+        .collect::<Vec<_>>();
+    if from.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let from = Value::Array(from);
     let query = sqlx::query_scalar(sql::STEPS_REMOVE).bind(from.to_string());
     let named: Vec<Vec<u8>> = query.fetch_all(tx).await?;
     let mut uses = BTreeMap::new();
@@ -86,7 +142,8 @@ async fn store_blobs(
         .iter()
         .map(|digest| fixed(digest))
         .collect::<Result<BTreeSet<_>, _>>()?;
-    let (mut small, mut shared) = (Vec::new(), Vec::new());
+    let (mut new, mut shared) = (Vec::new(), Vec::new());
+    let mut waiting = 0;
     for (digest, (count, bytes)) in uses {
         let is_known = known.contains(&digest);
         let more = count - i64::from(!is_known);
@@ -97,19 +154,14 @@ async fn store_blobs(
             continue;
         }
         let (encoding, stored) = pack(bytes);
-        if stored.len() <= TOGETHER {
-            small.push(json!([hex(&digest), encoding, hex(&stored)]));
-        } else {
-            let query = sqlx::query(sql::BLOB_STORE).bind(digest.to_vec()).bind(encoding);
-            query.bind(stored.into_owned()).execute(&mut *tx).await?;
+        waiting += stored.len();
+        new.push((digest, encoding, stored));
+        if waiting > TOGETHER {
+            waiting = 0;
+            insert_blobs(tx, &mut new).await?;
         }
     }
-    if !small.is_empty() {
-        sqlx::query(sql::BLOB_STORE_SET)
-            .bind(Value::Array(small).to_string())
-            .execute(&mut *tx)
-            .await?;
-    }
+    insert_blobs(tx, &mut new).await?;
     if !shared.is_empty() {
         sqlx::query(sql::BLOB_SHARE)
             .bind(Value::Array(shared).to_string())

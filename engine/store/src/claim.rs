@@ -1,10 +1,16 @@
 //! Handing executions to workers.
 
-use muster_model::{Effect, ExecutionState};
-use sqlx::{FromRow, Row as _, SqliteConnection, sqlite::SqliteRow};
+use std::collections::{BTreeMap, BTreeSet};
 
+use muster_engine_core::Ledger;
+use muster_model::{Effect, ExecutionState, Marks};
+use serde::Deserialize;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow, Row as _, SqliteConnection};
+
+use crate::limit::Caps;
 use crate::transition::{Moves, effect_from, effect_number};
-use crate::{Store, StoreError, Write, json_ids, sql};
+use crate::{Store, StoreError, Write, json_ids, sql, wave};
 
 /// Which zones a worker serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +41,8 @@ pub struct Claimed {
     pub leases: Vec<Lease>,
     /// When the next execution that waits for its time will be ready, Unix milliseconds.
     pub next_ready: Option<i64>,
+    /// Whether label values have limits, so that what ends may let something begin.
+    pub capped: bool,
 }
 
 /// An execution in a worker's hands.
@@ -82,35 +90,86 @@ pub struct Lease {
     pub first_step: u32,
     /// The step whose intent is open: it is to be looked after, and nothing else is to be done.
     pub resolve: Option<u32>,
+    /// The job's number.
+    pub job: u64,
+    /// The device's zone.
+    pub zone: String,
+    /// The device's labels, a JSON object.
+    labels: String,
 }
 
-impl FromRow<'_, SqliteRow> for Lease {
-    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        let number = |column: usize| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
-        let effect: i64 = row.try_get(21)?;
-        Ok(Self {
-            execution: number(0)?,
-            epoch: number(1)?,
-            device: number(2)?,
-            address: row.try_get(3)?,
-            port: row.try_get(4)?,
-            transport: row.try_get(5)?,
-            credential: row.try_get(6)?,
-            facts_at: row.try_get(7)?,
-            plan_digest: row.try_get(8)?,
-            timeout_ms: number(9)?,
-            expires_at: row.try_get(10)?,
-            device_name: row.try_get(11)?,
-            first_step: row.try_get(12)?,
-            resolve: row.try_get(13)?,
-            tls: row.try_get(14)?,
-            pin: row.try_get(15)?,
-            ports: row.try_get(16)?,
-            worked: row.try_get::<Option<_>, _>(17)?.zip(row.try_get(18)?),
-            serial: row.try_get(19)?,
-            offered_serial: row.try_get(20)?,
-            effect: effect_from(effect)
-                .ok_or_else(|| sqlx::Error::Decode(format!("{effect} is no effect").into()))?,
+impl Lease {
+    /// The device's labels.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        // Written by us: it is always such an object.
+        serde_json::from_str(&self.labels).unwrap_or_default()
+    }
+}
+
+/// An execution that is ready, as the database tells it: the columns of `sql::ready`, in their order.
+#[derive(Deserialize)]
+struct Ready {
+    id: u64,
+    job: i64,
+    epoch: u64,
+    device: u64,
+    next_step: u32,
+    open_intent: Option<u32>,
+    name: String,
+    address: String,
+    port: u16,
+    transport: String,
+    tls: Option<String>,
+    pin: Option<String>,
+    ports: String,
+    worked: Option<String>,
+    worked_at: Option<i64>,
+    serial: Option<String>,
+    offered_serial: Option<String>,
+    credential: String,
+    facts_at: Option<i64>,
+    zone: String,
+    labels: String,
+}
+
+/// What a worker needs to know of a job.
+struct Assigned {
+    plan_digest: Vec<u8>,
+    timeout_ms: u64,
+    expires_at: i64,
+    effect: Effect,
+}
+
+impl Ready {
+    /// The lease that a claim makes of it.
+    fn lease(self, jobs: &BTreeMap<i64, Assigned>) -> Result<Lease, StoreError> {
+        let corrupt = || StoreError::Corrupt(format!("execution {} has no job", self.id));
+        let job = jobs.get(&self.job).ok_or_else(corrupt)?;
+        Ok(Lease {
+            execution: self.id,
+            epoch: self.epoch + 1,
+            device: self.device,
+            device_name: self.name,
+            address: self.address,
+            port: self.port,
+            transport: self.transport,
+            tls: self.tls,
+            pin: self.pin,
+            ports: self.ports,
+            worked: self.worked.zip(self.worked_at),
+            serial: self.serial,
+            offered_serial: self.offered_serial,
+            effect: job.effect,
+            credential: self.credential,
+            facts_at: self.facts_at,
+            plan_digest: job.plan_digest.clone(),
+            timeout_ms: job.timeout_ms,
+            expires_at: job.expires_at,
+            first_step: self.next_step,
+            resolve: self.open_intent,
+            job: self.job.unsigned_abs(),
+            zone: self.zone,
+            labels: self.labels,
         })
     }
 }
@@ -121,27 +180,53 @@ impl Write for Claim {
     async fn apply(&self, tx: &mut SqliteConnection) -> Result<Claimed, StoreError> {
         let mut moves = Moves::default();
         let mut taken = self.take_resolving(tx, &mut moves).await?;
-        let rows: Vec<(i64, i64, i64, Option<i64>, i64)> = sqlx::query_as(sql::JOB_LIVE)
-            .bind(self.now)
-            .fetch_all(&mut *tx)
-            .await?;
-        let mut jobs = rows.into_iter().map(Live::from).collect::<Vec<_>>();
+        let mut jobs = self.live(tx).await?;
         // A class of jobs gets what the classes before it leave (D1).
+        let mut caps = Caps::load(tx).await?;
         for class in jobs.chunk_by_mut(|a, b| a.priority == b.priority) {
-            self.share(tx, class, &mut taken, &mut moves).await?;
+            self.share(tx, class, &mut caps, &mut taken, &mut moves).await?;
         }
         moves.write(tx, self.now).await?;
-        let leases = sqlx::query_as(sql::ASSIGNED)
-            .bind(json_ids(taken))
-            .fetch_all(&mut *tx)
-            .await?;
-        let next_ready = sqlx::query_scalar(sql::NEXT_READY)
-            .bind(self.now)
-            .fetch_one(tx)
-            .await?;
-        Ok(Claimed { leases, next_ready })
+        // Whoever got all it asked for asks again.
+        let next_ready = match taken.len() < self.limit {
+            true => {
+                let query = sqlx::query_scalar(sql::NEXT_READY).bind(self.now);
+                query.fetch_one(&mut *tx).await?
+            }
+            false => None,
+        };
+        Ok(Claimed {
+            leases: leases(tx, taken).await?,
+            next_ready,
+            capped: !caps.is_empty(),
+        })
     }
 }
+
+async fn leases(tx: &mut SqliteConnection, taken: Vec<Ready>) -> Result<Vec<Lease>, StoreError> {
+    if taken.is_empty() {
+        return Ok(Vec::new());
+    }
+    let jobs = taken.iter().map(|ready| ready.job.unsigned_abs());
+    let query = sqlx::query_as(sql::JOBS_ASSIGNED).bind(json_ids(jobs.collect::<BTreeSet<_>>()));
+    let rows: Vec<(i64, Vec<u8>, i64, i64, i64)> = query.fetch_all(tx).await?;
+    let mut jobs = BTreeMap::new();
+    for (id, plan_digest, timeout, expires_at, effect) in rows {
+        let assigned = Assigned {
+            plan_digest,
+            timeout_ms: timeout.unsigned_abs(),
+            expires_at,
+            effect: effect_from(effect)
+                .ok_or_else(|| StoreError::Corrupt(format!("job {id}: {effect} is no effect")))?,
+        };
+        jobs.insert(id, assigned);
+    }
+    taken.into_iter().map(|ready| ready.lease(&jobs)).collect()
+}
+
+/// Executions with workers that have not touched their device, beyond those a job's budget has units for: they connect
+/// and log in while others hold the units, and keep no more slots than this from other jobs.
+const PREPARING: u64 = 64;
 
 /// A job that has something to hand out, as far as claims need it.
 struct Live {
@@ -149,18 +234,32 @@ struct Live {
     effect: i64,
     priority: i64,
     concurrency: Option<i64>,
+    budget: Option<i64>,
+    /// The letter of its plan's first step: see [`Marks`].
+    first_step: String,
     in_flight: i64,
+    leased: i64,
+    /// Its open waves that have something ready, in order.
+    waves: Vec<u32>,
+    /// How its budgets stand, when its plan begins with a change.
+    ledger: Option<Ledger>,
 }
 
-impl From<(i64, i64, i64, Option<i64>, i64)> for Live {
-    fn from((id, effect, priority, concurrency, in_flight): (i64, i64, i64, Option<i64>, i64)) -> Self {
-        Self {
-            id,
-            effect,
-            priority,
-            concurrency,
-            in_flight,
-        }
+impl FromRow<'_, SqliteRow> for Live {
+    /// With one wave.
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            id: row.try_get(0)?,
+            effect: row.try_get(1)?,
+            priority: row.try_get(2)?,
+            concurrency: row.try_get(3)?,
+            budget: row.try_get(4)?,
+            first_step: row.try_get(5)?,
+            in_flight: row.try_get(6)?,
+            leased: row.try_get(7)?,
+            waves: vec![row.try_get(8)?],
+            ledger: None,
+        })
     }
 }
 
@@ -170,16 +269,55 @@ impl Live {
         let room = |cap: i64| usize::try_from(cap - self.in_flight).unwrap_or(0);
         self.concurrency.map_or(usize::MAX, room)
     }
+
+    /// How many more untouched executions of a wave are worth handing out: while no unit of the budget is left, none.
+    /// What stages or reads first is not bound by the budget.
+    fn room_in(&self, wave: u32) -> usize {
+        let room = |left: u64| match left {
+            0 => 0,
+            left => (left + PREPARING).saturating_sub(self.leased.unsigned_abs()),
+        };
+        let left = self.ledger.as_ref().and_then(|ledger| ledger.left(wave));
+        left.map_or(usize::MAX, |left| {
+            usize::try_from(room(left)).unwrap_or(usize::MAX)
+        })
+    }
 }
 
 impl Claim {
+    /// Jobs that have something to hand out, those that go first first.
+    async fn live(&self, tx: &mut SqliteConnection) -> Result<Vec<Live>, StoreError> {
+        let rows: Vec<Live> = sqlx::query_as(sql::JOB_LIVE)
+            .bind(self.now)
+            .fetch_all(&mut *tx)
+            .await?;
+        let mut jobs = Vec::<Live>::new();
+        for row in rows {
+            match jobs.last_mut().filter(|job| job.id == row.id) {
+                Some(job) => job.waves.extend(row.waves),
+                None => jobs.push(row),
+            }
+        }
+        let changes = |job: &&Live| Marks::new(&job.first_step).effect(0) >= Effect::Change;
+        let budgets = jobs
+            .iter()
+            .filter(changes)
+            .map(|job| (job.id, job.budget.map(i64::unsigned_abs)));
+        let mut ledgers = wave::ledgers(tx, budgets).await?;
+        for job in &mut jobs {
+            job.ledger = ledgers.remove(&job.id);
+        }
+        Ok(jobs)
+    }
+
     /// Each job may take an equal share of what is left; what a job leaves goes to those after it, and the second
     /// round gives what is still left to whoever has more.
     async fn share(
         &self,
         tx: &mut SqliteConnection,
         jobs: &mut [Live],
-        taken: &mut Vec<u64>,
+        caps: &mut Caps,
+        taken: &mut Vec<Ready>,
         moves: &mut Moves,
     ) -> Result<(), StoreError> {
         let among = jobs.len();
@@ -191,11 +329,12 @@ impl Claim {
                 } else {
                     left
                 };
-                let ids = self.take(tx, job, share.min(job.room())).await?;
-                job.in_flight += ids.len() as i64;
-                moves.count(job.id, ExecutionState::Pending, -(ids.len() as i64));
-                moves.count(job.id, ExecutionState::Leased, ids.len() as i64);
-                taken.extend(ids);
+                let ready = self.take(tx, job, caps, share.min(job.room())).await?;
+                job.in_flight += ready.len() as i64;
+                job.leased += ready.len() as i64;
+                moves.count(job.id, ExecutionState::Pending, -(ready.len() as i64));
+                moves.count(job.id, ExecutionState::Leased, ready.len() as i64);
+                taken.extend(ready);
             }
         }
         Ok(())
@@ -206,50 +345,111 @@ impl Claim {
         &self,
         tx: &mut SqliteConnection,
         moves: &mut Moves,
-    ) -> Result<Vec<u64>, StoreError> {
+    ) -> Result<Vec<Ready>, StoreError> {
         let (statement, zones) = match &self.zones {
-            Zones::Named(names) => (sql::CLAIM_RESOLVING_NAMED, serde_json::json!(names).to_string()),
-            Zones::Rest => (sql::CLAIM_RESOLVING_REST, "[]".to_owned()),
+            Zones::Named(names) => (sql::RESOLVING_NAMED, serde_json::json!(names).to_string()),
+            Zones::Rest => (sql::RESOLVING_REST, "[]".to_owned()),
         };
-        let rows: Vec<(i64, i64)> = sqlx::query_as(statement)
-            .bind(self.session as i64)
+        let query = sqlx::query_scalar::<_, String>(statement)
             .bind(self.now)
             .bind(self.limit as i64)
-            .bind(zones)
-            .fetch_all(tx)
-            .await?;
-        for (_, job) in &rows {
-            moves.count(*job, ExecutionState::Pending, -1);
-            moves.count(*job, ExecutionState::Leased, 1);
+            .bind(zones);
+        let ready = ready(&query.fetch_one(&mut *tx).await?)?;
+        for ready in &ready {
+            moves.count(ready.job, ExecutionState::Pending, -1);
+            moves.count(ready.job, ExecutionState::Leased, 1);
         }
-        Ok(rows.into_iter().map(|(id, _)| id.unsigned_abs()).collect())
+        self.claim(tx, &ready, None).await?;
+        Ok(ready)
     }
 
+    /// What is ready of a job: first what holds units of its budget, then wave by wave.
     async fn take(
         &self,
         tx: &mut SqliteConnection,
         job: &Live,
+        caps: &mut Caps,
         limit: usize,
-    ) -> Result<Vec<u64>, StoreError> {
-        if limit == 0 {
-            return Ok(Vec::new());
-        }
-        let (statement, zones) = match &self.zones {
-            Zones::Named(names) => (sql::CLAIM_NAMED, serde_json::json!(names).to_string()),
-            Zones::Rest => (sql::CLAIM_REST, "[]".to_owned()),
+    ) -> Result<Vec<Ready>, StoreError> {
+        let (statement, touched, zones) = match &self.zones {
+            Zones::Named(names) => (
+                sql::READY_NAMED,
+                sql::TOUCHED_NAMED,
+                serde_json::json!(names).to_string(),
+            ),
+            Zones::Rest => (sql::READY_REST, sql::TOUCHED_REST, "[]".to_owned()),
         };
+        let mut taken = Vec::new();
+        let in_flight = |ledger: &Ledger| ledger.tally().in_flight > 0;
+        if limit > 0 && job.ledger.as_ref().is_some_and(in_flight) {
+            let query = sqlx::query_scalar::<_, String>(touched)
+                .bind(self.now)
+                .bind(limit as i64);
+            let query = query.bind(&zones).bind(job.id);
+            taken = ready(&query.fetch_one(&mut *tx).await?)?;
+            self.claim(tx, &taken, None).await?;
+        }
         let locks = job.effect > effect_number(Effect::Read);
-        let ids: Vec<i64> = sqlx::query_scalar(statement)
-            .bind(self.session as i64)
-            .bind(job.id)
-            .bind(self.now)
-            .bind(limit as i64)
-            .bind(zones)
-            .bind(i64::from(locks))
-            .fetch_all(tx)
-            .await?;
-        Ok(ids.into_iter().map(i64::unsigned_abs).collect())
+        for wave in &job.waves {
+            loop {
+                let left = limit.min(job.room_in(*wave)).saturating_sub(taken.len());
+                if left == 0 {
+                    break;
+                }
+                let query = sqlx::query_scalar::<_, String>(statement)
+                    .bind(self.now)
+                    .bind(left as i64)
+                    .bind(&zones)
+                    .bind(job.id)
+                    .bind(wave)
+                    .bind(i64::from(locks))
+                    .bind(caps.full());
+                let found = ready(&query.fetch_one(&mut *tx).await?)?;
+                let (kept, all) = self.keep(tx, caps, found).await?;
+                self.claim(tx, &kept, Some(locks)).await?;
+                taken.extend(kept);
+                if all {
+                    break;
+                }
+                // A label value is full now; behind those that wait for it there may be others.
+            }
+        }
+        Ok(taken)
     }
+
+    /// Of these, those that their devices' label values have room for, and whether that is all of them.
+    async fn keep(
+        &self,
+        tx: &mut SqliteConnection,
+        caps: &mut Caps,
+        found: Vec<Ready>,
+    ) -> Result<(Vec<Ready>, bool), StoreError> {
+        let devices = found.iter().map(|ready| ready.device).collect::<Vec<_>>();
+        let fit = caps.fit(tx, &devices).await?;
+        let all = fit.iter().all(|fits| *fits);
+        let kept = found.into_iter().zip(fit).filter(|(_, fits)| *fits);
+        Ok((kept.map(|(ready, _)| ready).collect(), all))
+    }
+
+    /// `locks` is whether they hold their devices from now on.
+    async fn claim(
+        &self,
+        tx: &mut SqliteConnection,
+        ready: &[Ready],
+        locks: Option<bool>,
+    ) -> Result<(), StoreError> {
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let ids = json_ids(ready.iter().map(|ready| ready.id));
+        let query = sqlx::query(sql::CLAIM).bind(self.session as i64).bind(ids);
+        query.bind(locks.map(i64::from)).execute(tx).await?;
+        Ok(())
+    }
+}
+
+fn ready(text: &str) -> Result<Vec<Ready>, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
 impl Store {

@@ -4,13 +4,14 @@
 //! Between the parts the inventory must not change, or the selection would not be frozen: that is for the caller to
 //! see to.
 
+use muster_engine_core::budget::Asked;
 use muster_model::{Effect, ExecutionState, JobState, Plan, PlanDigest, Priority, Selector};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 use thiserror::Error;
 
 use crate::history::{self, Deed};
 use crate::transition::{self, Moves, effect_from, effect_number};
-use crate::{Store, StoreError, Write, json_ids, quarantine, select, sql};
+use crate::{Store, StoreError, Write, json_ids, select, sql, wave};
 
 /// Executions laid out by one commit.
 pub const PART: u32 = 10_000;
@@ -38,14 +39,24 @@ pub struct CreateJob {
     pub priority: Priority,
     /// Executions with workers at once; `None` for no limit.
     pub concurrency: Option<u32>,
+    /// How many devices it may harm (C3), if its plan can harm any.
+    pub budget: Asked,
+    /// For each wave its own budget, or none. Empty for a job of one wave. Executions are laid out in the first one:
+    /// see [`crate::AssignWaves`].
+    pub waves: Vec<Option<u64>>,
+    /// The state it goes to when it is laid out: running, or one in which it waits for [`crate::StartJob`].
+    pub start: JobState,
+    /// By how much a unit of the budget that comes free puts off `expires_at` when others waited for it, milliseconds;
+    /// `None` for a job that ends at its time in any case.
+    pub stretch_ms: Option<u64>,
     /// Unix milliseconds.
     pub now: i64,
     /// Unix milliseconds.
     pub expires_at: i64,
     /// Who, as stated.
     pub claimed_by: String,
-    /// For the history, when there is something worth noting.
-    pub deed: Option<Deed>,
+    /// For the history: what is worth noting.
+    pub deeds: Vec<Deed>,
 }
 
 /// Outcomes of a job that another job tries again.
@@ -101,15 +112,16 @@ impl Write for CreateJob {
                 Some(retry) => Some((self.source(tx, retry).await?, numbers(&retry.states))),
                 None => None,
             },
-            effect: self.plan.effect(),
             ready_at: self.now,
         };
         let laid = draft.lay_out(tx, self.now).await?;
         if laid == 0 {
-            sqlx::query(sql::JOB_UNDO).bind(job).execute(&mut *tx).await?;
+            for statement in [sql::SWEEP_WAVES, sql::JOB_UNDO] {
+                sqlx::query(statement).bind(job).execute(&mut *tx).await?;
+            }
             return Ok(Err(CreateRefused::EmptySelection));
         }
-        if let Some(deed) = &self.deed {
+        for deed in &self.deeds {
             history::add(tx, deed, self.now).await?;
         }
         Ok(Ok(Created {
@@ -150,9 +162,23 @@ impl CreateJob {
             .bind(self.concurrency)
             .bind(source)
             .bind(self.retry.as_ref().map(|retry| numbers(&retry.states)))
-            .execute(tx)
+            .bind(self.budget.to_string())
+            .bind(self.start.number())
+            .bind(self.stretch_ms.map(wave::number))
+            .execute(&mut *tx)
             .await?;
-        Ok(created.last_insert_rowid())
+        let job = created.last_insert_rowid();
+        let one = [None];
+        let waves = if self.waves.is_empty() {
+            &one[..]
+        } else {
+            &self.waves
+        };
+        for (number, budget) in waves.iter().enumerate() {
+            let query = sqlx::query(sql::WAVE_ADD).bind(job).bind(number as i64);
+            query.bind(budget.map(wave::number)).execute(&mut *tx).await?;
+        }
+        Ok(job)
     }
 
     async fn source(&self, tx: &mut SqliteConnection, retry: &Retry) -> Result<i64, StoreError> {
@@ -186,11 +212,11 @@ impl Write for LayOut {
     type Out = bool;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> Result<bool, StoreError> {
-        type Row = (i64, String, String, i64, i64, Option<i64>, Option<String>);
+        type Row = (i64, String, String, i64, Option<i64>, Option<String>);
         let query = sqlx::query_as(sql::JOB_DRAFT).bind(&self.uuid);
         let found: Option<Row> = query.fetch_optional(&mut *tx).await?;
         // Ended early meanwhile, or done already.
-        let Some((job, _, selector, effect, ready_at, source, states)) = found else {
+        let Some((job, _, selector, ready_at, source, states)) = found else {
             return Ok(false);
         };
         let corrupt = |what: String| StoreError::Corrupt(format!("job {}: {what}", self.uuid));
@@ -203,7 +229,6 @@ impl Write for LayOut {
                     .map_err(|error: muster_model::SelectorError| corrupt(error.to_string()))?,
             },
             retry: source.zip(states),
-            effect: effect_from(effect).ok_or_else(|| corrupt("unknown effect".into()))?,
             ready_at,
         };
         Ok(draft.lay_out(tx, self.now).await? == PART)
@@ -216,7 +241,6 @@ struct Draft {
     selector: Selector,
     /// The job to look at, and the states as JSON.
     retry: Option<(i64, String)>,
-    effect: Effect,
     ready_at: i64,
 }
 
@@ -229,16 +253,15 @@ impl Draft {
             .fetch_one(&mut *tx)
             .await?;
         let laid = self.insert(tx, after).await?;
-        sqlx::query(sql::JOB_GROW)
-            .bind(self.job)
-            .bind(laid)
-            .execute(&mut *tx)
-            .await?;
+        for statement in [sql::JOB_GROW, sql::WAVE_GROW] {
+            let query = sqlx::query(statement).bind(self.job).bind(laid);
+            query.execute(&mut *tx).await?;
+        }
         let mut moves = Moves::default();
         moves.count(self.job, ExecutionState::Pending, laid.into());
         moves.write(tx, now).await?;
         if laid < PART && after + i64::from(laid) > 0 {
-            self.start(tx, now).await?;
+            self.laid_out(tx, now).await?;
         }
         Ok(laid)
     }
@@ -274,19 +297,29 @@ impl Draft {
         u32::try_from(laid).map_err(|error| StoreError::Corrupt(error.to_string()))
     }
 
-    async fn start(&self, tx: &mut SqliteConnection, now: i64) -> Result<(), StoreError> {
-        sqlx::query(sql::JOB_SETTLE)
-            .bind(self.job)
-            .bind(JobState::Running.number())
-            .bind(None::<i64>)
-            .execute(&mut *tx)
-            .await?;
-        transition::note(tx, self.job, "state", now).await?;
-        if self.effect >= Effect::Change {
-            let devices = quarantine::devices(tx, now).await?;
-            quarantine::skip(tx, &devices, now).await?;
+    /// Now that it is known how many devices there are, so is the budget.
+    async fn laid_out(&self, tx: &mut SqliteConnection, now: i64) -> Result<(), StoreError> {
+        let query = sqlx::query_as(sql::JOB_LAID_OUT).bind(self.job);
+        let (total, effect, asked, start): (i64, i64, Option<String>, i32) =
+            query.fetch_one(&mut *tx).await?;
+        let corrupt = |what: &str| StoreError::Corrupt(format!("job: unknown {what}"));
+        if effect_from(effect).is_none_or(|effect| effect >= Effect::Change) {
+            let asked: Asked = asked
+                .as_deref()
+                .unwrap_or("all")
+                .parse()
+                .map_err(|_| corrupt("budget"))?;
+            let budget = asked.of(total.unsigned_abs()).map(wave::number);
+            let query = sqlx::query(sql::JOB_SET_BUDGET).bind(self.job).bind(budget);
+            query.execute(&mut *tx).await?;
         }
-        Ok(())
+        let start = JobState::from_number(start).ok_or_else(|| corrupt("state"))?;
+        if start == JobState::Running {
+            return wave::start(tx, self.job, now).await;
+        }
+        let query = sqlx::query(sql::JOB_SETTLE).bind(self.job).bind(start.number());
+        query.bind(None::<i64>).execute(&mut *tx).await?;
+        transition::note(tx, self.job, "state", now).await
     }
 }
 

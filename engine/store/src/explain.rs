@@ -22,6 +22,10 @@ pub enum Wait {
     Backoff,
     /// Nothing here: a worker may take it.
     Ready,
+    /// Its wave is not open.
+    Wave,
+    /// It was handed back while the budget had no unit for it.
+    Away,
 }
 
 /// Executions of a job that wait for the same.
@@ -37,6 +41,10 @@ pub struct Waiting {
     pub ready_at: i64,
     /// The job that holds the device, for [`Wait::Lock`].
     pub holder: Option<String>,
+    /// Their wave, from 0.
+    pub wave: u32,
+    /// Whether they have touched their device.
+    pub touched: bool,
 }
 
 /// Executions of a job that a session holds.
@@ -63,6 +71,8 @@ pub struct OneExecution {
     pub error: Option<DeviceError>,
     /// Its device's row, for the other questions.
     pub device: i64,
+    /// Its wave, from 0.
+    pub wave: u32,
 }
 
 impl Store {
@@ -73,31 +83,36 @@ impl Store {
         device: Option<i64>,
         now: i64,
     ) -> Result<Vec<Waiting>, StoreError> {
-        let rows: Vec<(i64, String, i64, i64, Option<String>)> = sqlx::query_as(sql::EXPLAIN_WAITING)
+        type Row = (i64, String, i64, i64, Option<String>, u32, bool);
+        let rows: Vec<Row> = sqlx::query_as(sql::EXPLAIN_WAITING)
             .bind(job.id)
             .bind(now)
             .bind(device)
             .bind(!job.effect.is_read())
             .bind(LOOKED_AT)
+            .bind(job.open_wave)
             .fetch_all(self.readers())
             .await?;
-        let waiting =
-            |(wait, zone, executions, ready_at, holder): (i64, String, i64, i64, Option<String>)| {
-                let wait = match wait {
-                    0 => Wait::Resolving,
-                    1 => Wait::Lock,
-                    2 => Wait::Offline,
-                    3 => Wait::Backoff,
-                    _ => Wait::Ready,
-                };
-                Waiting {
-                    wait,
-                    zone,
-                    executions: executions.unsigned_abs(),
-                    ready_at,
-                    holder,
-                }
+        let waiting = |(wait, zone, executions, ready_at, holder, wave, touched): Row| {
+            let wait = match wait {
+                0 => Wait::Resolving,
+                1 => Wait::Lock,
+                2 => Wait::Offline,
+                3 => Wait::Backoff,
+                5 => Wait::Wave,
+                6 => Wait::Away,
+                _ => Wait::Ready,
             };
+            Waiting {
+                wait,
+                zone,
+                executions: executions.unsigned_abs(),
+                ready_at,
+                holder,
+                wave,
+                touched,
+            }
+        };
         Ok(rows.into_iter().map(waiting).collect())
     }
 
@@ -114,12 +129,46 @@ impl Store {
         Ok(rows.into_iter().map(held).collect())
     }
 
+    /// Executions with workers that have not touched their device, by wave: all of a job, or the one on a device.
+    pub async fn asking(&self, job: i64, device: Option<i64>) -> Result<Vec<(u32, u64)>, StoreError> {
+        let query = sqlx::query_as(sql::EXPLAIN_ASKING).bind(job).bind(device);
+        let rows: Vec<(u32, i64)> = query.fetch_all(self.readers()).await?;
+        Ok(rows
+            .into_iter()
+            .map(|(wave, count)| (wave, count.unsigned_abs()))
+            .collect())
+    }
+
+    /// Some devices that hold a unit of a job's budget, or of a wave's.
+    pub async fn touched(&self, job: i64, wave: Option<u32>, limit: u32) -> Result<Vec<String>, StoreError> {
+        let query = sqlx::query_scalar(sql::EXPLAIN_TOUCHED).bind(job).bind(wave);
+        Ok(query.bind(limit).fetch_all(self.readers()).await?)
+    }
+
+    /// Some executions of a job that sessions hold, up to `limit`: session, execution.
+    pub async fn some_with_workers(
+        &self,
+        job: i64,
+        device: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<(u64, u64)>, StoreError> {
+        let query = sqlx::query_as(sql::EXPLAIN_WHICH)
+            .bind(job)
+            .bind(device)
+            .bind(limit);
+        let rows: Vec<(i64, i64)> = query.fetch_all(self.readers()).await?;
+        Ok(rows
+            .into_iter()
+            .map(|(session, id)| (session.unsigned_abs(), id.unsigned_abs()))
+            .collect())
+    }
+
     /// A job's execution on the device of this name.
     pub async fn execution_on(&self, job: i64, device: &str) -> Result<Option<OneExecution>, StoreError> {
-        type Row = (i32, u32, Option<i32>, Option<String>, Option<u8>, i64);
+        type Row = (i32, u32, Option<i32>, Option<String>, Option<u8>, i64, u32);
         let query = sqlx::query_as(sql::EXPLAIN_ONE).bind(job).bind(device);
         let found: Option<Row> = query.fetch_optional(self.readers()).await?;
-        let Some((state, attempts, class, message, category, device)) = found else {
+        let Some((state, attempts, class, message, category, device, wave)) = found else {
             return Ok(None);
         };
         Ok(Some(OneExecution {
@@ -128,6 +177,7 @@ impl Store {
             attempts,
             error: device_error(class, message, category),
             device,
+            wave,
         }))
     }
 }

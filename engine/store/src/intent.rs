@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use muster_engine_core::{Event, Illegal};
+use muster_engine_core::{Event, Held, Illegal};
 use sqlx::SqliteConnection;
 
 use crate::transition::{self, Moves};
@@ -25,12 +25,12 @@ pub enum Verdict {
     /// On disk; the bytes may leave.
     Granted,
     /// Not now; it may be asked again.
-    Held,
+    Held(Held),
     /// The lease or the job is over.
     Revoked,
 }
 
-/// Grants a batch of intents.
+/// Grants a batch of intents. The first that touches its device reserves a unit of the budget in the same commit (C3).
 #[derive(Debug)]
 pub struct GrantIntents {
     /// The questions.
@@ -49,7 +49,8 @@ impl Write for GrantIntents {
             .into_iter()
             .map(|row| (row.execution.id, row))
             .collect::<BTreeMap<_, _>>();
-        let (mut moves, mut answers) = (Moves::default(), Vec::new());
+        let mut moves = Moves::under_budget(tx, loaded.values()).await?;
+        let mut answers = Vec::new();
         for intent in &self.intents {
             let Some(row) = loaded.get_mut(&intent.execution) else {
                 answers.push(Verdict::Revoked);
@@ -61,7 +62,7 @@ impl Write for GrantIntents {
             };
             match moves.decide(row, &event, self.now, None) {
                 Ok(()) => answers.push(Verdict::Granted),
-                Err(Illegal::Held) => answers.push(Verdict::Held),
+                Err(Illegal::Held(held)) => answers.push(Verdict::Held(held)),
                 Err(Illegal::Stale { .. } | Illegal::State { .. }) => answers.push(Verdict::Revoked),
             }
         }

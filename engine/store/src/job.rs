@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use muster_engine_core::Ledger;
+use muster_engine_core::budget::Asked;
 use muster_model::{Effect, ExecutionState, JobState, Plan, Priority, Selector};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row as _};
 
 use crate::transition::{counts_of, effect_from};
+use crate::wave::{self, WaveRecord};
 use crate::{Store, StoreError, json_ids, sql};
 
 /// A job as stored.
@@ -50,6 +53,42 @@ pub struct JobRecord {
     pub retry_of: Option<String>,
     /// How many executions are in each state.
     pub counts: Vec<(ExecutionState, u64)>,
+    /// How many devices it may harm; `None` for no limit, or when its plan can harm none.
+    pub budget: Option<u64>,
+    /// What was asked for; `None` in jobs of versions that had no budgets.
+    pub budget_asked: Option<Asked>,
+    /// Executions of waves up to this one may be handed out.
+    pub open_wave: u32,
+    /// The rule that stopped it, while it is stopped.
+    pub halted: Option<Halted>,
+    /// Its waves in order; at least one.
+    pub waves: Vec<WaveRecord>,
+}
+
+/// What stopped a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Halted {
+    /// The rule's id.
+    pub rule: String,
+    /// Its evidence, for people.
+    pub detail: String,
+    /// Unix milliseconds.
+    pub at: i64,
+}
+
+impl JobRecord {
+    /// How its budgets stand.
+    pub fn ledger(&self) -> Ledger {
+        wave::ledger(self.budget, &self.waves)
+    }
+}
+
+fn halted(rule: Option<String>, at: Option<i64>, detail: Option<String>) -> Option<Halted> {
+    Some(Halted {
+        rule: rule?,
+        detail: detail.unwrap_or_default(),
+        at: at?,
+    })
 }
 
 impl FromRow<'_, SqliteRow> for JobRecord {
@@ -76,6 +115,14 @@ impl FromRow<'_, SqliteRow> for JobRecord {
             paused_at: row.try_get(16)?,
             retry_of: row.try_get(17)?,
             counts: Vec::new(),
+            budget: row.try_get::<Option<i64>, _>(18)?.map(i64::unsigned_abs),
+            budget_asked: row
+                .try_get::<Option<String>, _>(19)?
+                .map(|asked| asked.parse().map_err(|_| decode("budget")))
+                .transpose()?,
+            open_wave: row.try_get(20)?,
+            halted: halted(row.try_get(21)?, row.try_get(22)?, row.try_get(23)?),
+            waves: Vec::new(),
         })
     }
 }
@@ -117,6 +164,8 @@ impl Store {
             .fetch_all(&mut *tx)
             .await?;
         job.counts = counts_of(counts).iter().collect();
+        let waves = wave::waves_of(&mut *tx, [job.id]).await?.remove(&job.id);
+        job.waves = waves.unwrap_or_default();
         Ok(Some(job))
     }
 
@@ -134,7 +183,9 @@ impl Store {
         for (job, state, count) in rows {
             counts.entry(job).or_default().push((state, count));
         }
+        let mut waves = wave::waves_of(&mut *tx, jobs.iter().map(|job| job.id)).await?;
         for job in &mut jobs {
+            job.waves = waves.remove(&job.id).unwrap_or_default();
             job.counts = counts_of(counts.remove(&job.id).unwrap_or_default())
                 .iter()
                 .collect();

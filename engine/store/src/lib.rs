@@ -21,6 +21,7 @@ mod history;
 mod intent;
 mod job;
 mod lease;
+mod limit;
 mod quarantine;
 mod reach;
 mod report;
@@ -32,6 +33,7 @@ mod sql;
 mod status;
 mod steer;
 mod transition;
+mod wave;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -42,7 +44,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Connection, SqlSafeStr, SqliteConnection, SqlitePool};
+use sqlx::{ConnectOptions as _, Connection, SqlSafeStr, SqliteConnection, SqlitePool};
 use thiserror::Error;
 
 pub use claim::{Claim, Claimed, Lease, Zones};
@@ -56,8 +58,9 @@ pub use event::EventRecord;
 pub use explain::{LOOKED_AT, OneExecution, Wait, Waiting, WithWorker};
 pub use history::{Deed, HistoryRecord, chained};
 pub use intent::{GrantIntents, IntentRequest, Verdict};
-pub use job::{JobRecord, Preview};
+pub use job::{Halted, JobRecord, Preview};
 pub use lease::{AdoptLeases, Adopted, BeginSession, ExpireJobs, LoseLeases, OpenSession};
+pub use limit::{FullValue, SetLimits};
 pub use quarantine::ReleaseDevices;
 pub use reach::{Contact, StoreContacts, TrustDevice, TrustRefused, Trusted};
 pub use report::{Applied, ApplyReports, Report, ReportAnswer};
@@ -68,6 +71,7 @@ pub use retention::{
 pub use space::{ReturnSpace, Space};
 pub use status::Status;
 pub use steer::{AbortJob, Aborted, PauseJob, Paused};
+pub use wave::{AssignWaves, ChangeLimits, Limits, LimitsRefused, OpenWave, StartJob, WaveRecord};
 pub use writer::Write;
 
 /// A handle on the store; cheap to clone.
@@ -147,6 +151,14 @@ pub enum OpenError {
     },
 }
 
+/// Pages kept by the writer, in the form of SQLite: negative, in KiB.
+const WRITER_CACHE: &str = "-65536";
+/// Pages kept by each reader. What is not here is in the system's cache.
+const READER_CACHE: &str = "-8192";
+/// Statements that stay prepared: all of them.
+const STATEMENTS: usize = 512;
+/// Rows that the database's thread may be ahead of who reads them, so that the two seldom wait for each other.
+const ROWS: usize = 512;
 /// Read-only connections beside the writer. Readers wait for pages, not for processors.
 const READERS: u32 = 4;
 
@@ -165,9 +177,12 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(5))
-            .pragma("cache_size", "-65536")
+            .pragma("cache_size", WRITER_CACHE)
             .pragma("temp_store", "memory")
-            .pragma("journal_size_limit", "67108864");
+            .pragma("journal_size_limit", "67108864")
+            .statement_cache_capacity(STATEMENTS)
+            .row_buffer_size(ROWS)
+            .disable_statement_logging();
         let making = match space::is_new(path) {
             // Possible before the first table only, or by `space::convert`.
             true => options.clone().auto_vacuum(SqliteAutoVacuum::Incremental),
@@ -189,7 +204,12 @@ impl Store {
             .map_err(migrate)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
-            .connect_with(options.create_if_missing(false).read_only(true))
+            .connect_with(
+                options
+                    .create_if_missing(false)
+                    .read_only(true)
+                    .pragma("cache_size", READER_CACHE),
+            )
             .await
             .map_err(sql)?;
         Ok(Self {
@@ -241,9 +261,19 @@ fn migrations() -> Vec<Migration> {
             include_str!("../../../migrations/sqlite/0003_retention.sql"),
         ),
         (
+            4,
+            "waves",
+            include_str!("../../../migrations/sqlite/0004_waves.sql"),
+        ),
+        (
             5,
             "reach",
             include_str!("../../../migrations/sqlite/0005_reach.sql"),
+        ),
+        (
+            7,
+            "sessions",
+            include_str!("../../../migrations/sqlite/0007_sessions.sql"),
         ),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {

@@ -91,7 +91,14 @@ impl Write for ApplyReports {
             .into_iter()
             .map(|row| (row.execution.id, row))
             .collect::<BTreeMap<_, _>>();
-        let (mut moves, mut answers, mut results) = (Moves::default(), Vec::new(), Vec::new());
+        // Only where it matters when one that is handed back is to come again.
+        let handed_back = self
+            .reports
+            .iter()
+            .filter(|report| report.outcome == Outcome::HandedBack);
+        let handed_back = handed_back.filter_map(|report| loaded.get(&report.execution));
+        let mut moves = Moves::under_budget(tx, handed_back).await?;
+        let (mut answers, mut results) = (Vec::new(), Vec::new());
         let mut reached = Vec::new();
         for report in &self.reports {
             let Some(row) = loaded.get_mut(&report.execution) else {
@@ -108,13 +115,23 @@ impl Write for ApplyReports {
                 reached.push(report.execution);
             }
             let held = row.locked;
+            let first = row.is_in_its_first_lease();
+            // Who only looks has nothing to tell in place of what the step itself told.
+            let tells = !(row.execution.is_resolving() && report.replies.is_empty());
             match moves.decide(row, &event, self.now, Some(report.started_at)) {
                 Ok(()) => {
                     answers.push(ReportAnswer::Moved {
                         to: row.execution.state,
                         released: held && !row.locked,
                     });
-                    results.push((report.execution, report.first_step, report.replies.as_slice()));
+                    if tells {
+                        results.push(blob::Answers {
+                            execution: report.execution,
+                            first: report.first_step,
+                            replies: &report.replies,
+                            again: !first,
+                        });
+                    }
                 }
                 Err(illegal) => answers.push(ReportAnswer::Ignored(illegal.to_string())),
             }
@@ -136,7 +153,12 @@ impl Report {
         refused
             || matches!(
                 self.outcome,
-                Outcome::Succeeded | Outcome::FoundDone | Outcome::FoundNotDone
+                Outcome::Broken
+                    | Outcome::FoundDone
+                    | Outcome::FoundNotDone
+                    | Outcome::Rejected
+                    | Outcome::Succeeded
+                    | Outcome::Unchanged
             )
     }
 }

@@ -144,7 +144,14 @@ impl Write for Sweep {
                 ..Swept::default()
             });
         }
-        for statement in [sql::SWEEP_COUNTS, sql::JOB_UNDO, sql::SWEEP_REMOVED] {
+        let rest = [
+            sql::SWEEP_COUNTS,
+            sql::SWEEP_WAVES,
+            sql::SWEEP_BUDGETS,
+            sql::JOB_UNDO,
+            sql::SWEEP_REMOVED,
+        ];
+        for statement in rest {
             sqlx::query(statement).bind(job).execute(&mut *tx).await?;
         }
         Ok(Swept {

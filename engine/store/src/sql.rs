@@ -1,6 +1,8 @@
 //! Every statement. One test prepares them all on a migrated database, so a typo cannot wait for its first use.
 //! Statements that take a batch read it from JSON by `json_each`.
 
+use std::sync::LazyLock;
+
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident = $text:expr;)*) => {
         $($(#[$doc])* pub(crate) const $name: &str = $text;)*
@@ -10,15 +12,70 @@ macro_rules! statements {
 }
 
 /// The columns a [`crate::transition::Loaded`] is read from, in its order.
-macro_rules! loaded {
-    ($from:literal) => {
+macro_rules! loaded_columns {
+    () => {
         concat!(
-            "SELECT e.id, e.job_id, e.state, e.epoch, e.attempts, e.touched, e.open_intent, e.error_class, ",
+            "e.id, e.job_id, e.state, e.epoch, e.attempts, e.touched, e.open_intent, e.error_class, ",
             "e.error_message, e.error_category, e.device_id, j.expires_at, j.state, e.started_at, e.locked, ",
             "e.next_step, e.intent_epoch, e.intent_at, e.resolution, e.resolution_epoch, e.resolution_at, ",
-            "j.steps, j.priority, j.timeout_ms ",
-            $from
+            "j.steps, j.priority, j.timeout_ms, e.wave, j.budget "
         )
+    };
+}
+
+macro_rules! loaded {
+    ($from:literal) => {
+        concat!("SELECT ", loaded_columns!(), $from)
+    };
+}
+
+/// What a claim may take, with the fields of a `claim::Ready` in their order, in one text: the way of a row from the database's thread costs
+/// more than all of its columns.
+macro_rules! ready {
+    ($where:literal, $zones:literal) => {
+        concat!(
+            "SELECT json_group_array(json_array(id, job_id, epoch, device_id, next_step, open_intent, name, address, port,
+                                                transport, tls, pin, ports, worked, worked_at, serial, offered_serial,
+                                                credential, facts_at, zone, labels))
+             FROM (SELECT e.id, e.job_id, e.epoch, e.device_id, e.next_step, e.open_intent, d.name, d.address, d.port,
+                          d.transport, d.tls, d.pin, d.ports, d.worked, d.worked_at, d.serial, d.offered_serial,
+                          d.credential, d.facts_at, d.zone, d.labels
+                   FROM execution e CROSS JOIN device d ON d.id = e.device_id
+                   WHERE ",
+            $where,
+            " AND e.ready_at <= ?1 AND ",
+            $zones,
+            " ORDER BY e.ready_at LIMIT ?2)"
+        )
+    };
+}
+/// Of a wave of a job. ?4 job, ?5 wave, ?6 whether devices are held, ?7 full label values as JSON.
+macro_rules! ready_of_job {
+    ($zones:literal) => {
+        ready!(
+            "e.job_id = ?4 AND e.wave = ?5 AND e.state = 1 AND e.open_intent IS NULL
+             AND (?6 = 0 OR NOT EXISTS (
+                 SELECT 1 FROM execution l WHERE l.device_id = e.device_id AND l.locked = 1 AND l.id <> e.id))
+             AND (?7 = '[]' OR NOT EXISTS (
+                 SELECT 1 FROM json_each(?7) f JOIN device_label dl
+                 WHERE dl.device_id = e.device_id AND dl.key = f.value ->> 0 AND dl.value = f.value ->> 1))",
+            $zones
+        )
+    };
+}
+/// Those of a job that hold a unit of its budget, whatever is left of it: units come free by their ends. ?4 job.
+macro_rules! ready_touched {
+    ($zones:literal) => {
+        ready!(
+            "e.job_id = ?4 AND e.state = 1 AND e.touched = 1 AND e.open_intent IS NULL",
+            $zones
+        )
+    };
+}
+/// Open questions, of any job. They hold their device already.
+macro_rules! ready_resolving {
+    ($zones:literal) => {
+        ready!("e.state = 1 AND e.open_intent IS NOT NULL", $zones)
     };
 }
 
@@ -41,12 +98,46 @@ macro_rules! job {
         concat!(
             "SELECT j.id, j.uuid, j.name, p.body, j.selector, j.timeout_ms, j.effect, j.state, j.total, ",
             "j.created_at, j.expires_at, j.finished_at, j.claimed_by, j.plan_digest, j.priority, j.concurrency, ",
-            "j.paused_at, o.uuid ",
+            "j.paused_at, o.uuid, j.budget, j.budget_asked, j.open_wave, j.halted_rule, j.halted_at, j.halted_detail ",
             "FROM job j JOIN plan p ON p.digest = j.plan_digest ",
             "AND j.id NOT IN (SELECT job_id FROM job_removed) LEFT JOIN job o ON o.id = j.retry_of ",
             $rest
         )
     };
+}
+
+/// Statements that insert rows of three values given one by one, for values that JSON would have to spell out. A row
+/// without a first value is none, so that a statement of a fixed length, which stays prepared, takes any number of rows.
+pub(crate) struct Insert {
+    few: LazyLock<String>,
+    many: LazyLock<String>,
+}
+
+pub(crate) static BLOB_STORE: Insert = Insert {
+    few: LazyLock::new(|| insert("blob (digest, encoding, bytes)", Insert::FEW)),
+    many: LazyLock::new(|| insert("blob (digest, encoding, bytes)", Insert::MANY)),
+};
+pub(crate) static STEP_STORE: Insert = Insert {
+    few: LazyLock::new(|| insert("step_result (execution_id, step, digest)", Insert::FEW)),
+    many: LazyLock::new(|| insert("step_result (execution_id, step, digest)", Insert::MANY)),
+};
+
+impl Insert {
+    const FEW: usize = 8;
+    const MANY: usize = 256;
+
+    /// The statement for so many rows, and how many it takes.
+    pub(crate) fn of(&'static self, rows: usize) -> (&'static str, usize) {
+        match rows > 4 * Self::FEW {
+            true => (&self.many, Self::MANY),
+            false => (&self.few, Self::FEW),
+        }
+    }
+}
+
+fn insert(into: &str, rows: usize) -> String {
+    let values = vec!["(?, ?, ?)"; rows].join(", ");
+    format!("INSERT INTO {into} SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL")
 }
 
 /// For a selection's tail, which is made at run time from a selector: see `select`.
@@ -148,40 +239,107 @@ statements! {
     JOB_CREATE = "
         INSERT INTO job (uuid, request_id, request_hash, name, plan_digest, selector, timeout_ms, effect, state,
                          total, created_at, expires_at, claimed_by, steps, priority, concurrency, retry_of,
-                         retry_states)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+                         retry_states, budget_asked, start_state, stretch_ms)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
     JOB_UNDO = "DELETE FROM job WHERE id = ?1";
     JOB_GROW = "UPDATE job SET total = total + ?2 WHERE id = ?1";
     JOB_DRAFT = "
-        SELECT id, uuid, selector, effect, created_at, retry_of, retry_states FROM job
-        WHERE uuid = ?1 AND state = 1";
+        SELECT id, uuid, selector, created_at, retry_of, retry_states FROM job WHERE uuid = ?1 AND state = 1";
+    JOB_LAID_OUT = "SELECT total, effect, budget_asked, start_state FROM job WHERE id = ?1";
+    JOB_BUDGET = "SELECT budget FROM job WHERE id = ?1";
+    JOB_CONCURRENCY = "SELECT concurrency FROM job WHERE id = ?1";
+    JOB_EFFECT = "SELECT effect FROM job WHERE id = ?1";
+    JOB_SET_BUDGET = "UPDATE job SET budget = ?2 WHERE id = ?1";
+    JOB_SET_CONCURRENCY = "UPDATE job SET concurrency = ?2 WHERE id = ?1";
+    // `paused_at` stays: a job that was paused when it was halted has stood still since then.
+    JOB_HALT = "
+        UPDATE job SET state = ?2, halted_rule = ?3, halted_at = ?4, halted_detail = ?5 WHERE id = ?1";
+    // ?1 [[job, units that came free], …], ?2 now: those whose budget was used up until then.
+    JOB_STRETCH = "
+        UPDATE job SET expires_at = max(expires_at, ?2 + stretch_ms)
+        FROM (SELECT value ->> 0 AS id, value ->> 1 AS free FROM json_each(?1)) AS n
+        WHERE job.id = n.id AND stretch_ms IS NOT NULL
+          AND (SELECT sum(b.in_flight + b.harmed + b.rescued) FROM budget_count b WHERE b.job_id = job.id) + n.free
+              >= budget";
+    JOB_OPEN_WAVE = "
+        UPDATE job SET open_wave = ?2 WHERE id = ?1 AND open_wave < ?2
+          AND EXISTS (SELECT 1 FROM wave w WHERE w.job_id = ?1 AND w.number = ?2)";
     JOB_DRAFTS = "SELECT uuid FROM job WHERE state = 1 ORDER BY id";
     JOB_PAUSE = "UPDATE job SET state = 7, paused_at = ?2 WHERE id = ?1";
     JOB_RESUME = "
-        UPDATE job SET state = 4, expires_at = expires_at + (?2 - paused_at), paused_at = NULL WHERE id = ?1";
+        UPDATE job SET state = 4, expires_at = expires_at + (?2 - coalesce(paused_at, halted_at, ?2)),
+            paused_at = NULL, halted_rule = NULL, halted_at = NULL, halted_detail = NULL
+        WHERE id = ?1";
     LAID_OUT_TO = "SELECT coalesce(max(device_id), 0) FROM execution WHERE job_id = ?1";
     JOB_GET = job!("WHERE j.uuid = ?1");
     JOB_PAGE = job!("WHERE j.id < ?1 ORDER BY j.id DESC LIMIT ?2");
+    // Jobs with open waves that have something ready: a row for each of those waves.
     JOB_LIVE = "
-        SELECT j.id, j.effect, j.priority, j.concurrency,
-               CASE WHEN j.concurrency IS NULL THEN 0 ELSE
-                   (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state IN (2, 3))
-               END AS in_flight
-        FROM job j WHERE j.state = 4 AND j.expires_at > ?1 ORDER BY j.priority, j.id";
+        SELECT j.id, j.effect, j.priority, j.concurrency, j.budget, substr(j.steps, 1, 1),
+               (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state IN (2, 3)),
+               (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state = 2), w.number
+        FROM job j JOIN wave w ON w.job_id = j.id AND w.number <= j.open_wave
+        WHERE j.state = 4 AND j.state < 20 AND j.expires_at > ?1
+          AND EXISTS (SELECT 1 FROM execution e
+                      WHERE e.job_id = w.job_id AND e.wave = w.number AND e.state = 1 AND e.open_intent IS NULL
+                        AND e.ready_at <= ?1)
+        ORDER BY j.priority, j.id, w.number";
     JOB_STATE = "SELECT state, uuid FROM job WHERE id = ?1";
     JOB_STATE_BY_UUID = "SELECT id, state FROM job WHERE uuid = ?1";
     JOB_SETTLE = "UPDATE job SET state = ?2, finished_at = ?3, paused_at = NULL WHERE id = ?1";
-    JOB_DUE = "SELECT id FROM job WHERE state IN (4, 9) AND expires_at <= ?1 ORDER BY id";
+    JOB_DUE = "
+        SELECT id FROM job WHERE state IN (4, 9) AND state < 20 AND expires_at <= ?1 ORDER BY id";
     COUNTS = "SELECT state, count FROM job_count WHERE job_id = ?1";
     COUNTS_OF = "SELECT job_id, state, count FROM job_count WHERE job_id IN (SELECT value FROM json_each(?1))";
     COUNTS_MOVE = "
         INSERT INTO job_count (job_id, state, count)
         SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?1) WHERE true
         ON CONFLICT (job_id, state) DO UPDATE SET count = count + excluded.count";
+    // Waves and budgets
+    WAVE_ADD = "INSERT INTO wave (job_id, number, total, budget) VALUES (?1, ?2, 0, ?3)";
+    WAVE_GROW = "UPDATE wave SET total = total + ?2 WHERE job_id = ?1 AND number = 0";
+    WAVE_OPEN = "
+        UPDATE wave SET opened_at = ?3 WHERE job_id = ?1 AND number <= ?2 AND opened_at IS NULL";
+    WAVE_SET_BUDGET = "UPDATE wave SET budget = ?3 WHERE job_id = ?1 AND number = ?2";
+    WAVES_OF = "
+        SELECT w.job_id, w.number, w.total, w.budget, w.opened_at, w.ended_at,
+               coalesce(b.in_flight, 0), coalesce(b.harmed, 0), coalesce(b.rescued, 0), coalesce(b.refused, 0),
+               coalesce(b.benign, 0), coalesce(b.unreached, 0), coalesce(b.good, 0), coalesce(b.touched, 0),
+               coalesce(b.ended, 0)
+        FROM json_each(?1) j JOIN wave w ON w.job_id = j.value
+        LEFT JOIN budget_count b ON b.job_id = w.job_id AND b.wave = w.number
+        ORDER BY w.job_id, w.number";
+    // What an assignment moves from wave to wave. ?1 job, ?2 [[device, wave], …].
+    WAVES_SHIFT = "
+        UPDATE wave SET total = total + n.by
+        FROM (SELECT number, sum(by) AS by FROM (
+                  SELECT a.value ->> 1 AS number, 1 AS by FROM json_each(?2) a
+                  JOIN execution e ON e.job_id = ?1 AND e.device_id = a.value ->> 0 AND e.state = 1
+                  UNION ALL
+                  SELECT e.wave, -1 FROM json_each(?2) a
+                  JOIN execution e ON e.job_id = ?1 AND e.device_id = a.value ->> 0 AND e.state = 1)
+              GROUP BY number) AS n
+        WHERE wave.job_id = ?1 AND wave.number = n.number";
+    WAVES_ASSIGN = "
+        UPDATE execution SET wave = a.value ->> 1 FROM json_each(?2) a
+        WHERE execution.job_id = ?1 AND execution.device_id = a.value ->> 0 AND execution.state = 1";
+    BUDGET_MOVE = "
+        INSERT INTO budget_count (job_id, wave, in_flight, harmed, rescued, refused, benign, unreached, good, touched,
+                                  ended)
+        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
+               value ->> 7, value ->> 8, value ->> 9, value ->> 10
+        FROM json_each(?1) WHERE true
+        ON CONFLICT (job_id, wave) DO UPDATE SET in_flight = in_flight + excluded.in_flight,
+            harmed = harmed + excluded.harmed, rescued = rescued + excluded.rescued,
+            refused = refused + excluded.refused, benign = benign + excluded.benign,
+            unreached = unreached + excluded.unreached, good = good + excluded.good,
+            touched = touched + excluded.touched, ended = ended + excluded.ended";
     PLAN_OF = "SELECT p.body FROM plan p WHERE p.digest = ?1";
 
     // Executions
-    LOAD = loaded!("FROM json_each(?1) w JOIN execution e ON e.id = w.value JOIN job j ON j.id = e.job_id");
+    LOAD = concat!(
+        "SELECT json_group_array(json_array(", loaded_columns!(), "))
+         FROM json_each(?1) w CROSS JOIN execution e ON e.id = w.value JOIN job j ON j.id = e.job_id");
     LOAD_SESSION = loaded!(
         "FROM execution e JOIN job j ON j.id = e.job_id WHERE e.state IN (2, 3) AND e.session_id = ?1 LIMIT ?2");
     LOAD_PENDING = loaded!(
@@ -207,6 +365,14 @@ statements! {
                      value ->> 13 AS intent_epoch, value ->> 14 AS intent_at
               FROM json_each(?1)) AS n
         WHERE execution.id = n.id";
+    // Executions that become alike in everything but when they began: ?1 is {id: started_at, …}. Unpacking a row of
+    // fifteen values costs four times as much as changing the execution.
+    MOVE_ALIKE = "
+        UPDATE execution SET state = ?2, attempts = ?3, touched = ?4, locked = ?5, next_step = ?6, open_intent = ?7,
+            intent_epoch = ?8, intent_at = ?9, ready_at = coalesce(?10, ready_at),
+            session_id = CASE WHEN ?2 IN (2, 3) THEN session_id END,
+            error_class = ?11, error_message = ?12, error_category = ?13, started_at = n.value, finished_at = ?14
+        FROM json_each(?1) AS n WHERE execution.id = n.key";
     RESOLVE = "
         UPDATE execution SET resolution = value ->> 1, resolution_epoch = value ->> 2, resolution_at = value ->> 3
         FROM json_each(?1) WHERE execution.id = value ->> 0";
@@ -222,59 +388,48 @@ statements! {
         RETURNING execution.id, epoch";
     NEXT_READY = "
         SELECT min(ready_at) FROM (
-            SELECT min(e.ready_at) AS ready_at FROM job j JOIN execution e ON e.job_id = j.id
-            WHERE j.state = 4 AND e.state = 1 AND e.open_intent IS NULL AND e.ready_at > ?1
+            SELECT (SELECT min(e.ready_at) FROM execution e
+                    WHERE e.job_id = w.job_id AND e.wave = w.number AND e.state = 1 AND e.open_intent IS NULL
+                      AND e.ready_at > ?1) AS ready_at
+            FROM job j JOIN wave w ON w.job_id = j.id AND w.number <= j.open_wave
+            WHERE j.state = 4 AND j.state < 20
             UNION ALL
             SELECT min(ready_at) FROM execution WHERE state = 1 AND open_intent IS NOT NULL AND ready_at > ?1)";
     LEASED_OF_JOB = "
         SELECT id, epoch, session_id FROM execution
         WHERE job_id = ?1 AND state IN (2, 3) AND session_id IS NOT NULL";
-    ASSIGNED = "
-        SELECT e.id, e.epoch, e.device_id, d.address, d.port, d.transport, d.credential, d.facts_at,
-               j.plan_digest, j.timeout_ms, j.expires_at, d.name, e.next_step, e.open_intent,
-               d.tls, d.pin, d.ports, d.worked, d.worked_at, d.serial, d.offered_serial, j.effect
-        FROM json_each(?1) w JOIN execution e ON e.id = w.value
-        JOIN device d ON d.id = e.device_id JOIN job j ON j.id = e.job_id";
 
-    // Claims: the same statement for jobs that only look and jobs that hold their devices, by the zones they may
-    // take. ?1 session, ?2 job, ?3 now, ?4 limit, ?5 zones as JSON, ?6 whether devices are held.
-    CLAIM_NAMED = "
-        UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1, locked = ?6
-        WHERE id IN (
-            SELECT e.id FROM execution e
-            WHERE e.job_id = ?2 AND e.state = 1 AND e.open_intent IS NULL AND e.ready_at <= ?3
-              AND e.zone IN (SELECT value FROM json_each(?5))
-              AND (?6 = 0 OR NOT EXISTS (
-                  SELECT 1 FROM execution l WHERE l.device_id = e.device_id AND l.locked = 1 AND l.id <> e.id))
-            ORDER BY e.ready_at LIMIT ?4)
-        RETURNING id";
-    CLAIM_REST = "
-        UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1, locked = ?6
-        WHERE id IN (
-            SELECT e.id FROM execution e
-            WHERE e.job_id = ?2 AND e.state = 1 AND e.open_intent IS NULL AND e.ready_at <= ?3
-              AND e.zone NOT IN (SELECT name FROM zone) AND ?5 = '[]'
-              AND (?6 = 0 OR NOT EXISTS (
-                  SELECT 1 FROM execution l WHERE l.device_id = e.device_id AND l.locked = 1 AND l.id <> e.id))
-            ORDER BY e.ready_at LIMIT ?4)
-        RETURNING id";
-    // Open questions first, of any job. They hold their device already. ?1 session, ?2 now, ?3 limit, ?4 zones.
-    CLAIM_RESOLVING_NAMED = "
-        UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1
-        WHERE id IN (
-            SELECT e.id FROM execution e
-            WHERE e.state = 1 AND e.open_intent IS NOT NULL AND e.ready_at <= ?2
-              AND e.zone IN (SELECT value FROM json_each(?4))
-            ORDER BY e.ready_at LIMIT ?3)
-        RETURNING id, job_id";
-    CLAIM_RESOLVING_REST = "
-        UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1
-        WHERE id IN (
-            SELECT e.id FROM execution e
-            WHERE e.state = 1 AND e.open_intent IS NOT NULL AND e.ready_at <= ?2
-              AND e.zone NOT IN (SELECT name FROM zone) AND ?4 = '[]'
-            ORDER BY e.ready_at LIMIT ?3)
-        RETURNING id, job_id";
+    // Claims: what is ready, by the zones a worker may take, and taking it. ?1 now, ?2 limit, ?3 zones as JSON.
+    READY_NAMED = ready_of_job!("e.zone IN (SELECT value FROM json_each(?3))");
+    READY_REST = ready_of_job!("e.zone NOT IN (SELECT name FROM zone) AND ?3 = '[]'");
+    TOUCHED_NAMED = ready_touched!("e.zone IN (SELECT value FROM json_each(?3))");
+    TOUCHED_REST = ready_touched!("e.zone NOT IN (SELECT name FROM zone) AND ?3 = '[]'");
+    RESOLVING_NAMED = ready_resolving!("e.zone IN (SELECT value FROM json_each(?3))");
+    RESOLVING_REST = ready_resolving!("e.zone NOT IN (SELECT name FROM zone) AND ?3 = '[]'");
+    // ?3 whether devices are held from now on; null leaves it.
+    CLAIM = "
+        UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = ?1,
+            locked = coalesce(?3, locked)
+        WHERE id IN (SELECT value FROM json_each(?2))";
+    // Limits
+    LIMITS = "SELECT name, scope, value FROM limit_rule ORDER BY name, scope";
+    LIMIT_SET = "
+        INSERT INTO limit_rule (name, scope, value) VALUES (?1, ?2, ?3)
+        ON CONFLICT (name, scope) DO UPDATE SET value = excluded.value";
+    LIMIT_RESET = "DELETE FROM limit_rule WHERE name = ?1 AND scope = ?2";
+    VALUES_USED = "
+        SELECT l.key, l.value, count(*) FROM execution e JOIN device_label l ON l.device_id = e.device_id
+        WHERE e.state IN (2, 3) AND l.key IN (SELECT value FROM json_each(?1)) GROUP BY l.key, l.value";
+    VALUES_OF = "
+        SELECT l.device_id, l.key, l.value FROM json_each(?1) w JOIN device_label l ON l.device_id = w.value
+        WHERE l.key IN (SELECT value FROM json_each(?2))";
+    VALUES_WAITING = "
+        SELECT l.key, l.value, count(*) FROM execution e JOIN device_label l ON l.device_id = e.device_id
+        WHERE e.job_id = ?1 AND e.state = 1 AND (?2 IS NULL OR e.device_id = ?2)
+          AND l.key IN (SELECT value FROM json_each(?3)) GROUP BY l.key, l.value";
+    JOBS_ASSIGNED = "
+        SELECT id, plan_digest, timeout_ms, expires_at, effect FROM job
+        WHERE id IN (SELECT value FROM json_each(?1))";
 
     // Quarantine
     HARM_STORE = "
@@ -315,10 +470,6 @@ statements! {
 
     // Results
     BLOB_KNOWN = "SELECT b.digest FROM json_each(?1) w JOIN blob b ON b.digest = unhex(w.value)";
-    BLOB_STORE = "INSERT INTO blob (digest, encoding, bytes) VALUES (?1, ?2, ?3)";
-    BLOB_STORE_SET = "
-        INSERT INTO blob (digest, encoding, bytes)
-        SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2) FROM json_each(?1)";
     BLOB_SHARE = "
         INSERT INTO blob_share (digest, more)
         SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?1) WHERE true
@@ -331,9 +482,6 @@ statements! {
             SELECT s.execution_id, s.step FROM json_each(?1) w
             JOIN step_result s ON s.execution_id = w.value ->> 0 AND s.step >= w.value ->> 1)
         RETURNING digest";
-    STEP_STORE = "
-        INSERT INTO step_result (execution_id, step, digest)
-        SELECT value ->> 0, value ->> 1, unhex(value ->> 2) FROM json_each(?1)";
     RESULT_PAGE = "
         SELECT e.id, e.device_name, e.state, e.attempts, e.error_class, e.error_message, e.error_category,
                e.started_at, e.finished_at, e.resolution, e.resolution_epoch, e.resolution_at
@@ -359,13 +507,15 @@ statements! {
     EVENTS_AFTER = "SELECT seq, kind, ended FROM event WHERE job_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
     EVENT_LAST = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'";
 
-    // Explain. ?1 job, ?2 now, ?3 device or null, ?4 whether devices are held, ?5 limit.
+    // Explain. ?1 job, ?2 now, ?3 device or null, ?4 whether devices are held, ?5 limit, ?6 the last open wave.
     EXPLAIN_WAITING = "
-        SELECT kind, zone, count(*), min(ready_at), holder FROM (
-            SELECT e.zone AS zone, e.ready_at AS ready_at, l.uuid AS holder,
+        SELECT kind, zone, count(*), min(ready_at), holder, wave, touched FROM (
+            SELECT e.zone AS zone, e.ready_at AS ready_at, l.uuid AS holder, e.wave AS wave, e.touched AS touched,
                    CASE WHEN e.open_intent IS NOT NULL THEN 0
+                        WHEN e.wave > ?6 THEN 5
                         WHEN l.uuid IS NOT NULL THEN 1
                         WHEN e.ready_at > ?2 AND e.error_class IN (1, 2, 3, 8) THEN 2
+                        WHEN e.ready_at > ?2 AND e.error_class IS NULL THEN 6
                         WHEN e.ready_at > ?2 THEN 3
                         ELSE 4 END AS kind
             FROM (SELECT * FROM execution
@@ -373,14 +523,28 @@ statements! {
             LEFT JOIN (SELECT x.device_id, x.job_id, o.uuid FROM execution x JOIN job o ON o.id = x.job_id
                        WHERE x.locked = 1) l
                 ON ?4 AND l.device_id = e.device_id AND l.job_id <> e.job_id)
-        GROUP BY kind, zone, holder ORDER BY kind, zone";
+        GROUP BY kind, zone, holder, wave, touched ORDER BY kind, zone, wave";
+    // Those that ask for their first intent, by wave. ?1 job, ?2 device or null.
+    EXPLAIN_ASKING = "
+        SELECT wave, count(*) FROM execution INDEXED BY execution_lock
+        WHERE locked = 1 AND state = 2 AND touched = 0 AND job_id = ?1 AND (?2 IS NULL OR device_id = ?2)
+        GROUP BY wave";
+    // A touched execution holds its device until it is over, so these are few, however large the job.
+    // ?1 job, ?2 wave or null, ?3 limit.
+    EXPLAIN_TOUCHED = "
+        SELECT device_name FROM execution INDEXED BY execution_lock
+        WHERE locked = 1 AND touched = 1 AND job_id = ?1 AND (?2 IS NULL OR wave = ?2)
+        ORDER BY device_id LIMIT ?3";
     EXPLAIN_WITH_WORKERS = "
         SELECT s.id, s.worker, count(*), sum(e.open_intent IS NOT NULL AND e.intent_epoch <> e.epoch)
         FROM execution e JOIN session s ON s.id = e.session_id
         WHERE e.state IN (2, 3) AND e.job_id = ?1 AND (?2 IS NULL OR e.device_id = ?2)
         GROUP BY s.id ORDER BY s.id";
+    EXPLAIN_WHICH = "
+        SELECT session_id, id FROM execution
+        WHERE state IN (2, 3) AND job_id = ?1 AND (?2 IS NULL OR device_id = ?2) AND session_id IS NOT NULL LIMIT ?3";
     EXPLAIN_ONE = "
-        SELECT e.state, e.attempts, e.error_class, e.error_message, e.error_category, e.device_id
+        SELECT e.state, e.attempts, e.error_class, e.error_message, e.error_category, e.device_id, e.wave
         FROM execution e
         WHERE e.job_id = ?1 AND e.device_id = coalesce((SELECT id FROM device WHERE name = ?2),
             (SELECT x.device_id FROM execution x WHERE x.job_id = ?1 AND x.device_name = ?2))";
@@ -420,6 +584,8 @@ statements! {
     SWEEP_EVENTS = "
         DELETE FROM event WHERE seq IN (SELECT seq FROM event WHERE job_id = ?1 ORDER BY seq LIMIT ?2)";
     SWEEP_COUNTS = "DELETE FROM job_count WHERE job_id = ?1";
+    SWEEP_WAVES = "DELETE FROM wave WHERE job_id = ?1";
+    SWEEP_BUDGETS = "DELETE FROM budget_count WHERE job_id = ?1";
     SWEEP_REMOVED = "DELETE FROM job_removed WHERE job_id = ?1";
     PLANS_UNUSED = "
         SELECT p.digest FROM plan p

@@ -1,12 +1,13 @@
 //! What people do to jobs that are under way: end them early, pause them, let them go on.
 
+use muster_engine_core::budget::Full;
 use muster_engine_core::{Event, job};
 use muster_model::JobState;
 use sqlx::SqliteConnection;
 
 use crate::history::{self, Deed};
 use crate::transition::{self, Loaded, Moves};
-use crate::{StoreError, Write, sql};
+use crate::{StoreError, Write, sql, wave};
 
 /// Ends a job early.
 #[derive(Debug)]
@@ -39,12 +40,10 @@ impl Write for AbortJob {
     type Out = Aborted;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> Result<Aborted, StoreError> {
-        let query = sqlx::query_as(sql::JOB_STATE_BY_UUID).bind(&self.uuid);
-        let found: Option<(i64, i32)> = query.fetch_optional(&mut *tx).await?;
-        let Some((job, state)) = found else {
+        let Some((job, state)) = transition::job_by_uuid(tx, &self.uuid).await? else {
             return Ok(Aborted::NotFound);
         };
-        let Some(to) = JobState::from_number(state).and_then(job::abort) else {
+        let Some(to) = job::abort(state) else {
             return Ok(Aborted::Over);
         };
         let query = sqlx::query(sql::JOB_SETTLE)
@@ -77,7 +76,8 @@ impl Write for AbortJob {
     }
 }
 
-/// Lets a job admit nothing new (A6), or lets it go on. What is in flight is not touched either way.
+/// Lets a job admit nothing new (A6), or lets one that a person or a rule has stopped go on. What is in flight is not
+/// touched either way.
 #[derive(Debug)]
 pub struct PauseJob {
     /// Its id.
@@ -97,8 +97,10 @@ pub struct PauseJob {
 pub enum Paused {
     /// There is no such job.
     NotFound,
-    /// It is neither running nor paused; its state stays.
+    /// It is neither running nor stopped; its state stays.
     Refused(JobState),
+    /// Its budget is spent: it goes on when somebody who may approve raises it (C3).
+    Spent(Full),
     /// It is as wanted now, or was already.
     Done,
 }
@@ -107,12 +109,9 @@ impl Write for PauseJob {
     type Out = Paused;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> Result<Paused, StoreError> {
-        let query = sqlx::query_as(sql::JOB_STATE_BY_UUID).bind(&self.uuid);
-        let found: Option<(i64, i32)> = query.fetch_optional(&mut *tx).await?;
-        let Some((job, state)) = found else {
+        let Some((job, state)) = transition::job_by_uuid(tx, &self.uuid).await? else {
             return Ok(Paused::NotFound);
         };
-        let state = JobState::from_number(state).ok_or_else(|| StoreError::Corrupt("job.state".into()))?;
         let (to, wanted, statement, action) = match self.pause {
             true => (job::pause(state), JobState::Paused, sql::JOB_PAUSE, "job.pause"),
             false => (
@@ -128,12 +127,21 @@ impl Write for PauseJob {
         if to != Some(wanted) {
             return Ok(Paused::Refused(state));
         }
+        if !self.pause
+            && let Some(full) = wave::still_spent(tx, job).await?
+        {
+            return Ok(Paused::Spent(full));
+        }
         sqlx::query(statement)
             .bind(job)
             .bind(self.now)
             .execute(&mut *tx)
             .await?;
         transition::note(tx, job, "state", self.now).await?;
+        if !self.pause {
+            // What was in flight when a rule halted it may have been the rest.
+            transition::settle(tx, job, self.now).await?;
+        }
         let deed = deed(action, &self.uuid, &self.claimed_by, &self.reason);
         history::add(tx, &deed, self.now).await?;
         Ok(Paused::Done)

@@ -1,11 +1,14 @@
+mod budget;
+mod limit;
 mod retention;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use muster_engine_core::Outcome;
+use muster_engine_core::budget::Asked;
 use muster_engine_core::execution::READ_ATTEMPTS;
+use muster_engine_core::{Held, Outcome, Tally};
 use muster_model::selector::Facts;
 use muster_model::{
     Command, Device, DeviceError, ErrorClass, ExecutionState, JobState, Labels, Plan, Ports, Priority,
@@ -230,8 +233,12 @@ fn create(words: &[&str], selector: &str, request_id: Option<&str>, hash: u8) ->
         concurrency: None,
         now: 0,
         expires_at: 30_000,
+        budget: Asked::All,
+        waves: Vec::new(),
+        start: JobState::Running,
+        stretch_ms: None,
         claimed_by: "tester".into(),
-        deed: None,
+        deeds: Vec::new(),
     }
 }
 
@@ -263,6 +270,79 @@ async fn every_statement_is_understood_by_a_migrated_database() {
     for (name, statement) in sql::ALL {
         if let Err(error) = connection.prepare(statement.into_sql_str()).await {
             panic!("{name}: {error}");
+        }
+    }
+}
+
+/// Statements that run for every batch, or several times a second, find what they need by an index: a scan would cost
+/// in proportion to all that was ever done.
+#[tokio::test]
+async fn hot_statements_scan_no_table() {
+    const HOT: &[&str] = &[
+        "JOB_LIVE",
+        "JOB_DUE",
+        "NEXT_READY",
+        "READY_NAMED",
+        "READY_REST",
+        "RESOLVING_NAMED",
+        "RESOLVING_REST",
+        "CLAIM",
+        "JOBS_ASSIGNED",
+        "LOAD",
+        "LOAD_SESSION",
+        "LOAD_PENDING",
+        "LOAD_RESOLVING",
+        "MOVE",
+        "MOVE_ALIKE",
+        "COUNTS_MOVE",
+        "COUNTS",
+        "STEPS_REMOVE",
+        "BLOB_KNOWN",
+        "BLOB_SHARE",
+        "WAKE",
+        "EVENTS_AFTER",
+    ];
+    let bench = Bench::with_devices(0).await;
+    let options = SqliteConnectOptions::new().filename(bench.path());
+    let mut connection = SqliteConnection::connect_with(&options).await.expect("connect");
+    for name in HOT {
+        let (_, statement) = sql::ALL
+            .iter()
+            .find(|(known, _)| known == name)
+            .expect("it is there");
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+        let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(explain)
+            .fetch_all(&mut connection)
+            .await
+            .expect("a plan");
+        for (.., step) in &plan {
+            let tables = [
+                "job",
+                "j",
+                "execution",
+                "e",
+                "event",
+                "step_result",
+                "s",
+                "blob",
+                "b",
+                "device",
+                "d",
+            ];
+            let scans = tables.iter().any(|table| {
+                let scan = format!("SCAN {table}");
+                *step == scan || step.starts_with(&format!("{scan} USING COVERING INDEX sqlite_"))
+            });
+            assert!(!scans, "{name}: {plan:?}");
+        }
+    }
+    for insert in [&sql::BLOB_STORE, &sql::STEP_STORE] {
+        for rows in [1, 1_000] {
+            let (statement, _) = insert.of(rows);
+            connection
+                .prepare(statement.into_sql_str())
+                .await
+                .expect(statement);
         }
     }
 }
@@ -829,7 +909,8 @@ async fn a_paused_job_admits_nothing_and_loses_no_time() {
         "again changes nothing"
     );
     assert!(bench.claim(session, Zones::Rest, 10).await.is_empty());
-    assert_eq!(bench.grant(&leases[0]).await, Verdict::Held);
+    let held = Verdict::Held(Held::Job(JobState::Paused));
+    assert_eq!(bench.grant(&leases[0]).await, held);
     assert_eq!(
         bench
             .store

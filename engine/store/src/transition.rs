@@ -2,17 +2,19 @@
 //! same transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use muster_engine_core::job::{self, Counts};
 use muster_engine_core::retry::Backoff;
-use muster_engine_core::{Context, Event, Execution, Illegal, Intent, Resolution, Transition};
+use muster_engine_core::{Context, Event, Execution, Illegal, Intent, Ledger, Resolution, Tally, Transition};
 use muster_model::{DeviceError, Effect, ErrorClass, ExecutionState, JobState, Marks, Priority};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row as _, SqliteConnection};
 
-use crate::{StoreError, quarantine, sql};
+use crate::{StoreError, quarantine, sql, wave};
 
 /// An execution with what decisions need of its job.
 #[derive(Clone, Debug)]
@@ -24,18 +26,38 @@ pub(crate) struct Loaded {
     pub(crate) expires_at: i64,
     pub(crate) started_at: Option<i64>,
     pub(crate) locked: bool,
+    pub(crate) wave: u32,
+    /// Its job's; `None` for no limit.
+    pub(crate) budget: Option<u64>,
     steps: String,
     priority: Priority,
     timeout_ms: i64,
 }
 
 impl Loaded {
-    pub(crate) fn context(&self, now: i64) -> Context<'_> {
+    /// Whether its plan can change a device.
+    pub(crate) fn may_harm(&self) -> bool {
+        let steps = Marks::new(&self.steps);
+        steps.any_change_before(steps.len())
+    }
+
+    /// Whether a worker holds it for the first time: nothing can have been answered before.
+    pub(crate) fn is_in_its_first_lease(&self) -> bool {
+        let held = matches!(
+            self.execution.state,
+            ExecutionState::Leased | ExecutionState::Running
+        );
+        held && self.execution.epoch == 1
+    }
+
+    /// `ledger` is how its job stands.
+    fn context(&self, now: i64, ledger: Option<&Ledger>) -> Context<'_> {
         Context {
             now,
             expires_at: self.expires_at,
             aborting: self.job_state == JobState::Aborting,
-            paused: self.job_state == JobState::Paused,
+            held: job::held(self.job_state),
+            full: ledger.and_then(|ledger| ledger.full(self.wave)),
             backoff: match self.priority {
                 Priority::Emergency | Priority::Interactive => Backoff::INTERACTIVE,
                 Priority::Rollout | Priority::Audit => Backoff::ROLLOUT,
@@ -94,49 +116,145 @@ fn bad(what: &str) -> sqlx::Error {
     sqlx::Error::Decode(format!("unknown number in {what}").into())
 }
 
-impl FromRow<'_, SqliteRow> for Loaded {
-    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+/// The columns of a loaded execution, in their order.
+#[derive(Deserialize)]
+struct Columns {
+    id: i64,
+    job: i64,
+    state: i32,
+    epoch: i64,
+    attempts: u32,
+    touched: u8,
+    open_intent: Option<u32>,
+    error_class: Option<i32>,
+    error_message: Option<String>,
+    error_category: Option<u8>,
+    device: i64,
+    expires_at: i64,
+    job_state: i32,
+    started_at: Option<i64>,
+    locked: u8,
+    next_step: u32,
+    intent_epoch: Option<i64>,
+    intent_at: Option<i64>,
+    resolution: Option<u8>,
+    resolution_epoch: Option<i64>,
+    resolution_at: Option<i64>,
+    steps: String,
+    priority: i32,
+    timeout_ms: i64,
+    wave: u32,
+    budget: Option<i64>,
+}
+
+impl Columns {
+    fn loaded(self) -> Result<Loaded, sqlx::Error> {
+        let done = self.resolution.map(|done| done != 0);
         let execution = Execution {
-            id: row.try_get::<i64, _>(0)?.unsigned_abs(),
-            state: ExecutionState::from_number(row.try_get(2)?).ok_or_else(|| bad("execution.state"))?,
-            epoch: row.try_get::<i64, _>(3)?.unsigned_abs(),
-            attempts: row.try_get(4)?,
-            touched: row.try_get(5)?,
-            next_step: row.try_get(15)?,
-            open_intent: intent(row.try_get(6)?, row.try_get(16)?, row.try_get(17)?),
-            error: device_error(row.try_get(7)?, row.try_get(8)?, row.try_get(9)?),
-            resolution: resolution(row.try_get(18)?, row.try_get(19)?, row.try_get(20)?),
+            id: self.id.unsigned_abs(),
+            state: ExecutionState::from_number(self.state).ok_or_else(|| bad("execution.state"))?,
+            epoch: self.epoch.unsigned_abs(),
+            attempts: self.attempts,
+            touched: self.touched != 0,
+            next_step: self.next_step,
+            open_intent: intent(self.open_intent, self.intent_epoch, self.intent_at),
+            error: device_error(self.error_class, self.error_message, self.error_category),
+            resolution: resolution(done, self.resolution_epoch, self.resolution_at),
         };
-        Ok(Self {
+        Ok(Loaded {
             execution,
-            device: row.try_get(10)?,
-            steps: row.try_get(21)?,
-            priority: Priority::from_number(row.try_get(22)?).ok_or_else(|| bad("job.priority"))?,
-            timeout_ms: row.try_get(23)?,
-            job: row.try_get(1)?,
-            job_state: JobState::from_number(row.try_get(12)?).ok_or_else(|| bad("job.state"))?,
-            expires_at: row.try_get(11)?,
-            started_at: row.try_get(13)?,
-            locked: row.try_get(14)?,
+            device: self.device,
+            job: self.job,
+            job_state: JobState::from_number(self.job_state).ok_or_else(|| bad("job.state"))?,
+            expires_at: self.expires_at,
+            started_at: self.started_at,
+            locked: self.locked != 0,
+            wave: self.wave,
+            budget: self.budget.map(i64::unsigned_abs),
+            steps: self.steps,
+            priority: Priority::from_number(self.priority).ok_or_else(|| bad("job.priority"))?,
+            timeout_ms: self.timeout_ms,
         })
     }
 }
 
+impl FromRow<'_, SqliteRow> for Loaded {
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        let columns = Columns {
+            id: row.try_get(0)?,
+            job: row.try_get(1)?,
+            state: row.try_get(2)?,
+            epoch: row.try_get(3)?,
+            attempts: row.try_get(4)?,
+            touched: row.try_get(5)?,
+            open_intent: row.try_get(6)?,
+            error_class: row.try_get(7)?,
+            error_message: row.try_get(8)?,
+            error_category: row.try_get(9)?,
+            device: row.try_get(10)?,
+            expires_at: row.try_get(11)?,
+            job_state: row.try_get(12)?,
+            started_at: row.try_get(13)?,
+            locked: row.try_get(14)?,
+            next_step: row.try_get(15)?,
+            intent_epoch: row.try_get(16)?,
+            intent_at: row.try_get(17)?,
+            resolution: row.try_get(18)?,
+            resolution_epoch: row.try_get(19)?,
+            resolution_at: row.try_get(20)?,
+            steps: row.try_get(21)?,
+            priority: row.try_get(22)?,
+            timeout_ms: row.try_get(23)?,
+            wave: row.try_get(24)?,
+            budget: row.try_get(25)?,
+        };
+        columns.loaded()
+    }
+}
+
+/// Executions by their ids. They come as one text: a batch of rows from the database's thread costs five times as
+/// much.
 pub(crate) async fn load(
     tx: &mut SqliteConnection,
     ids: impl IntoIterator<Item = u64>,
 ) -> Result<Vec<Loaded>, StoreError> {
-    Ok(sqlx::query_as(sql::LOAD)
-        .bind(crate::json_ids(ids))
-        .fetch_all(tx)
-        .await?)
+    let query = sqlx::query_scalar(sql::LOAD).bind(crate::json_ids(ids));
+    let text: String = query.fetch_one(tx).await?;
+    let rows = serde_json::from_str::<Vec<Columns>>(&text);
+    let rows = rows.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    Ok(rows.into_iter().map(Columns::loaded).collect::<Result<_, _>>()?)
 }
+
+/// What executions become that move alike: everything but who it is and when the attempt began.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Alike {
+    state: i32,
+    attempts: u32,
+    touched: bool,
+    locked: bool,
+    next_step: u32,
+    open_intent: Option<u32>,
+    intent_epoch: Option<u64>,
+    intent_at: Option<i64>,
+    ready_at: Option<i64>,
+    error_class: Option<i32>,
+    error_message: Option<String>,
+    error_category: Option<u8>,
+    finished_at: Option<i64>,
+}
+
+/// From so many executions on, a statement for those alike costs less than their part in one for all.
+const ALIKE: usize = 8;
 
 /// Moves of one transaction, written back together.
 #[derive(Default)]
 pub(crate) struct Moves {
-    rows: Vec<Value>,
+    /// Who becomes what, and when the attempt began.
+    rows: BTreeMap<Alike, Vec<(u64, Option<i64>)>>,
     counts: BTreeMap<(i64, ExecutionState), i64>,
+    tallies: BTreeMap<(i64, u32), Tally>,
+    /// How jobs stand, where intents are decided by it.
+    ledgers: BTreeMap<i64, Ledger>,
     ended: BTreeMap<i64, Vec<u64>>,
     /// Executions that had ended without an answer, and what late evidence says of them.
     resolved: Vec<Value>,
@@ -147,6 +265,19 @@ pub(crate) struct Moves {
 }
 
 impl Moves {
+    /// With the budgets of the jobs of these executions, so that intents can be granted.
+    pub(crate) async fn under_budget<'a>(
+        tx: &mut SqliteConnection,
+        loaded: impl Iterator<Item = &'a Loaded>,
+    ) -> Result<Self, StoreError> {
+        let jobs = loaded.filter(|loaded| loaded.may_harm());
+        let ledgers = wave::ledgers(tx, jobs.map(|loaded| (loaded.job, loaded.budget))).await?;
+        Ok(Self {
+            ledgers,
+            ..Self::default()
+        })
+    }
+
     /// Lets the core decide what the event makes of the execution, and notes it. `started_at` is when the attempt
     /// that ends here began.
     pub(crate) fn decide(
@@ -156,7 +287,8 @@ impl Moves {
         now: i64,
         started_at: Option<i64>,
     ) -> Result<(), Illegal> {
-        let Transition { to, ready_at } = loaded.execution.next(event, &loaded.context(now))?;
+        let context = loaded.context(now, self.ledgers.get(&loaded.job));
+        let Transition { to, ready_at } = loaded.execution.next(event, &context)?;
         let ended = to.state.is_terminal();
         if loaded.execution.state.is_terminal() {
             self.resolve(loaded, to);
@@ -166,25 +298,29 @@ impl Moves {
         let locked = !ended && loaded.locked && (to.touched || to.state != ExecutionState::Pending);
         let started_at = started_at.or(loaded.started_at);
         let error = to.error.as_ref();
-        self.rows.push(json!([
-            to.id,
-            to.state.number(),
-            to.attempts,
-            i64::from(to.touched),
-            i64::from(locked),
-            to.open_intent.map(|intent| intent.step),
+        let alike = Alike {
+            state: to.state.number(),
+            attempts: to.attempts,
+            touched: to.touched,
+            locked,
+            next_step: to.next_step,
+            open_intent: to.open_intent.map(|intent| intent.step),
+            intent_epoch: to.open_intent.map(|intent| intent.epoch),
+            intent_at: to.open_intent.map(|intent| intent.at),
             ready_at,
-            error.map(|error| error.class.number()),
-            error.map(|error| &error.message),
-            error.and_then(|error| error.category),
-            started_at,
-            ended.then_some(now),
-            to.next_step,
-            to.open_intent.map(|intent| intent.epoch),
-            to.open_intent.map(|intent| intent.at),
-        ]));
+            error_class: error.map(|error| error.class.number()),
+            error_message: error.map(|error| error.message.clone()),
+            error_category: error.and_then(|error| error.category),
+            finished_at: ended.then_some(now),
+        };
+        self.rows.entry(alike).or_default().push((to.id, started_at));
         self.count(loaded.job, loaded.execution.state, -1);
         self.count(loaded.job, to.state, 1);
+        self.tally(
+            loaded.job,
+            loaded.wave,
+            Tally::of(&to) - Tally::of(&loaded.execution),
+        );
         if ended {
             self.ended.entry(loaded.job).or_default().push(to.id);
         }
@@ -210,14 +346,16 @@ impl Moves {
         *self.counts.entry((job, state)).or_default() += by;
     }
 
+    fn tally(&mut self, job: i64, wave: u32, change: Tally) {
+        *self.tallies.entry((job, wave)).or_default() += change;
+        if let Some(ledger) = self.ledgers.get_mut(&job) {
+            ledger.add(wave, change);
+        }
+    }
+
     /// Writes everything: the executions, the counters, the events, and the jobs that this brings to their end.
     pub(crate) async fn write(self, tx: &mut SqliteConnection, now: i64) -> Result<(), StoreError> {
-        if !self.rows.is_empty() {
-            sqlx::query(sql::MOVE)
-                .bind(Value::Array(self.rows).to_string())
-                .execute(&mut *tx)
-                .await?;
-        }
+        write_rows(tx, self.rows).await?;
         let counts = self.counts.iter().filter(|(_, by)| **by != 0);
         let counts = counts
             .map(|((job, state), by)| json!([job, state.number(), by]))
@@ -228,6 +366,7 @@ impl Moves {
                 .execute(&mut *tx)
                 .await?;
         }
+        wave::count(tx, &self.tallies).await?;
         if !self.resolved.is_empty() {
             let resolved = Value::Array(self.resolved).to_string();
             sqlx::query(sql::RESOLVE).bind(resolved).execute(&mut *tx).await?;
@@ -249,6 +388,10 @@ impl Moves {
             .bind(now)
             .execute(&mut *tx)
             .await?;
+        let spent = self.tallies.iter().filter(|(_, tally)| tally.spent() > 0);
+        let spent = spent.map(|((job, _), _)| *job).collect::<BTreeSet<_>>();
+        wave::halt_spent(tx, spent, now).await?;
+        wave::stretch(tx, &self.tallies, now).await?;
         for job in self.ended.into_keys() {
             settle(tx, job, now).await?;
         }
@@ -257,6 +400,81 @@ impl Moves {
         }
         Ok(())
     }
+}
+
+async fn write_rows(
+    tx: &mut SqliteConnection,
+    rows: BTreeMap<Alike, Vec<(u64, Option<i64>)>>,
+) -> Result<(), StoreError> {
+    let mut others = Vec::new();
+    for (alike, executions) in rows {
+        if executions.len() < ALIKE {
+            others.extend(
+                executions
+                    .iter()
+                    .map(|&(id, started_at)| row(&alike, id, started_at)),
+            );
+            continue;
+        }
+        sqlx::query(sql::MOVE_ALIKE)
+            .bind(started(&executions))
+            .bind(alike.state)
+            .bind(alike.attempts)
+            .bind(i64::from(alike.touched))
+            .bind(i64::from(alike.locked))
+            .bind(alike.next_step)
+            .bind(alike.open_intent)
+            .bind(alike.intent_epoch.map(|epoch| epoch as i64))
+            .bind(alike.intent_at)
+            .bind(alike.ready_at)
+            .bind(alike.error_class)
+            .bind(alike.error_message)
+            .bind(alike.error_category)
+            .bind(alike.finished_at)
+            .execute(&mut *tx)
+            .await?;
+    }
+    if !others.is_empty() {
+        let query = sqlx::query(sql::MOVE).bind(Value::Array(others).to_string());
+        query.execute(tx).await?;
+    }
+    Ok(())
+}
+
+/// A row of `sql::MOVE`.
+fn row(alike: &Alike, id: u64, started_at: Option<i64>) -> Value {
+    json!([
+        id,
+        alike.state,
+        alike.attempts,
+        i64::from(alike.touched),
+        i64::from(alike.locked),
+        alike.open_intent,
+        alike.ready_at,
+        alike.error_class,
+        alike.error_message,
+        alike.error_category,
+        started_at,
+        alike.finished_at,
+        alike.next_step,
+        alike.intent_epoch,
+        alike.intent_at,
+    ])
+}
+
+/// `{id: started_at, …}`.
+fn started(executions: &[(u64, Option<i64>)]) -> String {
+    let mut json = String::with_capacity(executions.len() * 24 + 2);
+    for (at, (id, started_at)) in executions.iter().enumerate() {
+        let before = if at == 0 { "{" } else { "," };
+        // Writing to a string does not fail.
+        let _ = match started_at {
+            Some(started_at) => write!(json, "{before}\"{id}\":{started_at}"),
+            None => write!(json, "{before}\"{id}\":null"),
+        };
+    }
+    json.push('}');
+    json
 }
 
 /// Brings a job to its end if its executions are.
@@ -278,6 +496,20 @@ pub(crate) async fn settle(tx: &mut SqliteConnection, job: i64, now: i64) -> Res
         .bind(finished_at);
     query.execute(&mut *tx).await?;
     note(tx, job, "state", now).await
+}
+
+/// A job's row and state.
+pub(crate) async fn job_by_uuid(
+    tx: &mut SqliteConnection,
+    uuid: &str,
+) -> Result<Option<(i64, JobState)>, StoreError> {
+    let query = sqlx::query_as(sql::JOB_STATE_BY_UUID).bind(uuid);
+    let found: Option<(i64, i32)> = query.fetch_optional(tx).await?;
+    let Some((job, state)) = found else {
+        return Ok(None);
+    };
+    let state = JobState::from_number(state).ok_or_else(|| bad("job.state"))?;
+    Ok(Some((job, state)))
 }
 
 /// Writes an event that names no executions.

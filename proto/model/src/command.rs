@@ -353,7 +353,7 @@ fn sent_words(words: &[String]) -> impl Iterator<Item = &str> {
         .filter(move |word| queries || !word.starts_with('?'))
 }
 
-fn check_path(path: &str) -> Result<(), CommandError> {
+pub(crate) fn check_path(path: &str) -> Result<(), CommandError> {
     let bad = |reason| Err(CommandError::Path(path.to_owned(), reason));
     let Some(rest) = path.strip_prefix('/') else {
         return Err(CommandError::NoSlash(path.to_owned()));

@@ -8,8 +8,10 @@
 pub mod command;
 pub mod device;
 pub mod effect;
+pub mod ensure;
 pub mod file;
 pub mod label;
+pub mod limit;
 pub mod marks;
 pub mod name;
 pub mod outcome;
@@ -24,6 +26,7 @@ pub mod trust;
 pub use command::{Command, CommandError, Follow, Verify};
 pub use device::Device;
 pub use effect::Effect;
+pub use ensure::{Ensure, EnsureError, Values, Want};
 pub use file::{FileError, FileErrors};
 pub use label::Labels;
 pub use marks::Marks;

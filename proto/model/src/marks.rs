@@ -64,9 +64,9 @@ impl Plan {
                 Effect::Change => 'c',
                 Effect::Disrupt => 'd',
             };
-            match step.verify() {
-                Some(_) => letter.to_ascii_uppercase(),
-                None => letter,
+            match step.is_verifiable() {
+                true => letter.to_ascii_uppercase(),
+                false => letter,
             }
         };
         self.steps.iter().map(letter).collect()

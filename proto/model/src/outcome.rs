@@ -183,6 +183,12 @@ states! {
         Tls = 25, "tls";
         /// It is another router than the one that was known: its serial number changed.
         Identity = 26, "identity";
+        /// The plan does not fit the device: for example a menu of items where it wants one of a single item.
+        Plan = 50, "plan";
+        /// The device said that it was done, and a look showed otherwise.
+        NotAsWanted = 51, "not_as_wanted";
+        /// The device is not as the preview found it, or the preview did not find it.
+        Drift = 52, "drift";
     }
 }
 

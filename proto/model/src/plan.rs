@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::command::{Command, Verify};
 use crate::effect::Effect;
+use crate::ensure::Ensure;
 
 /// The most steps in one plan.
 pub const MAX_STEPS: usize = 1000;
@@ -24,6 +25,8 @@ pub struct Plan {
 pub enum Step {
     /// A raw command.
     Command(Command),
+    /// What should be true of a menu.
+    Ensure(Ensure),
 }
 
 impl Step {
@@ -31,13 +34,32 @@ impl Step {
     pub fn effect(&self) -> Effect {
         match self {
             Self::Command(command) => command.effect(),
+            Self::Ensure(_) => Effect::Change,
         }
     }
 
-    /// How to find out whether it was done, if it says so.
+    /// How to find out whether it was done, if it is a command that says so.
     pub fn verify(&self) -> Option<&Verify> {
         match self {
             Self::Command(command) => command.verify(),
+            Self::Ensure(_) => None,
+        }
+    }
+
+    /// Whether there is a way to find out what became of it when its answer is lost (A5). What should be true is its
+    /// own: it is read back.
+    pub fn is_verifiable(&self) -> bool {
+        match self {
+            Self::Command(command) => command.verify().is_some(),
+            Self::Ensure(_) => true,
+        }
+    }
+
+    /// In a few words, for people: `/ip/dns/set =servers=1.1.1.1`, `ensure /ip/dns`.
+    pub fn title(&self) -> String {
+        match self {
+            Self::Command(command) => command.words().join(" "),
+            Self::Ensure(ensure) => format!("ensure {}", ensure.menu()),
         }
     }
 }
@@ -98,6 +120,23 @@ mod tests {
             serde_json::from_str::<Plan>(&a.canonical()).expect("round trip"),
             a
         );
+    }
+
+    #[test]
+    fn what_should_be_true_has_a_canonical_form() {
+        let wish = |values: [(&str, &str); 2]| {
+            let set = crate::Values::new(values).expect("valid");
+            Plan {
+                steps: vec![Step::Ensure(Ensure::singleton("/ip/dns", set).expect("valid"))],
+            }
+        };
+        let (a, b) = (("servers", "1.1.1.1"), ("allow-remote-requests", "no"));
+        let plan = wish([a, b]);
+        let canonical = r#"{"steps":[{"ensure":{"menu":"/ip/dns","want":{"set":{"allow-remote-requests":"no","servers":"1.1.1.1"}}}}]}"#;
+        assert_eq!(plan.canonical(), canonical);
+        assert_eq!(plan.digest(), wish([b, a]).digest());
+        assert_eq!(serde_json::from_str::<Plan>(canonical).expect("round trip"), plan);
+        assert_eq!((plan.effect(), plan.marks().as_str()), (Effect::Change, "C"));
     }
 
     #[test]

@@ -1,5 +1,13 @@
 //! What a worker decides, as functions of values: no I/O, no clock.
+//!
+//! * [`Attempt`]: a plan's steps on one device, one exchange after the other.
+//! * [`meaning`]: whether two values are the same to a device.
+//! * [`diff`]: what has to change in a menu so that it is as wanted, and the sentences that tell of it.
 
 pub mod attempt;
+pub mod diff;
+mod ensure;
+mod fingerprint;
+pub mod meaning;
 
-pub use attempt::{Action, Attempt, ConnectFailure, Ended, Outcome, StepEnd};
+pub use attempt::{Action, Attempt, ConnectFailure, Ended, Exchange, Manner, Mode, Outcome, StepEnd};

@@ -309,6 +309,12 @@ impl Conversation {
     ) {
         let tag = request.tag();
         let mut answer = Vec::new();
+        let writes = route.as_ref().is_ok_and(|route| route.is_mutating());
+        let fault = match fault {
+            Some(Fault::LostWrite) => writes.then_some(Fault::LostCommand),
+            Some(Fault::LostWriteAnswer) => writes.then_some(Fault::LostAnswer),
+            fault => fault,
+        };
         match fault {
             Some(Fault::Endless) if matches!(route, Ok(Route::Menu(_, Verb::GetAll | Verb::Print))) => {
                 self.execute(request, route, caller, state, now, &mut answer);
@@ -360,6 +366,8 @@ impl Conversation {
                 | Fault::Endless
                 | Fault::HalfOpen
                 | Fault::Late
+                | Fault::LostWrite
+                | Fault::LostWriteAnswer
                 | Fault::NotReading
                 | Fault::Silent
                 | Fault::TlsAnonymous

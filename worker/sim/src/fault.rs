@@ -10,8 +10,9 @@ use crate::rng::Rng;
 /// What a device does wrong. A fault may be set and taken away while connections are open; it is looked at for
 /// each connection and each command.
 ///
-/// Under `hang`, `garbage`, `huge-word`, `two-traps`, `fatal` and `lost-command` a command is *not* executed and
-/// so is not in the journal; under `reset`, `lost-answer`, `late` and `byte-by-byte` it is.
+/// Under `hang`, `garbage`, `huge-word`, `two-traps`, `fatal`, `lost-command` and `lost-write` a command is *not*
+/// executed and so is not in the journal; under `reset`, `lost-answer`, `lost-write-answer`, `late` and `byte-by-byte`
+/// it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// Answers correctly, one byte for each write.
@@ -34,6 +35,11 @@ pub enum Fault {
     LostAnswer,
     /// Reads the command and resets without executing it.
     LostCommand,
+    /// Resets without executing a command that changes something; answers everything else.
+    LostWrite,
+    /// Executes a command that changes something and resets before the first byte of the answer; answers everything
+    /// else.
+    LostWriteAnswer,
     /// Logs in, then takes nothing from its connections until the fault is taken away. What came until then waits
     /// in the kernel's buffers, which close the receive window when they are full.
     NotReading,
@@ -57,7 +63,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault, in the order of their names.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::ByteByByte,
         Self::Drop,
         Self::Endless,
@@ -69,6 +75,8 @@ impl Fault {
         Self::Late,
         Self::LostAnswer,
         Self::LostCommand,
+        Self::LostWrite,
+        Self::LostWriteAnswer,
         Self::NotReading,
         Self::Reset,
         Self::Silent,
@@ -93,6 +101,8 @@ impl Fault {
             Self::Late => "late",
             Self::LostAnswer => "lost-answer",
             Self::LostCommand => "lost-command",
+            Self::LostWrite => "lost-write",
+            Self::LostWriteAnswer => "lost-write-answer",
             Self::NotReading => "not-reading",
             Self::Reset => "reset",
             Self::Silent => "silent",

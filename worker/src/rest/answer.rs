@@ -52,7 +52,7 @@ pub(crate) fn read(status: StatusCode, kind: &str, location: &str, body: &[u8], 
         StatusCode::UNAUTHORIZED => refused_login(readable),
         StatusCode::BAD_REQUEST if readable.eq_ignore_ascii_case("session closed") => {
             let text = format!(
-                "the router ended the command after {} s ({readable})",
+                "the router ended the command ({readable}), as it ends every REST command after {} s",
                 ENDS_AFTER.as_secs()
             );
             no_answer(ErrorClass::Timeout, text)

@@ -89,11 +89,11 @@ impl Asked {
         parts.check_end()?;
         Ok(match parts.verb {
             "print" | "getall" => parts.print(),
-            "add" => parts.with_body(Method::PUT, parts.menu.clone(), &[], Shape::Made),
+            "add" => parts.with_body(Method::PUT, &parts.menu, &[], Shape::Made),
             "set" => match parts.one_item() {
                 Some(item) if !parts.attributes.iter().any(|(name, _)| name.starts_with(b"!")) => {
                     let target = format!("{}/{item}", parts.menu);
-                    parts.with_body(Method::PATCH, target, &[b".id", b"numbers"], Shape::Nothing)
+                    parts.with_body(Method::PATCH, &target, &[b".id", b"numbers"], Shape::Nothing)
                 }
                 _ => parts.post(Shape::Nothing),
             },
@@ -104,7 +104,7 @@ impl Asked {
                     body.extend(b":null}");
                     Self::new(
                         Method::PATCH,
-                        format!("{}/{item}", parts.menu),
+                        &format!("{}/{item}", parts.menu),
                         Some(body),
                         Shape::Nothing,
                     )
@@ -114,7 +114,7 @@ impl Asked {
             "remove" => match parts.one_item() {
                 Some(item) if parts.attributes.len() == 1 => Self::new(
                     Method::DELETE,
-                    format!("{}/{item}", parts.menu),
+                    &format!("{}/{item}", parts.menu),
                     None,
                     Shape::Nothing,
                 ),
@@ -124,7 +124,7 @@ impl Asked {
         })
     }
 
-    fn new(method: Method, path: String, body: Option<Vec<u8>>, answer: Shape) -> Self {
+    fn new(method: Method, path: &str, body: Option<Vec<u8>>, answer: Shape) -> Self {
         Self {
             method,
             target: format!("/rest{path}"),
@@ -241,7 +241,7 @@ impl<'a> Parts<'a> {
                 .collect::<Vec<_>>()
                 .join("&");
             let mark = if query.is_empty() { "" } else { "?" };
-            Asked::new(Method::GET, format!("{path}{mark}{query}"), None, Shape::Rows)
+            Asked::new(Method::GET, &format!("{path}{mark}{query}"), None, Shape::Rows)
         };
         if self.queries.is_empty() && among(&[b".proplist"]) {
             return get(self.menu.clone(), Vec::new());
@@ -268,7 +268,7 @@ impl<'a> Parts<'a> {
         let mut filters = Vec::new();
         for query in &self.queries {
             let (name, value) = query.split_at(query.iter().position(|byte| *byte == b'=')?);
-            let plain = name.first().is_some_and(|byte| byte.is_ascii_alphanumeric());
+            let plain = name.first().is_some_and(u8::is_ascii_alphanumeric);
             if !plain || value.len() < 2 || names.contains(&name) {
                 return None;
             }
@@ -304,16 +304,16 @@ impl<'a> Parts<'a> {
             Some(_) => Shape::Whatever,
             None => Shape::Rows,
         };
-        Asked::new(Method::POST, format!("{}/print", self.menu), Some(body), answer)
+        Asked::new(Method::POST, &format!("{}/print", self.menu), Some(body), answer)
     }
 
     fn post(&self, answer: Shape) -> Asked {
         let target = format!("{}/{}", self.menu, percent(self.verb.as_bytes()));
-        self.with_body(Method::POST, target, &[], answer)
+        self.with_body(Method::POST, &target, &[], answer)
     }
 
     /// A request whose body has the attributes, but for some.
-    fn with_body(&self, method: Method, path: String, without: &[&[u8]], answer: Shape) -> Asked {
+    fn with_body(&self, method: Method, path: &str, without: &[&[u8]], answer: Shape) -> Asked {
         let mut body = vec![b'{'];
         for (name, value) in self.attributes.iter().filter(|(name, _)| !without.contains(name)) {
             key(&mut body, name);

@@ -103,7 +103,7 @@ impl Rest {
                 let mut named = false;
                 // Our own sentences: they decode.
                 let _ = decode_all(&sentences, Limits::default(), |row| {
-                    named |= row.get(b"name").is_some()
+                    named |= row.get(b"name").is_some();
                 });
                 if named {
                     return Ok(());

@@ -53,7 +53,7 @@ pub(crate) fn spawn(key: Key, target: Target, world: Arc<World>, spawn: impl FnO
 /// Bytes of an idle session: its task, and what it shares with its handles. The runtime's own for a socket and a task
 /// come on top.
 pub(crate) fn idle_bytes() -> usize {
-    TASK_BYTES.load(Ordering::Relaxed) + size_of::<Vitals>()
+    TASK_BYTES.load(Ordering::Relaxed) + size_of::<Session>() + size_of::<Vitals>()
 }
 
 /// Size of a session's future, known when the first one was made.
@@ -117,7 +117,7 @@ fn is_ready(vitals: &Vitals) -> bool {
 }
 
 enum Opened {
-    Api(Session),
+    Api(Box<Session>),
     Rest(Box<RestSession>),
 }
 
@@ -198,7 +198,7 @@ async fn open(
     });
     let now = Instant::now();
     vitals.touch(now);
-    Ok(Opened::Api(Session {
+    Ok(Opened::Api(Box::new(Session {
         stream,
         machine: Connection::new(config, now),
         device,
@@ -222,7 +222,7 @@ async fn open(
         vitals: vitals.clone(),
         handshake,
         _place: place,
-    }))
+    })))
 }
 
 fn no_login(within: Duration) -> ConnectFailure {
@@ -304,11 +304,11 @@ const FAR: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Session {
     /// Serves until the connection is over, and says why it is.
-    async fn serve(mut self, mailbox: &mut Mailbox<Message>) -> ConnectFailure {
+    async fn serve(mut self: Box<Self>, mailbox: &mut Mailbox<Message>) -> ConnectFailure {
         let mut armed = Instant::now() + FAR;
         let mut timer = std::pin::pin!(tokio::time::sleep_until(armed.into()));
         let cause = poll_fn(|cx| self.poll(cx, mailbox, timer.as_mut(), &mut armed)).await;
-        self.fail(&cause)
+        (*self).fail(&cause)
     }
 
     fn poll(

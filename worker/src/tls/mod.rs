@@ -63,6 +63,10 @@ pub(crate) struct Refused {
     pub(crate) presented: Option<Presented>,
 }
 
+/// A handshake under way: the stream, what was presented, and whether it was taken because it was the first.
+type Shaking<'a> =
+    std::pin::Pin<Box<dyn Future<Output = Result<(TlsStream, Presented, bool), Refused>> + Send + 'a>>;
+
 impl Tls {
     /// `roots` is a PEM file for devices whose certificates chain to roots of the operator's own.
     pub(crate) fn new(roots: Option<PathBuf>) -> Self {
@@ -76,13 +80,8 @@ impl Tls {
         }))
     }
 
-    /// Shakes hands over a socket. Tells too what was presented, and whether it was taken because it was the first. Boxed, so that who waits for it is no larger for it afterwards.
-    pub(crate) fn connect<'a>(
-        &'a self,
-        socket: TcpStream,
-        peer: Peer<'a>,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(TlsStream, Presented, bool), Refused>> + Send + 'a>>
-    {
+    /// Shakes hands over a socket. Boxed, so that who waits for it is no larger for it afterwards.
+    pub(crate) fn connect<'a>(&'a self, socket: TcpStream, peer: Peer<'a>) -> Shaking<'a> {
         Box::pin(self.shake_hands(socket, peer))
     }
 

@@ -47,28 +47,32 @@ pub enum Kernel {
     Unchecked,
     /// That, with AVX2 where the processor has it.
     Avx2,
+    /// That, with AVX-512 where the processor has it.
+    Avx512,
 }
 
 impl Kernel {
     /// Every one of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Auto,
         Self::Serial,
         Self::Checked,
         Self::Unchecked,
         Self::Avx2,
+        Self::Avx512,
     ];
 
-    /// How to walk in lock step, and from how many bytes on.
-    fn steps(self) -> Option<(Steps, usize)> {
+    /// How to walk, and from how many bytes on in lock step.
+    fn steps(self) -> (Steps, usize) {
         // Forced kernels take every buffer that they can, so that tests need no large ones.
         const FORCED: usize = 2 << 10;
         match self {
-            Self::Auto => Some((Steps::best(), speculate::LEAST)),
-            Self::Serial => None,
-            Self::Checked => Some((Steps::Checked, FORCED)),
-            Self::Unchecked => Some((Steps::Unchecked, FORCED)),
-            Self::Avx2 => Some((Steps::Avx2, FORCED)),
+            Self::Auto => (Steps::best(), speculate::LEAST),
+            Self::Serial => (Steps::Unchecked, usize::MAX),
+            Self::Checked => (Steps::Checked, FORCED),
+            Self::Unchecked => (Steps::Unchecked, FORCED),
+            Self::Avx2 => (Steps::Avx2, FORCED),
+            Self::Avx512 => (Steps::Avx512, FORCED),
         }
     }
 }
@@ -123,12 +127,11 @@ impl Decoder {
         }
         let buf = within(buf);
         let left = buf.len() - self.tape.scan;
-        let walked = match self.kernel.steps() {
-            // Lanes take every length of one byte.
-            Some((steps, least)) if left >= least && self.limits.word_bytes >= 0x7F => {
-                speculate::walk(&mut self.tape, buf, &self.limits, steps, least)
-            }
-            _ => self.tape.serial(buf, &self.limits, usize::MAX).map(drop),
+        let (steps, least) = self.kernel.steps();
+        // Lanes take every length of one byte.
+        let walked = match left >= least && self.limits.word_bytes >= 0x7F {
+            true => speculate::walk(&mut self.tape, buf, &self.limits, steps, least),
+            false => self.tape.serial(buf, &self.limits, usize::MAX, steps).map(drop),
         };
         match walked {
             Ok(()) => Ok(self.tape.ends.len()),

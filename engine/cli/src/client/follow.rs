@@ -30,7 +30,7 @@ pub(crate) trait Follower {
 /// How following ended.
 #[derive(Debug)]
 pub(crate) enum Followed {
-    /// The job is over.
+    /// The job is over, or a rule has halted it and somebody has to decide.
     Over(Box<v1::Job>),
     /// The user pressed Ctrl-C, or nobody reads the output any more; the job goes on.
     Detached,
@@ -40,6 +40,9 @@ pub(crate) enum Followed {
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 /// An engine that is gone for longer is given up; the job goes on when it is back.
 const GIVE_UP: Duration = Duration::from_secs(300);
+
+/// A job that is halted is followed until nothing of it was heard for so long.
+const HALTED_FOR: Duration = Duration::from_millis(500);
 
 /// Follows a job from its beginning.
 pub(crate) async fn follow(
@@ -111,10 +114,14 @@ impl Watch<'_> {
             live: true,
         };
         let mut stream = self.engine.jobs().watch_job(request).await?.into_inner();
-        let mut last = None;
+        let mut last: Option<v1::Job> = None;
         loop {
+            let halted = last
+                .as_ref()
+                .is_some_and(|job| job.state() == v1::JobState::Halted);
             let message = tokio::select! {
                 message = stream.message() => message?,
+                () = tokio::time::sleep(HALTED_FOR), if halted => return Ok(last),
                 note = found_out(&mut self.want) => {
                     note.iter().for_each(|note| follower.note(note));
                     continue;

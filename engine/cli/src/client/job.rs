@@ -4,7 +4,8 @@ use muster_proto::v1;
 
 use super::connect::{Engine, claimed_by};
 use super::result::{
-    FAILED, counts_text, exit_of, job_json, job_state_name, parse_state, table, timestamp, to_json, to_text,
+    FAILED, counts_text, exit_of, job_json, job_state_name, parse_state, step_text, table, timestamp,
+    to_json, to_text,
 };
 use super::run::watch;
 use super::steer;
@@ -61,6 +62,7 @@ pub(crate) async fn run(command: Job, engine: &str, json: bool) -> Done {
         }
         Job::Explain { id, device } => steer::explain(&engine, id, device, json).await,
         Job::Pause { id, reason } => steer::pause(&engine, id, reason, json).await,
+        Job::Limits(limits) => super::limits::change(&engine, limits, json).await,
         Job::Resume { id, reason } => steer::resume(&engine, id, reason, json).await,
         Job::Retry {
             id,
@@ -156,10 +158,7 @@ fn show(job: &v1::Job) {
         .plan
         .iter()
         .flat_map(|plan| &plan.steps)
-        .map(|step| match &step.kind {
-            Some(v1::step::Kind::Command(command)) => safe(&command.words.join(" ")).into_owned(),
-            None => String::new(),
-        });
+        .map(|step| safe(&step_text(step)).into_owned());
     for (key, value) in [
         ("job", job.id.clone()),
         ("state", job_state_name(job.state())),
@@ -173,6 +172,8 @@ fn show(job: &v1::Job) {
             ),
         ),
         ("counts", counts_text(job)),
+        ("budget", budget_text(job)),
+        ("halted", halted_text(job)),
         (
             "created",
             format!(
@@ -188,8 +189,37 @@ fn show(job: &v1::Job) {
         ),
         ("plan", job.plan_digest.clone()),
     ] {
+        if matches!(key, "budget" | "halted") && value.is_empty() {
+            continue;
+        }
         out(format_args!("{key:<9} {value}"));
     }
+}
+
+/// What a job's budget is, and what of it is used; nothing for a job that can harm nothing.
+fn budget_text(job: &v1::Job) -> String {
+    let effect = job.effect();
+    if !matches!(effect, v1::Effect::Change | v1::Effect::Disrupt) {
+        return String::new();
+    }
+    let used = job.budget_use.unwrap_or_default();
+    let limit = job.budget.map_or_else(|| "no limit".to_owned(), number);
+    let left = used.left.map(|left| format!(", {} left", number(left)));
+    format!(
+        "{limit}: {} harmed, {} rescued, {} being changed{}",
+        number(used.harmed),
+        number(used.rescued),
+        number(used.in_flight),
+        left.unwrap_or_default()
+    )
+}
+
+fn halted_text(job: &v1::Job) -> String {
+    let Some(halted) = &job.halted else {
+        return String::new();
+    };
+    let at = timestamp(halted.at.as_ref()).unwrap_or_default();
+    format!("{at} by rule {}: {}", safe(&halted.rule), safe(&halted.detail))
 }
 
 fn who(job: &v1::Job) -> &str {

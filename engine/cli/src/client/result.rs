@@ -1,5 +1,7 @@
 //! Results and jobs as people and programs read them.
 
+use std::collections::BTreeMap;
+
 use comfy_table::{ContentArrangement, Table, presets};
 use muster_proto::v1::{self, ExecutionState, JobState};
 use serde_json::{Map, Value, json};
@@ -287,10 +289,6 @@ pub(crate) fn job_json(job: &v1::Job) -> Value {
         .counts
         .iter()
         .map(|count| (state_name(count.state()), json!(count.count)));
-    let words = |step: &v1::Step| match &step.kind {
-        Some(v1::step::Kind::Command(command)) => json!(command.words),
-        None => Value::Null,
-    };
     json!({
         "job": job.id,
         "name": spec.name,
@@ -299,7 +297,7 @@ pub(crate) fn job_json(job: &v1::Job) -> Value {
         "selector": spec.selector,
         "total": job.total,
         "counts": counts.collect::<Map<_, _>>(),
-        "steps": spec.plan.iter().flat_map(|plan| &plan.steps).map(words).collect::<Value>(),
+        "steps": spec.plan.iter().flat_map(|plan| &plan.steps).map(step_json).collect::<Value>(),
         "plan_digest": job.plan_digest,
         "claimed_by": job.claimed_by,
         "created_at": timestamp(job.created_at.as_ref()),
@@ -309,7 +307,75 @@ pub(crate) fn job_json(job: &v1::Job) -> Value {
         "max_concurrency": (spec.max_concurrency > 0).then_some(spec.max_concurrency),
         "paused_at": timestamp(job.paused_at.as_ref()),
         "retry_of": (!job.retry_of.is_empty()).then_some(&job.retry_of),
+        "budget": job.budget,
+        "budget_asked": (!spec.budget.is_empty()).then_some(&spec.budget),
+        "budget_use": job.budget_use.as_ref().map(budget_use_json),
+        "halted": job.halted.as_ref().map(|halted| json!({
+            "rule": halted.rule, "detail": halted.detail, "at": timestamp(halted.at.as_ref()),
+        })),
+        "open_wave": job.open_wave,
+        "waves": job.waves.iter().map(wave_json).collect::<Value>(),
     })
+}
+
+fn budget_use_json(used: &v1::BudgetUse) -> Value {
+    json!({
+        "in_flight": used.in_flight,
+        "harmed": used.harmed,
+        "rescued": used.rescued,
+        "refused": used.refused,
+        "left": used.left,
+    })
+}
+
+fn wave_json(wave: &v1::Wave) -> Value {
+    json!({
+        "wave": wave.number,
+        "total": wave.total,
+        "budget": wave.budget,
+        "budget_use": wave.budget_use.as_ref().map(budget_use_json),
+        "ended": wave.ended,
+        "good": wave.good,
+        "opened_at": timestamp(wave.opened_at.as_ref()),
+        "ended_at": timestamp(wave.ended_at.as_ref()),
+    })
+}
+
+/// A step for programs: the words of a command, an object for anything else.
+fn step_json(step: &v1::Step) -> Value {
+    match &step.kind {
+        Some(v1::step::Kind::Command(command)) => json!(command.words),
+        Some(v1::step::Kind::Ensure(ensure)) => match &ensure.want {
+            Some(v1::ensure::Want::Set(set)) => json!({ "ensure": ensure.menu, "set": sorted(set) }),
+            None => json!({ "ensure": ensure.menu }),
+        },
+        None => Value::Null,
+    }
+}
+
+/// A step for people: `/ip/dns/cache/flush`, `ensure /ip/dns servers=1.1.1.1`.
+pub(crate) fn step_text(step: &v1::Step) -> String {
+    match &step.kind {
+        Some(v1::step::Kind::Command(command)) => command.words.join(" "),
+        Some(v1::step::Kind::Ensure(ensure)) => {
+            let mut text = format!("ensure {}", ensure.menu);
+            if let Some(v1::ensure::Want::Set(set)) = &ensure.want {
+                for (name, value) in sorted(set) {
+                    text.push_str(&format!(" {name}={value}"));
+                }
+            }
+            text
+        }
+        None => String::new(),
+    }
+}
+
+/// By name: a map comes in any order.
+fn sorted(values: &v1::Values) -> BTreeMap<&str, &str> {
+    let values = values.values.iter();
+    values
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
 }
 
 /// `980 succeeded, 20 failed`.

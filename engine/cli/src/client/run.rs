@@ -12,20 +12,25 @@ use tonic_types::StatusExt as _;
 
 use super::connect::{Engine, claimed_by};
 use super::follow::{Followed, Follower, follow};
-use super::result::{counts_text, exit_of, is_good, live_json, live_text, to_head, to_json, to_text};
+use super::result::{
+    counts_text, exit_of, is_good, live_json, live_text, step_text, to_head, to_json, to_text,
+};
 use crate::args::{Run, Selection};
 use crate::exit::{Done, Exit, Failure};
 use crate::progress;
 use crate::serve::Stop;
-use crate::terminal::{BOLD, RESET, can_ask, devices, is_closed, number, out};
+use crate::terminal::{BOLD, RESET, can_ask, devices, is_closed, number, out, safe};
 
 pub(crate) async fn run(mut args: Run, engine: &str, json: bool) -> Done {
     if let Some(filter) = &args.filter {
         args.words.extend(query_words(filter, &args.words)?);
     }
+    let from_file = args.plan.as_deref().map(super::plan::load).transpose()?;
     let engine = Engine::connect(engine).await?;
-    let mut plan = plan([args.words.clone()]);
+    let is_command = from_file.is_none();
+    let mut plan = from_file.unwrap_or_else(|| plan([args.words.clone()]));
     if let Some(v1::step::Kind::Command(command)) = plan.steps.iter_mut().find_map(|step| step.kind.as_mut())
+        && is_command
     {
         command.follow = args.lasts.and_then(|lasts| lasts.try_into().ok());
         command.follow_rows = args.rows.unwrap_or(0);
@@ -43,7 +48,8 @@ pub(crate) async fn run(mut args: Run, engine: &str, json: bool) -> Done {
     let mut spec = spec(plan, args.selection, args.timeout);
     spec.priority = args.priority.into();
     spec.max_concurrency = args.concurrency.unwrap_or(0);
-    confirm(&engine, &spec, &args.words, args.yes).await?;
+    spec.budget = args.budget;
+    confirm(&engine, &spec, args.yes).await?;
     let job = create(&engine, spec).await?;
     if args.detach {
         match json {
@@ -165,8 +171,8 @@ fn is_gone(status: &Status) -> bool {
     !told && matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled)
 }
 
-/// Asks before a command that is not a read.
-async fn confirm(engine: &Engine, spec: &v1::JobSpec, words: &[String], yes: bool) -> Result<(), Failure> {
+/// Asks before a plan that does more than read.
+async fn confirm(engine: &Engine, spec: &v1::JobSpec, yes: bool) -> Result<(), Failure> {
     let request = v1::PreviewJobRequest {
         spec: Some(spec.clone()),
     };
@@ -182,8 +188,35 @@ async fn confirm(engine: &Engine, spec: &v1::JobSpec, words: &[String], yes: boo
         v1::Effect::Disrupt => "interrupts",
         v1::Effect::Change | v1::Effect::Unspecified => "changes",
     };
-    let what = format!("{} {does} {}", words.join(" "), devices(preview.total));
+    let steps = spec.plan.iter().flat_map(|plan| &plan.steps).map(step_text);
+    let steps = steps.collect::<Vec<_>>().join("; ");
+    let what = format!("{} {does} {}", safe(&steps), devices(preview.total));
+    if let Some(limits) = limits_text(&preview) {
+        anstream::eprintln!("{limits}");
+    }
     ask(&what, preview.total as usize, &preview.sample, yes)
+}
+
+/// How many devices can be hurt, and how many are changed at once (C3).
+fn limits_text(preview: &v1::PreviewJobResponse) -> Option<String> {
+    if !matches!(preview.effect(), v1::Effect::Change | v1::Effect::Disrupt) {
+        return None;
+    }
+    let at_once = preview.at_once.map(|at_once| match preview.at_once_by.as_str() {
+        "budget" => format!(
+            "at most {} changed at once (the budget is the smaller limit)",
+            number(at_once)
+        ),
+        _ => format!(
+            "at most {} changed at once (--concurrency is the smaller limit)",
+            number(at_once)
+        ),
+    });
+    Some(match (preview.budget, at_once) {
+        (Some(budget), Some(at_once)) => format!("budget: {} harmed at most; {at_once}", devices(budget)),
+        (_, Some(at_once)) => format!("budget: none, any number of devices may be harmed; {at_once}"),
+        _ => "budget: none, any number of devices may be harmed".to_owned(),
+    })
 }
 
 /// Asks a person whether something is meant; elsewhere it takes `--yes`.
@@ -228,6 +261,7 @@ fn usage(failure: Failure) -> Failure {
     let flag = match field {
         "spec.selector" => "--select: ",
         "spec.timeout" => "--timeout: ",
+        "spec.budget" => "--budget: ",
         "spec.plan.steps[0].command.verify" | "spec.plan.steps[0].command.verify.words" => "--verify: ",
         "spec.plan.steps[0].command.verify.expect" => "--expect: ",
         "spec.plan.steps[0].command.follow" => "--for: ",
@@ -268,6 +302,10 @@ pub(crate) async fn watch(engine: &Engine, id: &str, json: bool) -> Done {
                 counts_text(&job),
                 job.id
             );
+            if let Some(halted) = &job.halted {
+                let (rule, detail) = (safe(&halted.rule), safe(&halted.detail));
+                anstream::eprintln!("halted by rule {rule}: {detail}");
+            }
             Ok(exit_of(&job))
         }
         Followed::Detached => {

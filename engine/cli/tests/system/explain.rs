@@ -6,6 +6,7 @@ use muster_proto::v1::{self, ExecutionState, IntentVerdict, ReportOutcome};
 use serde_json::Value;
 
 use crate::harness::api::{Api, Order};
+use crate::harness::database::Database;
 use crate::harness::session::Session;
 use crate::harness::{Engine, Fleet, until};
 
@@ -245,4 +246,130 @@ fn what_became_of_a_change_is_found_out() {
         "{job:?}"
     );
     assert!(scene.explain(&scene.job, None).is_empty());
+}
+
+/// A job of one change on three devices that may harm one, and a worker that has all three.
+fn under_budget(network: u8) -> (Fleet, Scene) {
+    let fleet = Fleet::start(network, 3, &[]);
+    let engine = Engine::start(&["--no-worker"]);
+    engine.import(&fleet, 3, "\n");
+    let api = Api::new(&engine.url);
+    let order = Order {
+        steps: CHANGE,
+        selector: "",
+        timeout: PATIENCE,
+        request_id: "first",
+    };
+    let job = api.create_within("1", &order).expect("a job");
+    (fleet, Scene { engine, api, job })
+}
+
+#[test]
+fn the_budget_is_used_up_and_the_devices_being_changed_are_named() {
+    let (_fleet, scene) = under_budget(74);
+    let mut worker = scene.worker();
+    let first = worker.take();
+    let second = worker.take();
+    assert_eq!(
+        worker.ask(first.execution, first.epoch, 0),
+        IntentVerdict::Granted
+    );
+    assert_eq!(worker.ask(second.execution, second.epoch, 0), IntentVerdict::Held);
+    let told = scene.explain(&scene.job, None);
+    let budget = told
+        .iter()
+        .find(|told| told["kind"] == "budget")
+        .expect("the budget");
+    assert_eq!(
+        budget["executions"], 2,
+        "one that asks, and one that waits: {told:?}"
+    );
+    assert_eq!(
+        budget["text"],
+        "the budget of the job is 1: 0 harmed or rescued, 1 being changed"
+    );
+    let holder = budget["holders"][0].as_str().expect("a device").to_owned();
+    assert_eq!(budget["holders"].as_array().map(Vec::len), Some(1));
+    let held = scene.explain(&scene.job, Some(&holder));
+    assert!(held.iter().all(|told| told["kind"] == "with_worker"), "{held:?}");
+    let waits = ["r0", "r1", "r2"]
+        .into_iter()
+        .find(|name| *name != holder)
+        .expect("another");
+    let told = scene.explain(&scene.job, Some(waits));
+    assert_eq!(
+        (&told[0]["kind"], &told[0]["executions"]),
+        (&"budget".into(), &1.into())
+    );
+}
+
+#[test]
+fn a_rule_halted_it_and_it_goes_on_when_somebody_approves() {
+    let (_fleet, scene) = under_budget(75);
+    let mut worker = scene.worker();
+    let first = worker.take();
+    assert_eq!(
+        worker.ask(first.execution, first.epoch, 0),
+        IntentVerdict::Granted
+    );
+    worker.report(report(&first, ReportOutcome::Unknown, v1::ErrorClass::Reset));
+    let told = scene.blocker(None);
+    assert_eq!(
+        (&told["kind"], &told["executions"]),
+        (&"halted".into(), &2.into())
+    );
+    assert!(
+        told["text"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("rule budget halted the job: ")),
+        "{told}"
+    );
+    let engine = &scene.engine;
+    engine.run(&["job", "watch", &scene.job]).exits(4);
+    let refused = engine.run(&["job", "resume", &scene.job]).exits(6);
+    assert!(
+        refused.stderr().contains("muster job limits"),
+        "{}",
+        refused.stderr()
+    );
+    let limits = ["job", "limits", &scene.job, "--budget", "2", "--json"];
+    let refused = engine.run(&limits).exits(6);
+    assert!(
+        refused.stderr().contains("NEEDS_APPROVER"),
+        "{}",
+        refused.stderr()
+    );
+    let raised = engine
+        .run(&[&limits[..], &["--approver", "ann"]].concat())
+        .ok()
+        .json();
+    assert_eq!(
+        (&raised[0]["promised"], &raised[0]["budget_use"]["left"]),
+        (&2.into(), &1.into())
+    );
+    engine.run(&["job", "resume", &scene.job]).ok();
+    let next = worker.take();
+    assert_eq!(worker.ask(next.execution, next.epoch, 0), IntentVerdict::Granted);
+    let history = engine.run(&["history", &scene.job, "--json"]).ok().json();
+    assert_eq!(
+        history[0]["detail"],
+        "budget 1 to 2; approved by ann; promised: 2"
+    );
+}
+
+#[test]
+fn its_wave_is_not_open() {
+    let scene = Scene::with(2, READ);
+    let mut database = Database::open(&scene.engine.data());
+    database.run("INSERT INTO wave (job_id, number, total) SELECT id, 1, 1 FROM job");
+    database.run("UPDATE execution SET wave = 1 WHERE device_name = 'r1'");
+    let told = scene.blocker(Some("r1"));
+    assert_eq!(
+        (&told["kind"], &told["text"]),
+        (
+            &"wave".into(),
+            &"it belongs to wave 2; only wave 1 is open".into()
+        )
+    );
+    assert_eq!(scene.blocker(Some("r0"))["kind"], "no_worker");
 }

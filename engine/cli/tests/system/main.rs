@@ -9,6 +9,7 @@
 
 mod clock;
 mod crash;
+mod ensure;
 mod explain;
 mod fencing;
 mod fleet;

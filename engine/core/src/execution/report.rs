@@ -2,7 +2,7 @@
 
 use muster_model::{DeviceError, Effect, ErrorClass, ExecutionState};
 
-use super::{Context, Execution, Outcome, READ_ATTEMPTS, Transition};
+use super::{AWAY, Context, Execution, Outcome, READ_ATTEMPTS, Transition, millis};
 
 impl Execution {
     pub(super) fn reported(
@@ -22,7 +22,7 @@ impl Execution {
                 to.attempts = to.attempts.saturating_sub(1);
                 match context.aborting {
                     true => to.aborted(context),
-                    false => to.again(context.now, self.error.clone(), context),
+                    false => to.again(context.now + to.pause(context), self.error.clone(), context),
                 }
             }
             Outcome::Interrupted if told.open_intent.is_some() => told.undecided(error, context),
@@ -40,6 +40,13 @@ impl Execution {
                 told.given_up(self.error.clone())
             }
             Outcome::Cancelled => told.decided().stopped(error, context),
+            // An earlier attempt may have changed something.
+            Outcome::Unchanged if told.touched => told.end(ExecutionState::Succeeded, None),
+            Outcome::Unchanged => told.end(ExecutionState::Unchanged, None),
+            Outcome::Rejected => told.rejected(error, context),
+            // Without an intent nothing was written.
+            Outcome::Broken if !told.touched => told.end(ExecutionState::Failed, error),
+            Outcome::Broken => told.end(ExecutionState::Broken, error),
             // Only an attempt that was to look tells these. It decides nothing here.
             Outcome::FoundDone | Outcome::FoundNotDone => told.undecided(error, context),
         }
@@ -51,6 +58,15 @@ impl Execution {
         to.next_step = to.next_step.max(steps_done);
         to.open_intent = self.open_intent.filter(|intent| intent.step >= steps_done);
         to
+    }
+
+    /// How long one that was handed back stays away: while the budget has no unit for it, others use its slot.
+    fn pause(&self, context: &Context<'_>) -> i64 {
+        let touches = context.steps.effect(self.next_step) >= Effect::Change;
+        match context.full.filter(|_| touches && !self.touched) {
+            Some(_) => millis(AWAY),
+            None => 0,
+        }
     }
 
     /// Nothing of the step it was at was done.
@@ -95,10 +111,14 @@ impl Execution {
     /// What a report says about an intent for this step: done, not done, or neither.
     pub(super) fn evidence(outcome: Outcome, steps_done: u32, step: u32) -> Option<bool> {
         match outcome {
-            Outcome::Succeeded | Outcome::FoundDone => Some(true),
+            Outcome::Succeeded | Outcome::FoundDone | Outcome::Unchanged => Some(true),
             _ if steps_done > step => Some(true),
-            Outcome::Failed | Outcome::Unreached | Outcome::HandedBack | Outcome::Cancelled => Some(false),
-            Outcome::Interrupted | Outcome::Unknown | Outcome::FoundNotDone => None,
+            Outcome::Failed
+            | Outcome::Unreached
+            | Outcome::HandedBack
+            | Outcome::Cancelled
+            | Outcome::Rejected => Some(false),
+            Outcome::Interrupted | Outcome::Unknown | Outcome::FoundNotDone | Outcome::Broken => None,
         }
     }
 

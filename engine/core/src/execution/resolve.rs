@@ -36,7 +36,12 @@ impl Execution {
                 self.look_again(context.now + self.delay(context), error, context)
             }
             // The device answers and its answer does not decide.
-            Outcome::Failed | Outcome::Succeeded | Outcome::Unknown => {
+            Outcome::Failed
+            | Outcome::Succeeded
+            | Outcome::Unchanged
+            | Outcome::Rejected
+            | Outcome::Broken
+            | Outcome::Unknown => {
                 self.open_ended(ExecutionState::Unknown, error.or_else(|| self.error.clone()))
             }
         }

@@ -1,6 +1,9 @@
 use super::*;
+use crate::Tally;
+use crate::budget::Scope;
 use ExecutionState::{
-    Broken, Cancelled, Expired, Failed, Leased, Lost, Pending, Running, Skipped, Succeeded, Unknown,
+    Broken, Cancelled, Expired, Failed, Leased, Lost, Pending, Rejected, Running, Skipped, Succeeded,
+    Unchanged, Unknown,
 };
 use proptest::prelude::*;
 
@@ -8,7 +11,8 @@ const CONTEXT: Context<'static> = Context {
     now: 0,
     expires_at: 30_000,
     aborting: false,
-    paused: false,
+    held: None,
+    full: None,
     backoff: Backoff::INTERACTIVE,
     command: Duration::from_secs(1),
     steps: Marks::empty(),
@@ -231,10 +235,29 @@ fn nothing_is_granted_after_the_job_s_time_or_while_it_is_paused() {
     life.told(Outcome::Cancelled, 0, ErrorClass::Cancelled)
         .is(Expired);
     let mut life = Life::leased("cc");
-    life.context.paused = true;
-    assert_eq!(life.refuses_intent(0), Illegal::Held);
+    life.context.held = Some(JobState::Paused);
+    assert_eq!(life.refuses_intent(0), Illegal::Held(Held::Job(JobState::Paused)));
     let mut life = Life::granted("cc", 0);
-    life.context.paused = true;
+    life.context.held = Some(JobState::Halted);
+    life.ask(1).is(Running);
+}
+
+#[test]
+fn only_the_first_change_of_an_execution_needs_a_unit_of_the_budget() {
+    let full = Full {
+        scope: Scope::Wave(0),
+        budget: 1,
+        tally: Tally::default(),
+    };
+    let mut life = Life::leased("sc");
+    life.context.full = Some(full);
+    let mut life = life.ask(0);
+    assert!(!life.execution.touched, "staging touches nothing");
+    assert_eq!(life.refuses_intent(1), Illegal::Held(Held::Budget(full)));
+    let life = life.told(Outcome::HandedBack, 1, ErrorClass::Reset);
+    assert_eq!(life.is(Pending).ready_at, Some(30_000), "others use its slot");
+    let mut life = Life::granted("cd", 0);
+    life.context.full = Some(full);
     life.ask(1).is(Running);
 }
 
@@ -404,7 +427,7 @@ proptest! {
         let mut now = 0;
         for (event, later, aborting, paused) in events {
             now += later;
-            let context = Context { now, aborting, paused, steps: Marks::new(&steps), ..CONTEXT };
+            let context = Context { now, aborting, held: paused.then_some(JobState::Paused), steps: Marks::new(&steps), ..CONTEXT };
             let Ok(Transition { to, ready_at }) = execution.next(&event, &context) else { continue };
             let before = &execution;
             if before.state.is_terminal() {
@@ -446,4 +469,44 @@ proptest! {
             execution = to;
         }
     }
+}
+
+#[test]
+fn only_what_was_never_touched_is_unchanged() {
+    let unchanged = |life: Life, done| life.told(Outcome::Unchanged, done, ErrorClass::Reset);
+    unchanged(Life::leased("C"), 1).is(Unchanged);
+    let cut = Life::granted("CC", 0).told(Outcome::Interrupted, 1, ErrorClass::Reset);
+    let again = cut.at(5_000).claim();
+    assert!(again.execution.touched && !again.execution.is_resolving());
+    unchanged(again, 2).is(Succeeded);
+}
+
+#[test]
+fn a_plan_that_does_not_fit_is_rejected_as_long_as_nothing_was_done() {
+    let rejected = |life: Life, done| life.told(Outcome::Rejected, done, ErrorClass::Plan);
+    rejected(Life::leased("C"), 0).is(Rejected);
+    let unsent = Life::granted("C", 0).told(Outcome::Unreached, 0, ErrorClass::Reset);
+    rejected(unsent.at(5_000).claim(), 0).is(Failed);
+    rejected(Life::granted("CC", 0), 1).is(Broken);
+}
+
+#[test]
+fn a_step_done_in_part_is_broken_and_nothing_of_it_stays_open() {
+    let life = Life::granted("C", 0).told(Outcome::Broken, 0, ErrorClass::NotAsWanted);
+    life.is(Broken);
+    assert_eq!(
+        (life.execution.open_intent, life.error()),
+        (None, Some(ErrorClass::NotAsWanted))
+    );
+    Life::leased("C")
+        .told(Outcome::Broken, 0, ErrorClass::NotAsWanted)
+        .is(Failed);
+}
+
+#[test]
+fn the_grant_of_a_step_that_goes_on_may_be_renewed() {
+    let life = Life::granted("C", 0).at(1_500).ask(0);
+    assert_eq!(life.execution.open_intent.map(|intent| intent.at), Some(1_500));
+    let mut resolving = life.told(Outcome::Unknown, 0, ErrorClass::Reset).claim();
+    resolving.refuses_intent(0);
 }

@@ -1,14 +1,22 @@
 //! The `[[step]]` tables of a file.
 
-use super::Table;
-use crate::command::Command;
+use super::{Table, Value};
+use crate::command::{Command, Verify};
+use crate::ensure::{Ensure, Values};
 use crate::plan::{MAX_STEPS, Plan, Step};
 
 /// The steps of a file as a plan; `None` when anything is wrong with them, which is told.
 ///
 /// ```toml
 /// [[step]]
+/// command = "/ip/dns/cache/flush"                # or a list of words, where one of them has a space
+/// [[step]]
 /// command = ["/ip/dns/set", "servers=1.1.1.1"]
+/// verify = "/ip/dns/print"                       # how to find out whether it was done when its answer is lost
+/// expect = "servers=1.1.1.1"                     # or expect-none
+/// [[step]]
+/// ensure = "/ip/dns"                             # a menu of one item
+/// set = { servers = "1.1.1.1,9.9.9.9", allow-remote-requests = false }
 /// ```
 pub fn plan(file: &Table<'_>) -> Option<Plan> {
     let tables = file.tables("step");
@@ -32,6 +40,7 @@ pub fn plan(file: &Table<'_>) -> Option<Plan> {
 fn read(table: &Table<'_>) -> Option<Step> {
     let step = match table.which(KINDS).as_slice() {
         ["command"] => command(table),
+        ["ensure"] => ensure(table),
         [] => {
             table.tell(format!("says nothing to do; write one of {}", KINDS.join(", ")));
             None
@@ -49,11 +58,99 @@ fn read(table: &Table<'_>) -> Option<Step> {
 }
 
 /// The keys that say what a step does.
-const KINDS: &[&str] = &["command"];
+const KINDS: &[&str] = &["command", "ensure"];
 
 fn command(table: &Table<'_>) -> Option<Step> {
-    let words = table.get("command")?;
-    let texts = words.texts()?;
-    let made = Command::parse(texts).map_err(|error| words.tell(error.to_string()));
-    made.ok().map(Step::Command)
+    let value = table.get("command")?;
+    let verify = table.get("verify");
+    let (expect, none) = (table.get("expect"), table.get("expect-none"));
+    let declared = table.get("declare-read").map(|value| value.bool());
+    let mut command = Command::parse(words(&value)?)
+        .map_err(|error| value.tell(error.to_string()))
+        .ok()?;
+    if declared.unwrap_or(Some(false))? {
+        command = command
+            .declare_read()
+            .map_err(|error| value.tell(error.to_string()))
+            .ok()?;
+    }
+    let Some(verify) = verify else {
+        if let Some(expect) = expect.or(none) {
+            expect.tell("says what to expect of nothing; write verify = \"/menu/print\" too");
+            return None;
+        }
+        return Some(Step::Command(command));
+    };
+    let (expect, absent) = match (expect, none) {
+        (Some(expect), None) => (expect.text()?, false),
+        (None, Some(none)) => (none.text()?, true),
+        (None, None) => {
+            return verify.wrong("needs expect or expect-none, which hold for a row of its answer");
+        }
+        (Some(_), Some(none)) => return none.wrong("and expect exclude each other"),
+    };
+    let made = Verify::new(words(&verify)?, expect, absent);
+    let made = made.and_then(|made| command.with_verify(made));
+    made.map_err(|error| verify.tell(error.to_string()))
+        .ok()
+        .map(Step::Command)
+}
+
+/// A command as a text, whose words have no spaces, or as a list of words.
+fn words<'f>(value: &Value<'f>) -> Option<Vec<&'f str>> {
+    match value.as_text() {
+        Some(text) => Some(text.split_whitespace().collect()),
+        None if value.as_list().is_some() => value.texts(),
+        None => value.wrong("is to be a command in quotes, or a list of its words"),
+    }
+}
+
+fn ensure(table: &Table<'_>) -> Option<Step> {
+    let menu = table.get("ensure")?;
+    let set = table.need(
+        "set",
+        "write what the menu's values should be: set = { servers = \"1.1.1.1\" }",
+    )?;
+    let values = values(&set)?;
+    let made = Ensure::singleton(menu.text()?, values);
+    made.map_err(|error| menu.tell(error.to_string()))
+        .ok()
+        .map(Step::Ensure)
+}
+
+/// A table of properties and their values.
+fn values(value: &Value<'_>) -> Option<Values> {
+    let entries = value.table()?.entries();
+    let count = entries.len();
+    let written = |(name, value): (String, Value<'_>)| Some((name, written(&value)?));
+    let entries = entries.into_iter().filter_map(written).collect::<Vec<_>>();
+    if entries.len() < count {
+        return None;
+    }
+    Values::new(entries)
+        .map_err(|error| value.tell(error.to_string()))
+        .ok()
+}
+
+/// A value as it is sent: booleans as every version takes them, lists with commas.
+fn written(value: &Value<'_>) -> Option<String> {
+    if let Some(on) = value.as_bool() {
+        return Some(if on { "yes" } else { "no" }.to_owned());
+    }
+    if let Some(number) = value.as_integer() {
+        return Some(number.to_string());
+    }
+    if let Some(text) = value.as_text() {
+        return Some(text.to_owned());
+    }
+    let hint = "is to be a text in quotes, a whole number, true or false, or a list of those";
+    let Some(parts) = value.as_list() else {
+        return value.wrong(hint);
+    };
+    if let Some(inner) = parts.iter().find(|part| part.as_list().is_some()) {
+        return inner.wrong(hint);
+    }
+    let count = parts.len();
+    let parts = parts.iter().filter_map(written).collect::<Vec<_>>();
+    (parts.len() == count).then(|| parts.join(","))
 }

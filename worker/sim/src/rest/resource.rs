@@ -267,7 +267,7 @@ pub(crate) fn answer(shape: &Shape, replies: &Replies) -> Response {
         (Shape::Gone, _) => return Response::json(204, body),
         (Shape::One | Shape::Changed { .. } | Shape::Made { .. }, []) => return error(404, b""),
         (Shape::One | Shape::Changed { .. } | Shape::List { singleton: true }, [row, ..]) => {
-            object(&mut body, row)
+            object(&mut body, row);
         }
         (Shape::Made { .. }, [row, ..]) => {
             object(&mut body, row);

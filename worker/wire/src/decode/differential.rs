@@ -261,7 +261,7 @@ fn guesses_inside_values_are_not_believed() {
 #[test]
 fn lanes_are_really_used() {
     let bytes = rows(400);
-    for steps in [Steps::Checked, Steps::Unchecked, Steps::Avx2] {
+    for steps in [Steps::Checked, Steps::Unchecked, Steps::Avx2, Steps::Avx512] {
         let mut tape = Tape::default();
         let walked = speculate::walk(&mut tape, &bytes, &Limits::default(), steps, 2 << 10);
         assert_eq!(walked, Ok(()));

@@ -17,7 +17,8 @@
 use std::array;
 
 use super::mark::{self, BLOCK};
-use super::unchecked;
+pub(super) use super::unchecked::rows::Rows;
+use super::unchecked::{self, Vectors, narrow, vector};
 use crate::length;
 
 /// Chains at a time. Eight are no faster: they do not fit the registers.
@@ -27,23 +28,15 @@ pub(super) const LANES: usize = 4;
 pub(super) const ROWS: usize = 1024;
 
 /// A word with a prefix of one byte moves its lane on by no more than this.
-const STRIDE: usize = 0x80;
+pub(super) const STRIDE: usize = 0x80;
 
-/// The words of each lane in order.
-#[derive(Debug)]
-pub(super) struct Rows {
-    /// Offset in the lane's buffer of each word's prefix.
-    pub(super) at: [[u32; ROWS]; LANES],
-    pub(super) marks: [[u8; ROWS]; LANES],
-}
-
-impl Rows {
-    pub(super) fn new() -> Self {
-        Self {
-            at: [[0; ROWS]; LANES],
-            marks: [[0; ROWS]; LANES],
-        }
-    }
+/// What memory to ask for meanwhile.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ahead {
+    /// Offset in the first lane's buffer of what is asked for first.
+    pub(super) at: usize,
+    /// Bytes further for each row.
+    pub(super) step: usize,
 }
 
 /// How to walk.
@@ -55,15 +48,17 @@ pub(super) enum Steps {
     Unchecked,
     /// That, with vectors of 32 bytes.
     Avx2,
+    /// That, with masks, two rows at a time.
+    Avx512,
 }
 
 impl Steps {
     /// The fastest on this machine.
     pub(super) fn best() -> Self {
-        if unchecked::has_avx2() {
-            Self::Avx2
-        } else {
-            Self::Unchecked
+        match unchecked::vectors() {
+            Vectors::Avx512 => Self::Avx512,
+            Vectors::Avx2 => Self::Avx2,
+            Vectors::Plain => Self::Unchecked,
         }
     }
 }
@@ -75,41 +70,39 @@ pub(super) struct Walk<'a> {
     pub(super) bufs: [&'a [u8]; LANES],
     /// The offset in its buffer that each lane has reached.
     pub(super) at: [usize; LANES],
-    /// Rows written down.
-    pub(super) row: usize,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(bufs: [&'a [u8]; LANES], at: [usize; LANES]) -> Self {
-        Self { bufs, at, row: 0 }
+        Self { bufs, at }
     }
 
     /// Rows that can be walked in one go: no lane leaves its buffer, whatever the lengths, and there is space.
-    pub(super) fn room(&self) -> usize {
+    pub(super) fn room(&self, rows: &Rows) -> usize {
         (0..LANES)
             .map(|lane| (self.bufs[lane].len() - self.at[lane]).saturating_sub(BLOCK) / STRIDE)
-            .fold(ROWS - self.row, usize::min)
+            .fold(ROWS - rows.len(), usize::min)
     }
 
     /// Walks up to `count` rows, which must be within [`room`](Self::room). Returns false when it came upon a
     /// length of more than one byte.
-    pub(super) fn run(&mut self, rows: &mut Rows, count: usize, steps: Steps) -> bool {
-        assert!(count <= self.room());
-        let until = self.row + count;
+    pub(super) fn run(&mut self, rows: &mut Rows, count: usize, steps: Steps, ahead: Ahead) -> bool {
+        assert!(count <= self.room(rows));
+        let until = rows.len() + count;
         match steps {
             Steps::Checked => self.run_checked(rows, until),
-            Steps::Unchecked => unchecked::run(self, rows, until),
-            Steps::Avx2 => unchecked::run_avx2(self, rows, until),
+            Steps::Unchecked => narrow::run(self, rows, until, ahead),
+            Steps::Avx2 => narrow::run_avx2(self, rows, until, ahead),
+            Steps::Avx512 => narrow::run_avx512(self, rows, until, ahead),
         }
-        self.row == until
+        rows.len() == until
     }
 
     #[inline(never)]
     fn run_checked(&mut self, rows: &mut Rows, until: usize) {
         // Lossless: buffers are cut at u32::MAX.
         let mut at = self.at.map(|at| at as u32);
-        let mut row = self.row;
-        while row < until.min(ROWS) {
+        while rows.len() < until.min(ROWS) {
             let blocks: [Option<&[u8; BLOCK]>; LANES] =
                 array::from_fn(|lane| self.bufs[lane].get(at[lane] as usize..)?.first_chunk());
             let [Some(a), Some(b), Some(c), Some(d)] = blocks else {
@@ -119,23 +112,28 @@ impl<'a> Walk<'a> {
             if (a[0] | b[0] | c[0] | d[0]) >= 0x80 {
                 break;
             }
+            rows.push(array::from_fn(|lane| (at[lane], mark::of_block(blocks[lane]))));
             for lane in 0..LANES {
-                rows.at[lane][row] = at[lane];
-                rows.marks[lane][row] = mark::of_block(blocks[lane]);
                 at[lane] += 1 + u32::from(blocks[lane][0]);
             }
-            row += 1;
         }
         self.at = at.map(|at| at as usize);
-        self.row = row;
     }
 
-    /// Walks rows up to `until` with lengths of one or two bytes, without a branch that depends on which; stops at
-    /// any other, and where a lane comes near the end of its buffer.
-    pub(super) fn run_wide(&mut self, rows: &mut Rows, until: usize) {
+    /// Walks up to `count` rows with lengths of one or two bytes, without a branch that depends on which; stops at any
+    /// other, and where a lane comes near the end of its buffer.
+    pub(super) fn run_wide(&mut self, rows: &mut Rows, count: usize, steps: Steps) {
+        let until = (rows.len() + count).min(ROWS);
+        match steps {
+            Steps::Checked => self.run_wide_checked(rows, until),
+            _ => unchecked::wide::run(self, rows, until),
+        }
+    }
+
+    #[inline(never)]
+    fn run_wide_checked(&mut self, rows: &mut Rows, until: usize) {
         let mut at = self.at;
-        let mut row = self.row;
-        while row < until.min(ROWS) {
+        while rows.len() < until {
             let mut next = [(0, 0); LANES];
             let mut fits = true;
             for (lane, next) in next.iter_mut().enumerate() {
@@ -148,8 +146,8 @@ impl<'a> Walk<'a> {
                 let length = if wide { (first & 0x3F) << 8 | second } else { first };
                 let [narrow_block @ .., _] = block;
                 let [_, wide_block @ ..] = block;
-                let mark_narrow = unchecked::mark(narrow_block);
-                let mark_wide = unchecked::mark_wide(wide_block);
+                let mark_narrow = vector::mark(narrow_block);
+                let mark_wide = vector::mark_wide(wide_block);
                 let mark = if wide { mark_wide } else { mark_narrow };
                 let end = at[lane] + 1 + usize::from(wide) + length;
                 fits &= first < 0xC0 && end <= self.bufs[lane].len() && (length > 0 || !wide);
@@ -158,15 +156,10 @@ impl<'a> Walk<'a> {
             if !fits {
                 break;
             }
-            for (lane, (end, mark)) in next.into_iter().enumerate() {
-                rows.at[lane][row] = at[lane] as u32;
-                rows.marks[lane][row] = mark;
-                at[lane] = end;
-            }
-            row += 1;
+            rows.push(array::from_fn(|lane| (at[lane] as u32, next[lane].1)));
+            at = next.map(|(end, _)| end);
         }
         self.at = at;
-        self.row = row;
     }
 
     /// Walks one row whatever its lengths. Returns the first lane that cannot go on, all lanes left as they were:
@@ -186,12 +179,10 @@ impl<'a> Walk<'a> {
             }
             *next = (width + word.len(), mark::of_word(word));
         }
-        for (lane, (bytes, mark)) in next.into_iter().enumerate() {
-            rows.at[lane][self.row] = self.at[lane] as u32;
-            rows.marks[lane][self.row] = mark;
-            self.at[lane] += bytes;
+        rows.push(array::from_fn(|lane| (self.at[lane] as u32, next[lane].1)));
+        for (at, (bytes, _)) in self.at.iter_mut().zip(next) {
+            *at += bytes;
         }
-        self.row += 1;
         Ok(())
     }
 }

@@ -4,8 +4,8 @@
 //! of its buffer, or upon a word that is not all there, what all lanes found goes to their tapes and the next
 //! connection takes its place. The last bytes of each buffer, and whoever is left alone, are walked serially.
 
-use super::lanes::{LANES, Rows, Walk};
-use super::{Decoder, within};
+use super::lanes::{Ahead, LANES, Rows, Walk};
+use super::{Decoder, Kernel, within};
 
 /// Less than this is not worth a lane.
 const LEAST: usize = 512;
@@ -22,7 +22,7 @@ pub(super) fn scan(pairs: &mut [(&mut Decoder, &[u8])]) {
 
 fn fits((decoder, buf): &(&mut Decoder, &[u8])) -> bool {
     decoder.failed.is_none()
-        && decoder.kernel.steps().is_some()
+        && decoder.kernel != Kernel::Serial
         && buf.len() >= decoder.tape.need
         && within(buf).len() - decoder.tape.scan >= LEAST
 }
@@ -41,16 +41,17 @@ fn in_lanes(pairs: &mut [(&mut Decoder, &[u8])]) {
             return;
         };
         let taken = [a, b, c, d];
+        rows.clear();
         let mut walk = Walk::new(
             taken.map(|index| within(pairs[index].1)),
             taken.map(|index| pairs[index].0.tape.scan),
         );
-        let steps = pairs[a].0.kernel.steps().map(|(steps, _)| steps);
+        let (steps, _) = pairs[a].0.kernel.steps();
         let word_bytes = taken.map(|index| pairs[index].0.limits.word_bytes);
         let word_bytes = word_bytes.into_iter().fold(u32::MAX, u32::min);
         let mut dry = None;
-        while let (Some(steps), count @ 1..) = (steps, walk.room()) {
-            if word_bytes >= 0x7F && walk.run(&mut rows, count, steps) {
+        while let count @ 1.. = walk.room(&rows) {
+            if word_bytes >= 0x7F && walk.run(&mut rows, count, steps, Ahead::default()) {
                 continue;
             }
             if let Err(lane) = walk.cold(&mut rows, word_bytes) {
@@ -60,7 +61,7 @@ fn in_lanes(pairs: &mut [(&mut Decoder, &[u8])]) {
         }
         for lane in 0..LANES {
             let (decoder, buf) = &mut pairs[taken[lane]];
-            let (at, marks) = (&rows.at[lane][..walk.row], &rows.marks[lane][..walk.row]);
+            let (at, marks) = rows.lane(lane);
             let kept = decoder
                 .tape
                 .take(at, marks, walk.at[lane], within(buf), &decoder.limits);

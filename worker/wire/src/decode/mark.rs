@@ -46,7 +46,7 @@ pub(super) fn of_word(word: &[u8]) -> u8 {
 
 /// The mark of a word with a prefix of one byte, from the bytes that begin with its prefix.
 ///
-/// Safe and for every processor; [`unchecked::mark`](super::unchecked::mark) has the vector instructions.
+/// Safe and for every processor; [`vector::mark`](super::unchecked::vector::mark) has the vector instructions.
 #[inline(always)]
 pub(super) fn of_block(block: &[u8; BLOCK]) -> u8 {
     let mut pattern = [b'='; BLOCK];
@@ -68,7 +68,9 @@ pub(super) fn of_block(block: &[u8; BLOCK]) -> u8 {
 const LOW: u64 = u64::MAX / 0xFF;
 
 /// Calls `each` with the index of every [`END`] in `marks`, in order.
-#[inline]
+///
+/// Safe and for every processor; [`ends::ends`](super::unchecked::ends::ends) has the vector instructions.
+#[cfg(any(test, miri, not(target_arch = "x86_64")))]
 pub(super) fn ends(marks: &[u8], mut each: impl FnMut(usize)) {
     let (chunks, rest) = marks.as_chunks::<8>();
     for (chunk, at) in chunks.iter().zip((0..).step_by(8)) {
@@ -88,7 +90,8 @@ pub(super) fn ends(marks: &[u8], mut each: impl FnMut(usize)) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::unchecked;
+    use crate::decode::unchecked::ends as unchecked_ends;
+    use crate::decode::unchecked::vector;
 
     #[test]
     fn a_block_and_its_word_have_the_same_mark_wherever_the_sign_stands() {
@@ -99,16 +102,16 @@ mod tests {
             let mut block = [40; BLOCK];
             block[1..].copy_from_slice(&word[..BLOCK - 1]);
             assert_eq!(of_block(&block), of_word(&word), "{at}");
-            assert_eq!(unchecked::mark(&block), of_word(&word), "{at}");
+            assert_eq!(vector::mark(&block), of_word(&word), "{at}");
             if at > 0 {
                 assert_eq!(of_word(&word), of_name(at - 1).min(FAR), "{at}");
             }
         }
-        assert_eq!((of_block(&[0; BLOCK]), unchecked::mark(&[0; BLOCK])), (END, END));
+        assert_eq!((of_block(&[0; BLOCK]), vector::mark(&[0; BLOCK])), (END, END));
         let mut zero = [b'='; BLOCK];
         [zero[0], zero[1]] = [5, 0];
         assert_eq!((of_block(&zero), of_word(&zero[1..])), (1, 1));
-        assert_eq!(unchecked::mark(&zero), 1);
+        assert_eq!(vector::mark(&zero), 1);
     }
 
     #[test]
@@ -121,6 +124,14 @@ mod tests {
                 let mut found = Vec::new();
                 ends(&marks, |index| found.push(index));
                 found.dedup();
+                let mut fast = vec![7];
+                unchecked_ends::ends(&marks, 1_000, &mut fast);
+                let both = found.iter().map(|index| *index as u32 + 1_000);
+                assert_eq!(
+                    fast,
+                    [7].into_iter().chain(both).collect::<Vec<_>>(),
+                    "{length} {at}"
+                );
                 assert_eq!(found, if at == 0 { vec![0] } else { vec![0, at] });
             }
         }

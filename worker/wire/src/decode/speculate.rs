@@ -16,7 +16,7 @@
 //! guess cost more than a few words.
 
 use super::error::{DecodeErrorKind, Limits};
-use super::lanes::{LANES, ROWS, Rows, Steps, Walk};
+use super::lanes::{Ahead, LANES, ROWS, Rows, Steps, Walk};
 use super::tape::{Stop, Tape};
 
 /// Less than this is left to the serial walk.
@@ -29,16 +29,44 @@ const SEARCH: usize = 2 << 10;
 const PROBE: usize = 32;
 
 /// Bytes a word from which on lanes do not pay.
-const LONG: usize = 512;
+const LONG: Average = Average::new(512, 1);
 
 /// Bytes a word from which on lengths of two bytes are expected.
-const WIDE: usize = 64;
+const WIDE: Average = Average::new(64, 1);
 
 /// Rows aimed at, a little less than fit: words are not all alike.
 const AIM: usize = ROWS * 15 / 16;
 
 /// Serial words after failures, at most.
 const PENANCE: usize = 64 << 10;
+
+/// Bytes a word, in sixteenths: whole bytes would be wrong by a tenth where words are short.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+struct Average(usize);
+
+impl Average {
+    const ONE: usize = 16;
+
+    const fn new(bytes: usize, words: usize) -> Self {
+        // Of at least a byte: that is what a word takes.
+        let sixteenths = bytes * Self::ONE / words;
+        Self(if sixteenths < Self::ONE {
+            Self::ONE
+        } else {
+            sixteenths
+        })
+    }
+
+    /// Bytes that so many words have.
+    fn bytes(self, words: usize) -> usize {
+        words * self.0 / Self::ONE
+    }
+
+    /// Words that so many bytes have.
+    fn words(self, bytes: usize) -> usize {
+        bytes * Self::ONE / self.0
+    }
+}
 
 /// Walks all complete words of `buf`.
 pub(super) fn walk(
@@ -48,47 +76,37 @@ pub(super) fn walk(
     steps: Steps,
     least: usize,
 ) -> Result<(), DecodeErrorKind> {
-    let mut rows = None;
+    let mut rows = Rows::new();
     let (mut serial, mut penance) = (PROBE, PROBE);
-    let mut average = None;
+    // Nothing is known yet: as if words were too long.
+    let mut average = LONG;
     loop {
+        let (at, words) = (tape.scan, tape.at.len());
         if serial > 0 {
-            let (at, words) = (tape.scan, tape.at.len());
-            if tape.serial(buf, limits, serial)? == Stop::Dry {
+            if tape.serial(buf, limits, serial, steps)? == Stop::Dry {
                 return Ok(());
             }
-            average = (tape.scan - at).checked_div(tape.at.len() - words);
             serial = 0;
-        }
-        let left = buf.len() - tape.scan;
-        if left < least {
+        } else if buf.len() - tape.scan < least {
             serial = usize::MAX;
-            continue;
-        }
-        let average_now = average.unwrap_or(LONG).max(1);
-        if average_now >= LONG {
-            serial = 8 * PROBE;
-            continue;
-        }
-        let (at, words) = (tape.scan, tape.at.len());
-        // The last lane gets a little more: guesses lie behind the quarter points, and it must not be the first
-        // to run dry.
-        let lane = ((left - left / 32 - 1024) / LANES).min(average_now * AIM);
-        if batch(
-            tape,
-            buf,
-            limits,
-            steps,
-            rows.get_or_insert_with(Rows::new),
-            lane,
-            average_now,
-        ) {
-            penance = PROBE;
+        } else if average >= LONG {
+            serial = 32 * PROBE;
         } else {
-            serial = penance;
-            penance = (penance * 2).min(PENANCE);
+            let left = buf.len() - tape.scan;
+            // The last lane gets a little more: guesses lie behind the quarter points, and it must not be the first
+            // to run dry.
+            let lane = ((left - left / 32 - 1024) / LANES).min(average.bytes(AIM));
+            let right = batch(tape, buf, limits, steps, &mut rows, lane, average);
+            if right {
+                penance = PROBE;
+            } else {
+                serial = penance;
+                penance = (penance * 2).min(PENANCE);
+            }
         }
-        average = (tape.scan - at).checked_div(tape.at.len() - words).or(average);
+        if tape.at.len() > words {
+            average = Average::new(tape.scan - at, tape.at.len() - words);
+        }
     }
 }
 
@@ -100,7 +118,7 @@ fn batch(
     steps: Steps,
     rows: &mut Rows,
     lane: usize,
-    average: usize,
+    average: Average,
 ) -> bool {
     let mut starts = [tape.scan; LANES];
     for k in 1..LANES {
@@ -111,6 +129,10 @@ fn batch(
         }
     }
     let mut walk = Walk::new([buf; LANES], starts);
+    rows.clear();
+    // What comes after this batch, a row at a time as the lanes together go on.
+    let step = average.bytes(LANES);
+    let after = starts[LANES - 1] + lane;
     loop {
         let short = (0..LANES - 1)
             .map(|k| starts[k + 1].saturating_sub(walk.at[k]))
@@ -119,27 +141,31 @@ fn batch(
             break;
         }
         // As many rows as it should take; what is walked too far is dropped.
-        let rows_left = short / average + 4;
+        let rows_left = average.words(short) + 2;
         if average < WIDE {
-            let count = walk.room().min(rows_left);
-            if count > 0 && walk.run(rows, count, steps) {
+            let ahead = Ahead {
+                at: after + rows.len() * step,
+                step,
+            };
+            let count = walk.room(rows).min(rows_left);
+            if count > 0 && walk.run(rows, count, steps, ahead) {
                 continue;
             }
         }
-        let row = walk.row;
+        let row = rows.len();
         if limits.word_bytes >= 0x3FFF {
             let count = if average < WIDE { 1 } else { rows_left };
-            walk.run_wide(rows, row + count);
+            walk.run_wide(rows, count, steps);
         }
-        if walk.row == row && (row == ROWS || walk.cold(rows, limits.word_bytes).is_err()) {
+        if rows.len() == row && (row == ROWS || walk.cold(rows, limits.word_bytes).is_err()) {
             break;
         }
     }
     // Keep what is proven.
     for k in 0..LANES {
-        let (at, marks) = (&rows.at[k][..walk.row], &rows.marks[k][..walk.row]);
+        let (at, marks) = rows.lane(k);
         let (count, next, met) = match starts.get(k + 1) {
-            None => (walk.row, walk.at[k], true),
+            None => (at.len(), walk.at[k], true),
             Some(&next) => {
                 let count = at.partition_point(|&at| (at as usize) < next);
                 match at.get(count) {

@@ -1,8 +1,10 @@
 //! What a walk writes down.
 
 use super::error::{DecodeErrorKind, Limits};
-use super::mark::BLOCK;
-use super::{mark, unchecked};
+use super::lanes::Steps;
+use super::mark::{self, BLOCK};
+use super::unchecked::burst::{self, Onto};
+use super::unchecked::{ends, vector};
 use crate::length::{self, BadPrefix};
 
 /// Where words and sentences are, and what came of the walk so far.
@@ -28,7 +30,7 @@ pub(super) struct Tape {
 }
 
 /// Words that a burst of the serial walk takes.
-const BURST: usize = 64;
+const BURST: usize = 256;
 
 /// Less than this is walked carefully.
 const LEAST: usize = 256;
@@ -49,14 +51,16 @@ impl Tape {
         buf: &[u8],
         limits: &Limits,
         mut words: usize,
+        steps: Steps,
     ) -> Result<Stop, DecodeErrorKind> {
-        // Bursts take every length of up to two bytes unseen, and few bytes are not worth one.
-        while words > 0 && limits.word_bytes >= 0x3FFF && buf.len() - self.scan >= LEAST {
-            words = words.saturating_sub(BURST);
+        // Bursts take every length of one byte unseen, and few bytes are not worth one.
+        while words > 0 && limits.word_bytes >= 0x7F && buf.len() - self.scan >= LEAST {
+            let count = words.min(BURST);
+            words -= count;
             // What stopped a burst is for the careful walk: a word, or as many as a burst if nothing came of it, so
             // that no limit makes all bursts vain.
-            let careful = match self.burst(buf, limits) {
-                BURST => continue,
+            let careful = match self.burst(buf, limits, count, steps) {
+                taken if taken == count => continue,
                 0 => BURST,
                 _ => 1,
             };
@@ -67,24 +71,34 @@ impl Tape {
         self.careful(buf, limits, words)
     }
 
-    /// Walks up to [`BURST`] words and looks at limits after that. Returns how many were kept.
-    fn burst(&mut self, buf: &[u8], limits: &Limits) -> usize {
-        let (mut at, mut marks) = ([0; BURST], [0; BURST]);
-        let (mut scan, mut count) = (self.scan, 0);
-        while count < BURST {
-            let Some(block) = buf[scan..].first_chunk::<{ BLOCK + 1 }>() else {
+    /// Walks up to `words` words and looks at the limits on sentences after that. Returns how many were kept.
+    fn burst(&mut self, buf: &[u8], limits: &Limits, words: usize, steps: Steps) -> usize {
+        let before = self.at.len();
+        let next = match steps {
+            Steps::Checked => self.burst_checked(buf, words, limits.word_bytes),
+            _ => {
+                let onto = Onto {
+                    at: &mut self.at,
+                    marks: &mut self.marks,
+                };
+                burst::burst(buf, self.scan, words, limits.word_bytes, onto)
+            }
+        };
+        self.settle(before, next, buf, limits);
+        self.at.len() - before
+    }
+
+    /// [`burst::burst`] in safe code.
+    fn burst_checked(&mut self, buf: &[u8], words: usize, word_bytes: u32) -> usize {
+        let mut scan = self.scan;
+        for _ in 0..words {
+            let Some(block) = buf[scan..].first_chunk::<BLOCK>() else {
                 break;
             };
-            let [narrow @ .., _] = block;
-            let [first, second @ ..] = block;
-            let (end, mark) = match first {
-                ..0x80 => (scan + 1 + usize::from(*first), unchecked::mark(narrow)),
-                0x80..0xC0 if *first > 0x80 || second[0] > 0 => {
-                    let length = usize::from(first & 0x3F) << 8 | usize::from(second[0]);
-                    (scan + 2 + length, unchecked::mark_wide(second))
-                }
+            let (end, mark) = match block[0] {
+                first @ ..0x80 => (scan + 1 + usize::from(first), mark::of_block(block)),
                 _ => match wide(&buf[scan..]) {
-                    Ok(Some((length, width, mark))) if length <= limits.word_bytes => {
+                    Ok(Some((length, width, mark))) if length <= word_bytes => {
                         (scan + width + length as usize, mark)
                     }
                     _ => break,
@@ -93,14 +107,11 @@ impl Tape {
             if end > buf.len() {
                 break;
             }
-            (at[count], marks[count]) = (scan as u32, mark);
+            self.at.push(scan as u32);
+            self.marks.push(mark);
             scan = end;
-            count += 1;
         }
-        match self.take(&at[..count], &marks[..count], scan, buf, limits) {
-            true => count,
-            false => 0,
-        }
+        scan
     }
 
     /// The same with every length and limit looked at in turn: what comes first in the stream is told first.
@@ -116,7 +127,7 @@ impl Tape {
             words -= 1;
             let rest = &buf[scan..];
             let (length, width, mark) = match rest.first_chunk::<BLOCK>() {
-                Some(block) if block[0] < 0x80 => (u32::from(block[0]), 1, unchecked::mark(block)),
+                Some(block) if block[0] < 0x80 => (u32::from(block[0]), 1, vector::mark(block)),
                 _ => match wide(rest) {
                     Ok(Some(found)) => found,
                     Ok(None) => {
@@ -154,7 +165,7 @@ impl Tape {
     }
 
     /// Takes over the words of a lane that began at `scan` and ended at `next`. When they break a limit nothing is
-    /// taken and the answer is false: the serial walk knows which word it was.
+    /// taken and the answer is false: the careful walk knows which word it was.
     pub(super) fn take(
         &mut self,
         at: &[u32],
@@ -164,42 +175,55 @@ impl Tape {
         limits: &Limits,
     ) -> bool {
         debug_assert!(at.first().is_none_or(|&first| first as usize == self.scan));
-        // A bound on every sentence at once; lanes are small beside the limit, so it seldom rejects wrongly, and
-        // then it only costs time.
-        if next - self.open_at > limits.sentence_bytes {
-            return false;
+        let before = self.at.len();
+        self.at.extend_from_slice(at);
+        self.marks.extend_from_slice(marks);
+        let kept = self.settle(before, next, buf, limits);
+        #[cfg(test)]
+        {
+            self.lanes += self.at.len() - before;
         }
-        let (words, sentences) = (self.at.len(), self.ends.len());
-        let (mut open, mut longest) = (self.open_word, 0);
-        let ends = &mut self.ends;
-        mark::ends(marks, |index| {
-            let end = words + index;
-            longest = longest.max(end - open);
-            open = end + 1;
-            ends.push(end as u32);
-        });
-        longest = longest.max(words + at.len() - open);
-        if longest > limits.sentence_words {
+        kept
+    }
+
+    /// Makes sentences of the words from index `before` on, which end at `next`; forgets them all and returns false when
+    /// they break a limit.
+    fn settle(&mut self, before: usize, next: usize, buf: &[u8], limits: &Limits) -> bool {
+        let sentences = self.ends.len();
+        ends::ends(&self.marks[before..], before as u32, &mut self.ends);
+        // Bounds on every sentence at once. What is walked at a time is small beside the limit on bytes, so that one
+        // seldom rejects wrongly, and then it only costs time; the other is looked at again.
+        if next - self.open_at > limits.sentence_bytes
+            || (self.at.len() - self.open_word > limits.sentence_words
+                && self.longest(sentences) > limits.sentence_words)
+        {
+            self.at.truncate(before);
+            self.marks.truncate(before);
             self.ends.truncate(sentences);
             return false;
         }
-        self.at.extend_from_slice(at);
-        self.marks.extend_from_slice(marks);
         self.scan = next;
-        #[cfg(test)]
-        {
-            self.lanes += at.len();
-        }
-        if open > self.open_word {
-            self.open_word = open;
-            // A length of zero may be written in more than one byte.
-            let end = self.at[open - 1] as usize;
-            self.open_at = match length::read(&buf[end..]) {
-                Ok(Some((_, width))) => end + width,
-                _ => end + 1,
+        if let Some(&end) = self.ends[sentences..].last() {
+            self.open_word = end as usize + 1;
+            let end = self.at[end as usize] as usize;
+            self.open_at = match buf[end..] {
+                [0, ..] => end + 1,
+                // A length of zero may be written in more than one byte.
+                ref wide => end + length::read(wide).ok().flatten().map_or(1, |(_, width)| width),
             };
         }
         true
+    }
+
+    /// Words in the longest sentence from index `sentences` on, the open one included.
+    #[cold]
+    fn longest(&self, sentences: usize) -> usize {
+        let (mut open, mut longest) = (self.open_word, 0);
+        for &end in &self.ends[sentences..] {
+            longest = longest.max(end as usize - open);
+            open = end as usize + 1;
+        }
+        longest.max(self.at.len() - open)
     }
 
     /// Forgets the complete sentences. Returns how many bytes they had.
@@ -232,7 +256,7 @@ fn wide(rest: &[u8]) -> Result<Option<(u32, usize, u8)>, BadPrefix> {
     };
     let mark = match rest[width - 1..].first_chunk::<BLOCK>() {
         _ if length == 0 => mark::END,
-        Some(block) => unchecked::mark_wide(block),
+        Some(block) => vector::mark_wide(block),
         None => mark::of_word(&rest[width..rest.len().min(width + length as usize)]),
     };
     Ok(Some((length, width, mark)))

@@ -46,25 +46,37 @@ impl Api {
         self.channel.clone()
     }
 
-    /// Makes a job. Returns its id.
+    /// Makes a job that may harm any number of devices. Returns its id.
     pub(crate) fn create(&self, order: &Order<'_>) -> Result<String, Status> {
+        self.create_within("all", order)
+    }
+
+    /// Makes a job under a budget. Returns its id.
+    pub(crate) fn create_within(&self, budget: &str, order: &Order<'_>) -> Result<String, Status> {
         let step = |words: &&[&str]| v1::Step {
             kind: Some(v1::step::Kind::Command(v1::Command {
                 words: words.iter().map(ToString::to_string).collect(),
                 ..v1::Command::default()
             })),
         };
-        let request = v1::CreateJobRequest {
-            spec: Some(v1::JobSpec {
-                plan: Some(v1::Plan {
-                    steps: order.steps.iter().map(step).collect(),
-                }),
-                selector: order.selector.to_owned(),
-                all: order.selector.is_empty(),
-                timeout: order.timeout.try_into().ok(),
-                ..v1::JobSpec::default()
+        let spec = v1::JobSpec {
+            plan: Some(v1::Plan {
+                steps: order.steps.iter().map(step).collect(),
             }),
-            request_id: order.request_id.to_owned(),
+            selector: order.selector.to_owned(),
+            all: order.selector.is_empty(),
+            timeout: order.timeout.try_into().ok(),
+            budget: budget.to_owned(),
+            ..v1::JobSpec::default()
+        };
+        self.make(spec, order.request_id)
+    }
+
+    /// Makes a job as it stands here. Returns its id.
+    pub(crate) fn make(&self, spec: v1::JobSpec, request_id: &str) -> Result<String, Status> {
+        let request = v1::CreateJobRequest {
+            spec: Some(spec),
+            request_id: request_id.to_owned(),
             ..v1::CreateJobRequest::default()
         };
         let mut jobs = JobServiceClient::new(self.channel());

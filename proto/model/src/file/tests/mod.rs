@@ -103,3 +103,84 @@ fn steps_become_a_plan() {
         "{told:?}"
     );
 }
+
+fn canonical(text: &str) -> String {
+    read(text, step::plan)
+        .unwrap_or_else(|errors| panic!("{errors}"))
+        .canonical()
+}
+
+#[test]
+fn what_should_be_true_of_a_menu() {
+    let text = r#"
+[[step]]
+ensure = "/ip/dns"
+set = { servers = ["1.1.1.1", "9.9.9.9"], allow-remote-requests = false, cache-size = 2048 }
+"#;
+    let set = r#"{"allow-remote-requests":"no","cache-size":"2048","servers":"1.1.1.1,9.9.9.9"}"#;
+    let ensure = format!(r#"{{"steps":[{{"ensure":{{"menu":"/ip/dns","want":{{"set":{set}}}}}}}]}}"#);
+    assert_eq!(canonical(text), ensure);
+    for (step, told) in [
+        ("ensure = \"/ip/dns\"", "1:1: step[1].set: is missing"),
+        (
+            "ensure = 3\nset = { a = 1 }",
+            "2:10: step[1].ensure = 3: is to be a text",
+        ),
+        (
+            "ensure = \"/ip/dns/set\"\nset = { a = 1 }",
+            "step[1].ensure = \"/ip/dns/set\": /ip/dns/set is a command",
+        ),
+        (
+            "ensure = \"/ip/dns\"\nset = { a = 1.5, b = [[1]] }",
+            "3:13: step[1].set.a = 1.5: is to be a text in quotes, a whole number",
+        ),
+        (
+            "ensure = \"/ip/dns\"\nset = { password = \"x\" }",
+            "password is a secret",
+        ),
+        ("ensure = \"/ip/dns\"\nset = {}", "there are no values"),
+        (
+            "ensure = \"/ip/dns\"\nset = { a = 1 }\nkeys = []",
+            "4:1: step[1].keys: is no key here",
+        ),
+    ] {
+        let all = errors(&format!("[[step]]\n{step}\n"), step::plan).join("\n");
+        assert!(all.contains(told), "{step}: {all}");
+    }
+}
+
+#[test]
+fn commands_are_texts_or_words_and_say_how_they_are_verified() {
+    let text = |text: &str| canonical(&format!("[[step]]\n{text}\n"));
+    assert_eq!(
+        text("command = \"/ip/dns/set  servers=1.1.1.1\""),
+        text("command = [\"/ip/dns/set\", \"servers=1.1.1.1\"]")
+    );
+    let verified =
+        text("command = \"/ip/dns/set servers=1.1.1.1\"\nverify = \"/ip/dns/print\"\nexpect-none = \"a=1\"");
+    assert!(
+        verified.contains(r#""verify":{"words":["/ip/dns/print"],"expect":"a=1","absent":true}"#),
+        "{verified}"
+    );
+    assert!(text("command = \"/ip/dns/look\"\ndeclare-read = true").contains("declared-read"));
+    for (step, told) in [
+        ("command = 7", "is to be a command in quotes"),
+        ("command = \"/a/set\"\nexpect = \"a\"", "verify = "),
+        ("command = \"/a/set\"\nverify = \"/a/print\"", "needs expect"),
+        (
+            "command = \"/a/set\"\nverify = \"/a/set\"\nexpect = \"a\"",
+            "is no read",
+        ),
+        (
+            "command = \"/a/set\"\ndeclare-read = true",
+            "is known to change things",
+        ),
+        (
+            "command = \"/a/set\"\nensure = \"/a\"",
+            "several things to do: command, ensure",
+        ),
+    ] {
+        let all = errors(&format!("[[step]]\n{step}\n"), step::plan).join("\n");
+        assert!(all.contains(told), "{step}: {all}");
+    }
+}
