@@ -235,11 +235,12 @@ statements! {
         UPDATE device SET serial = ?2, offered_serial = NULL, offered_serial_at = NULL WHERE id = ?1";
     DEVICE_CONTACTS = "
         UPDATE device SET
-            worked = CASE WHEN transport = 'auto' AND n.reached THEN nullif(n.worked, '') END,
-            worked_at = CASE WHEN transport = 'auto' AND n.reached THEN ?2 END,
-            offered_certificate = CASE WHEN n.reached THEN NULL ELSE coalesce(nullif(n.certificate, ''), offered_certificate) END,
-            offered_key = CASE WHEN n.reached THEN NULL ELSE coalesce(nullif(n.key, ''), offered_key) END,
-            offered_at = CASE WHEN n.reached THEN NULL WHEN n.certificate <> '' THEN ?2 ELSE offered_at END
+            worked = CASE WHEN n.worked <> '' THEN n.worked WHEN n.reached OR n.certificate <> '' THEN device.worked END,
+            worked_at = CASE WHEN n.worked <> '' THEN ?2 WHEN n.reached OR n.certificate <> '' THEN worked_at END,
+            offered_certificate = CASE WHEN n.certificate = '' THEN offered_certificate
+                                       WHEN NOT n.reached THEN n.certificate END,
+            offered_key = CASE WHEN n.certificate = '' THEN offered_key WHEN NOT n.reached THEN n.key END,
+            offered_at = CASE WHEN n.certificate = '' THEN offered_at WHEN NOT n.reached THEN ?2 END
         FROM (SELECT value ->> 'id' AS id, value ->> 'worked' AS worked, value ->> 'certificate' AS certificate,
                      value ->> 'key' AS key, value ->> 'reached' AS reached FROM json_each(?1)) AS n
         WHERE device.id = n.id";
