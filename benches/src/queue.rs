@@ -15,7 +15,7 @@ use routeros_wire::encode;
 use crate::fill;
 
 /// Executions in one batch: what dispatch claims and what a worker reports at once.
-pub const BATCH: usize = 250;
+pub const BATCH: usize = 500;
 /// Long after every bench.
 const FAR: i64 = 1 << 50;
 
@@ -66,6 +66,7 @@ impl Queue {
             plan: self.plan.clone(),
             selector: Selector::default(),
             retry: None,
+            mode: Default::default(),
             priority: Priority::Interactive,
             concurrency: None,
             budget: Asked::All,
@@ -181,6 +182,7 @@ pub fn reports(leases: &[Lease], answers: Answers) -> anyhow::Result<Vec<Report>
             first_step: 0,
             replies: vec![Bytes::from(answers.of(lease.execution)?)],
             started_at: (lease.execution % 16) as i64,
+            fingerprint: None,
         })
     };
     leases.iter().map(report).collect()

@@ -130,6 +130,9 @@ pub(crate) struct Worker {
     /// A name for people [default: the host's]
     #[arg(long)]
     pub name: Option<String>,
+    /// PEM file with the roots for devices whose tls is "roots"
+    #[arg(long, value_name = "FILE")]
+    pub device_roots: Option<PathBuf>,
     /// Executions held at once
     #[arg(long, default_value_t = muster_worker::DEFAULT_SLOTS)]
     pub slots: u32,
@@ -146,6 +149,21 @@ pub(crate) struct Sim {
     /// The API port of all of them; 0 for any that is free
     #[arg(long, default_value_t = 8728)]
     pub port: u16,
+    /// The port of the API over TLS; 0 for any that is free [default: 8729, or any when it is taken]
+    #[arg(long, value_name = "PORT")]
+    pub tls_port: Option<u16>,
+    /// The port of REST over HTTP; 0 for any that is free [default: 8080, or any when it is taken]
+    #[arg(long, value_name = "PORT")]
+    pub rest_port: Option<u16>,
+    /// The port of REST over HTTPS; 0 for any that is free [default: 8443, or any when it is taken]
+    #[arg(long, value_name = "PORT")]
+    pub https_port: Option<u16>,
+    /// How long a REST command may take before the router ends it
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse_positive)]
+    pub rest_cut: Duration,
+    /// Answer at once for a burst, then one command every so long, as routers do: 160/20ms
+    #[arg(long, value_name = "BURST/TIME", value_parser = clamp)]
+    pub clamp: Option<muster_sim::Clamp>,
     /// Serve the journal of executed commands and the counters over HTTP here
     #[arg(long, value_name = "ADDR")]
     pub control: Option<SocketAddr>,
@@ -197,6 +215,15 @@ pub(crate) struct Run {
     /// Run the steps of this file instead of a command: [[step]] tables
     #[arg(long, value_name = "FILE", conflicts_with_all = ["words", "filter", "verify", "declare_read"])]
     pub plan: Option<PathBuf>,
+    /// Only look: tell what would change, for all devices that need the same together; exit code 2 if anything would
+    #[arg(long, conflicts_with_all = ["previewed", "detach"])]
+    pub preview: bool,
+    /// Do it only where devices are as this preview found them; others end as rejected
+    #[arg(long, value_name = "JOB")]
+    pub previewed: Option<String>,
+    /// With --previewed, do it also on devices that the preview did not find
+    #[arg(long, requires = "previewed")]
+    pub unseen: bool,
     /// A print that tells, when the command's answer is lost, whether it was done: '/ip/dns/print'
     #[arg(long, value_name = "COMMAND", requires = "expected")]
     pub verify: Option<String>,
@@ -270,6 +297,9 @@ pub(crate) enum Job {
         /// Print CSV: a line for each row of each device, a column for each attribute that any of them has
         #[arg(long, conflicts_with = "json")]
         csv: bool,
+        /// Print executions that ended alike together: how many, and what they answered
+        #[arg(long, conflicts_with_all = ["failed", "state", "csv"])]
+        grouped: bool,
     },
     /// Say what keeps a job, or its execution on one device, from moving
     Explain {
@@ -517,6 +547,16 @@ fn priority(name: &str) -> Result<v1::JobPriority, String> {
     let known = v1::JobPriority::from_str_name(&format!("JOB_PRIORITY_{}", name.to_ascii_uppercase()));
     let known = known.filter(|priority| *priority != v1::JobPriority::Unspecified);
     known.ok_or_else(|| "there are emergency, interactive, rollout and audit".into())
+}
+
+fn clamp(text: &str) -> Result<muster_sim::Clamp, String> {
+    let wrong = || format!("{text:?} is not BURST/TIME, such as 160/20ms");
+    let (burst, each) = text.split_once('/').ok_or_else(wrong)?;
+    Ok(muster_sim::Clamp {
+        burst: burst.trim().parse().map_err(|_| wrong())?,
+        each: duration::parse_positive(each.trim())?,
+        ..muster_sim::Clamp::MEASURED
+    })
 }
 
 pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {

@@ -12,7 +12,7 @@ pub(crate) enum Exit {
     Ok = 0,
     /// Usage, bad input, or no connection to the engine.
     Usage = 1,
-    /// There is something to do (a preview).
+    /// Of a preview: something would change.
     Pending = 2,
     /// Some devices failed.
     Failures = 3,

@@ -8,6 +8,7 @@ mod device;
 mod explain;
 mod explain_rollout;
 mod fleet_limit;
+mod group;
 pub(crate) mod job;
 mod limits;
 mod rollout;

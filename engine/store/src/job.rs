@@ -8,6 +8,7 @@ use muster_model::{Effect, ExecutionState, JobState, Plan, Priority, Selector};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row as _};
 
+use crate::create::Mode;
 use crate::transition::{counts_of, effect_from};
 use crate::wave::{self, WaveRecord};
 use crate::{Approval, RolloutRecord, Store, StoreError, json_ids, sql};
@@ -53,6 +54,8 @@ pub struct JobRecord {
     pub retry_of: Option<String>,
     /// How it goes over its devices, with the approvals so far, if it has a policy. Not in lists.
     pub rollout: Option<Box<(RolloutRecord, Vec<Approval>)>>,
+    /// Whether it does its plan, and where.
+    pub mode: Mode,
     /// How many executions are in each state.
     pub counts: Vec<(ExecutionState, u64)>,
     /// How many devices it may harm; `None` for no limit, or when its plan can harm none.
@@ -125,6 +128,7 @@ impl FromRow<'_, SqliteRow> for JobRecord {
                 .transpose()?,
             open_wave: row.try_get(20)?,
             halted: halted(row.try_get(21)?, row.try_get(22)?, row.try_get(23)?),
+            mode: Mode::from_row(row.try_get(24)?, row.try_get(25)?).ok_or_else(|| decode("mode"))?,
             waves: Vec::new(),
         })
     }

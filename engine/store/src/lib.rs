@@ -17,6 +17,7 @@ mod credential;
 mod device;
 mod event;
 mod explain;
+mod group;
 mod history;
 mod intent;
 mod job;
@@ -37,6 +38,7 @@ mod transition;
 mod wave;
 mod writer;
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,8 +50,8 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection, SqlSafeStr, SqliteConnection, SqlitePool};
 use thiserror::Error;
 
-pub use claim::{Claim, Claimed, Lease, Zones};
-pub use create::{CreateJob, CreateRefused, Created, LayOut, PART, Retry};
+pub use claim::{Claim, Claimed, Expected, Lease, Zones};
+pub use create::{CreateJob, CreateRefused, Created, LayOut, Mode, PART, Retry};
 pub use credential::{CredentialRecord, RemoveCredential, RemoveCredentialRefused, SetCredential};
 pub use device::{
     DeviceRecord, FactsRecord, ImportDevices, ImportRefused, Imported, LabelDevices, Labelled, ReachRecord,
@@ -57,6 +59,7 @@ pub use device::{
 };
 pub use event::EventRecord;
 pub use explain::{LOOKED_AT, OneExecution, Wait, Waiting, WithWorker};
+pub use group::{Group, Groups};
 pub use history::{Deed, HistoryRecord, chained};
 pub use intent::{GrantIntents, IntentRequest, Verdict};
 pub use job::{Halted, JobRecord, Preview};
@@ -286,6 +289,16 @@ fn migrations() -> Vec<Migration> {
             "sessions",
             include_str!("../../../migrations/sqlite/0007_sessions.sql"),
         ),
+        (
+            8,
+            "steps",
+            include_str!("../../../migrations/sqlite/0008_steps.sql"),
+        ),
+        (
+            9,
+            "inline answers",
+            include_str!("../../../migrations/sqlite/0009_inline_answers.sql"),
+        ),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
         Migration::new(
@@ -341,7 +354,8 @@ pub(crate) fn json_ids(ids: impl IntoIterator<Item = u64>) -> String {
         if at > 0 {
             json.push(',');
         }
-        json.push_str(&id.to_string());
+        // Writing to a string does not fail.
+        let _ = write!(json, "{id}");
     }
     json.push(']');
     json

@@ -39,10 +39,11 @@ macro_rules! ready {
         concat!(
             "SELECT json_group_array(json_array(id, job_id, epoch, device_id, next_step, open_intent, name, address, port,
                                                 transport, tls, pin, ports, worked, worked_at, serial, offered_serial,
-                                                credential, facts_at, zone, labels))
+                                                credential, facts_at, json(iif(touched, 'true', 'false')),
+                                                nullif(hex(fingerprint), ''), zone, labels))
              FROM (SELECT e.id, e.job_id, e.epoch, e.device_id, e.next_step, e.open_intent, d.name, d.address, d.port,
                           d.transport, d.tls, d.pin, d.ports, d.worked, d.worked_at, d.serial, d.offered_serial,
-                          d.credential, d.facts_at, d.zone, d.labels
+                          d.credential, d.facts_at, e.touched, e.fingerprint, d.zone, d.labels
                    FROM execution e CROSS JOIN device d ON d.id = e.device_id
                    WHERE ",
             $where,
@@ -105,7 +106,8 @@ macro_rules! job {
         concat!(
             "SELECT j.id, j.uuid, j.name, p.body, j.selector, j.timeout_ms, j.effect, j.state, j.total, ",
             "j.created_at, j.expires_at, j.finished_at, j.claimed_by, j.plan_digest, j.priority, j.concurrency, ",
-            "j.paused_at, o.uuid, j.budget, j.budget_asked, j.open_wave, j.halted_rule, j.halted_at, j.halted_detail ",
+            "j.paused_at, o.uuid, j.budget, j.budget_asked, j.open_wave, j.halted_rule, j.halted_at, j.halted_detail, ",
+            "j.mode, (SELECT v.uuid FROM job v WHERE v.id = j.previewed) ",
             "FROM job j JOIN plan p ON p.digest = j.plan_digest ",
             "AND j.id NOT IN (SELECT job_id FROM job_removed) LEFT JOIN job o ON o.id = j.retry_of ",
             $rest
@@ -126,7 +128,7 @@ macro_rules! rollout {
     };
 }
 
-/// Statements that insert rows of three values given one by one, for values that JSON would have to spell out. A row
+/// Statements that insert rows whose values are given one by one, for values that JSON would have to spell out. A row
 /// without a first value is none, so that a statement of a fixed length, which stays prepared, takes any number of rows.
 pub(crate) struct Insert {
     few: LazyLock<String>,
@@ -138,8 +140,18 @@ pub(crate) static BLOB_STORE: Insert = Insert {
     many: LazyLock::new(|| insert("blob (digest, encoding, bytes)", Insert::MANY)),
 };
 pub(crate) static STEP_STORE: Insert = Insert {
-    few: LazyLock::new(|| insert("step_result (execution_id, step, digest)", Insert::FEW)),
-    many: LazyLock::new(|| insert("step_result (execution_id, step, digest)", Insert::MANY)),
+    few: LazyLock::new(|| {
+        insert(
+            "step_result (execution_id, step, digest, encoding, bytes)",
+            Insert::FEW,
+        )
+    }),
+    many: LazyLock::new(|| {
+        insert(
+            "step_result (execution_id, step, digest, encoding, bytes)",
+            Insert::MANY,
+        )
+    }),
 };
 
 impl Insert {
@@ -156,7 +168,9 @@ impl Insert {
 }
 
 fn insert(into: &str, rows: usize) -> String {
-    let values = vec!["(?, ?, ?)"; rows].join(", ");
+    let columns = into.matches(',').count() + 1;
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    let values = vec![row; rows].join(", ");
     format!("INSERT INTO {into} SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL")
 }
 
@@ -241,11 +255,12 @@ statements! {
         UPDATE device SET serial = ?2, offered_serial = NULL, offered_serial_at = NULL WHERE id = ?1";
     DEVICE_CONTACTS = "
         UPDATE device SET
-            worked = CASE WHEN transport = 'auto' AND n.reached THEN nullif(n.worked, '') END,
-            worked_at = CASE WHEN transport = 'auto' AND n.reached THEN ?2 END,
-            offered_certificate = CASE WHEN n.reached THEN NULL ELSE coalesce(nullif(n.certificate, ''), offered_certificate) END,
-            offered_key = CASE WHEN n.reached THEN NULL ELSE coalesce(nullif(n.key, ''), offered_key) END,
-            offered_at = CASE WHEN n.reached THEN NULL WHEN n.certificate <> '' THEN ?2 ELSE offered_at END
+            worked = CASE WHEN n.worked <> '' THEN n.worked WHEN n.reached OR n.certificate <> '' THEN device.worked END,
+            worked_at = CASE WHEN n.worked <> '' THEN ?2 WHEN n.reached OR n.certificate <> '' THEN worked_at END,
+            offered_certificate = CASE WHEN n.certificate = '' THEN offered_certificate
+                                       WHEN NOT n.reached THEN n.certificate END,
+            offered_key = CASE WHEN n.certificate = '' THEN offered_key WHEN NOT n.reached THEN n.key END,
+            offered_at = CASE WHEN n.certificate = '' THEN offered_at WHEN NOT n.reached THEN ?2 END
         FROM (SELECT value ->> 'id' AS id, value ->> 'worked' AS worked, value ->> 'certificate' AS certificate,
                      value ->> 'key' AS key, value ->> 'reached' AS reached FROM json_each(?1)) AS n
         WHERE device.id = n.id";
@@ -258,12 +273,15 @@ statements! {
     JOB_CREATE = "
         INSERT INTO job (uuid, request_id, request_hash, name, plan_digest, selector, timeout_ms, effect, state,
                          total, created_at, expires_at, claimed_by, steps, priority, concurrency, retry_of,
-                         retry_states, budget_asked, start_state, stretch_ms)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
+                         retry_states, budget_asked, start_state, stretch_ms, mode, previewed)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
+                (SELECT id FROM job WHERE uuid = ?22))";
     JOB_UNDO = "DELETE FROM job WHERE id = ?1";
     JOB_GROW = "UPDATE job SET total = total + ?2 WHERE id = ?1";
     JOB_DRAFT = "
-        SELECT id, uuid, selector, created_at, retry_of, retry_states FROM job WHERE uuid = ?1 AND state = 1";
+        SELECT id, uuid, selector, created_at, retry_of, retry_states, previewed FROM job
+        WHERE uuid = ?1 AND state = 1";
+    JOB_PREVIEWED = "SELECT previewed FROM job WHERE id = ?1";
     JOB_LAID_OUT = "SELECT total, effect, budget_asked, start_state FROM job WHERE id = ?1";
     JOB_BUDGET = "SELECT budget FROM job WHERE id = ?1";
     JOB_CONCURRENCY = "SELECT concurrency FROM job WHERE id = ?1";
@@ -389,6 +407,17 @@ statements! {
                      value ->> 13 AS intent_epoch, value ->> 14 AS intent_at
               FROM json_each(?1)) AS n
         WHERE execution.id = n.id";
+    FINGERPRINTS = "
+        UPDATE execution SET fingerprint = unhex(n.fingerprint)
+        FROM (SELECT value ->> 0 AS id, value ->> 1 AS fingerprint FROM json_each(?1)) AS n, job j
+        WHERE execution.id = n.id AND j.id = execution.job_id AND j.mode = 1";
+    FINGERPRINTS_OF = "
+        SELECT device_name, fingerprint FROM execution
+        WHERE job_id = ?1 AND fingerprint IS NOT NULL ORDER BY device_name";
+    GROUPED = "
+        SELECT e.id, e.device_name, e.state, e.error_class, e.error_message, e.error_category,
+               (SELECT group_concat(hex(s.digest), '') FROM step_result s WHERE s.execution_id = e.id)
+        FROM execution e WHERE e.job_id = ?1 AND e.state >= 10";
     // Executions that become alike in everything but when they began: ?1 is {id: started_at, …}. Unpacking a row of
     // fifteen values costs four times as much as changing the execution.
     MOVE_ALIKE = "
@@ -452,7 +481,7 @@ statements! {
         WHERE e.job_id = ?1 AND e.state = 1 AND (?2 IS NULL OR e.device_id = ?2)
           AND l.key IN (SELECT value FROM json_each(?3)) GROUP BY l.key, l.value";
     JOBS_ASSIGNED = "
-        SELECT id, plan_digest, timeout_ms, expires_at, effect FROM job
+        SELECT id, plan_digest, timeout_ms, expires_at, effect, mode FROM job
         WHERE id IN (SELECT value FROM json_each(?1))";
 
     // Rollouts
@@ -583,9 +612,12 @@ statements! {
                e.started_at, e.finished_at, e.resolution, e.resolution_epoch, e.resolution_at
         FROM json_each(?1) w JOIN execution e ON e.id = w.value ORDER BY w.key";
     RESULT_STEPS = "
-        SELECT s.execution_id, s.digest, length(b.bytes)
+        SELECT s.execution_id, s.step, s.digest, coalesce(length(s.bytes), length(b.bytes))
         FROM json_each(?1) w JOIN step_result s ON s.execution_id = w.value LEFT JOIN blob b ON b.digest = s.digest
         ORDER BY s.execution_id, s.step";
+    RESULT_INLINE = "
+        SELECT s.execution_id, s.step, s.encoding, s.bytes
+        FROM json_each(?1) w JOIN step_result s ON s.execution_id = w.value WHERE s.bytes IS NOT NULL";
     BLOB_GET_SET = "
         SELECT b.digest, b.encoding, b.bytes FROM json_each(?1) w JOIN blob b ON b.digest = unhex(w.value)";
 
@@ -664,7 +696,7 @@ statements! {
         WHERE NOT EXISTS (SELECT 1 FROM job d WHERE d.state = 1 AND d.retry_of = r.job_id)
         ORDER BY r.job_id LIMIT 1";
     SWEEP_ROWS = "
-        SELECT e.id, s.digest, coalesce(length(b.bytes), 0)
+        SELECT e.id, s.digest, coalesce(length(s.bytes), length(b.bytes), 0)
         FROM execution e LEFT JOIN step_result s ON s.execution_id = e.id LEFT JOIN blob b ON b.digest = s.digest
         WHERE e.job_id = ?1 ORDER BY e.device_id, s.step LIMIT ?2";
     // The youngest execution leaves its number behind, in a row of no job: numbers are never given out twice, so

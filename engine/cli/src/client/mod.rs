@@ -8,6 +8,7 @@ pub(crate) mod device;
 mod fleet_limit;
 pub(crate) mod follow;
 pub(crate) mod freeze;
+mod group;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod job;
