@@ -202,7 +202,7 @@ async fn leases(tx: &mut SqliteConnection, taken: Vec<Ready>) -> Result<Vec<Leas
 
 /// Executions with workers that have not touched their device, beyond those a job's budget has units for: they connect
 /// and log in while others hold the units, and keep no more slots than this from other jobs.
-const PREPARING: u64 = 64;
+pub(crate) const PREPARING: u64 = 64;
 
 /// A job that has something to hand out, as far as claims need it.
 struct Live {

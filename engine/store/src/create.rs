@@ -116,7 +116,7 @@ impl Write for CreateJob {
         };
         let laid = draft.lay_out(tx, self.now).await?;
         if laid == 0 {
-            for statement in [sql::SWEEP_WAVES, sql::JOB_UNDO] {
+            for statement in [sql::SWEEP_WAVES, sql::EVENTS_UNDO, sql::JOB_UNDO] {
                 sqlx::query(statement).bind(job).execute(&mut *tx).await?;
             }
             return Ok(Err(CreateRefused::EmptySelection));

@@ -12,6 +12,7 @@
 
 mod blob;
 mod claim;
+pub mod conformance;
 mod create;
 mod credential;
 mod device;
@@ -20,7 +21,9 @@ mod explain;
 mod history;
 mod intent;
 mod job;
+mod jobs;
 mod lease;
+pub mod memory;
 mod quarantine;
 mod reach;
 mod report;
@@ -46,6 +49,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection, SqlSafeStr, SqliteConnection, SqlitePool};
 use thiserror::Error;
 
+pub(crate) use claim::PREPARING;
 pub use claim::{Claim, Claimed, Lease, Zones};
 pub use create::{CreateJob, CreateRefused, Created, LayOut, PART, Retry};
 pub use credential::{CredentialRecord, RemoveCredential, RemoveCredentialRefused, SetCredential};
@@ -58,11 +62,12 @@ pub use explain::{LOOKED_AT, OneExecution, Wait, Waiting, WithWorker};
 pub use history::{Deed, HistoryRecord, chained};
 pub use intent::{GrantIntents, IntentRequest, Verdict};
 pub use job::{Halted, JobRecord, Preview};
+pub use jobs::JobStore;
 pub use lease::{AdoptLeases, Adopted, BeginSession, ExpireJobs, LoseLeases, OpenSession};
 pub use quarantine::ReleaseDevices;
 pub use reach::{Contact, StoreContacts, TrustDevice, TrustRefused, Trusted};
 pub use report::{Applied, ApplyReports, Report, ReportAnswer};
-pub use result::{PAGE_BYTES, ResultPage, ResultRecord};
+pub use result::{ExecutionRecord, PAGE_BYTES, ResultPage, ResultRecord};
 pub use retention::{
     DeleteJob, DeleteOld, Deleted, ForgetPlans, ForgetRequests, REQUEST_KEPT_MS, Sweep, Swept,
 };

@@ -1,5 +1,7 @@
 mod budget;
+mod conformance;
 mod retention;
+mod twins;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
