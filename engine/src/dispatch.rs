@@ -6,15 +6,16 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use muster_engine_core::Outcome;
+use muster_model::limit::Limits;
 use muster_model::{DeviceError, ErrorClass};
 use muster_proto::v1;
 use muster_proto::v1::session_response::Message as Down;
-use muster_store::{ApplyReports, Claim, Lease, Report, StoreError};
+use muster_store::{ApplyReports, Claim, Expected, Lease, Mode, Report, StoreError};
 use thiserror::Error;
 use tonic::Status;
 
 use crate::sessions::Open;
-use crate::{Shared, reconcile};
+use crate::{Shared, limits, reconcile};
 
 /// Executions in one claim and one message.
 const BATCH: usize = 250;
@@ -84,6 +85,7 @@ async fn round(shared: &Arc<Shared>, handed_out: &mut usize) -> Result<Round, Di
     let sessions = shared.sessions.with_credit();
     let mut next = None;
     let mut more = false;
+    let mut capped = false;
     for Open { id, zones, credit } in sessions {
         let limit = credit.min(BATCH);
         let claim = Claim {
@@ -95,6 +97,7 @@ async fn round(shared: &Arc<Shared>, handed_out: &mut usize) -> Result<Round, Di
         let claimed = shared.store.write(claim).await?;
         next = next.into_iter().chain(claimed.next_ready).min();
         more |= claimed.leases.len() == limit;
+        capped |= claimed.capped;
         *handed_out += claimed.leases.len();
         if claimed.leases.is_empty() {
             continue;
@@ -109,9 +112,10 @@ async fn round(shared: &Arc<Shared>, handed_out: &mut usize) -> Result<Round, Di
         tokio::spawn(hand_out(shared.clone(), id, claimed.leases));
     }
     // A session that took less than it could has left nothing that it may take; one without credit was not asked.
-    shared
-        .starved
-        .store(more || shared.sessions.any_not_open(), Ordering::Relaxed);
+    shared.starved.store(
+        more || capped || shared.sessions.any_not_open(),
+        Ordering::Relaxed,
+    );
     Ok(if more { Round::More } else { Round::Until(next) })
 }
 
@@ -138,8 +142,14 @@ async fn try_hand_out(shared: &Shared, session: u64, leases: Vec<Lease>) -> Resu
         ..Default::default()
     };
     let (mut refused, now) = (Vec::new(), shared.clock.now());
+    let limits = shared.limits.get();
     let mut known = BTreeMap::new();
     for lease in leases {
+        if lease.expected == Expected::Unseen && lease.resolve.is_none() {
+            let reason = "the preview did not read this device; nothing was written. Preview again";
+            refused.push(refusal(&lease, ErrorClass::Drift, reason.to_owned(), now));
+            continue;
+        }
         let name = lease.credential.clone();
         if !known.contains_key(&name) {
             known.insert(name.clone(), credential(shared, session, &name).await?);
@@ -150,7 +160,7 @@ async fn try_hand_out(shared: &Shared, session: u64, leases: Vec<Lease>) -> Resu
             }
             Some(Ok(found)) => {
                 message.credentials.extend(found.take());
-                message.assignments.push(assignment(lease, now));
+                message.assignments.push(assignment(lease, &limits, now));
             }
             Some(Err(reason)) => refused.push(refusal(&lease, ErrorClass::Auth, reason.clone(), now)),
             None => {}
@@ -254,16 +264,21 @@ fn refusal(lease: &Lease, class: ErrorClass, reason: String, now: i64) -> Report
     Report {
         execution: lease.execution,
         epoch: lease.epoch,
-        outcome: Outcome::Failed,
+        outcome: match class {
+            ErrorClass::Drift => Outcome::Rejected,
+            _ => Outcome::Failed,
+        },
         error: Some(DeviceError::new(class, reason)),
         steps_done: lease.first_step,
         first_step: lease.first_step,
         replies: Vec::new(),
+        fingerprint: None,
         started_at: now,
     }
 }
 
-fn assignment(lease: Lease, now: i64) -> v1::Assignment {
+fn assignment(lease: Lease, limits: &Limits, now: i64) -> v1::Assignment {
+    let (in_flight, paced) = limits::care(limits, &lease);
     let left = match lease.resolve {
         // An open question has a deadline of its own; the job's may be over.
         Some(_) => LOOK_WITHIN_MS,
@@ -292,6 +307,16 @@ fn assignment(lease: Lease, now: i64) -> v1::Assignment {
             .map(|(worked, _)| worked)
             .unwrap_or_default(),
         serial: lease.serial.unwrap_or_default(),
+        preview: lease.mode == Mode::Preview,
+        fingerprint: match lease.expected {
+            Expected::AsFound(found) => found,
+            Expected::Anything | Expected::Unseen => Vec::new(),
+        },
+        zone: lease.zone,
+        in_flight,
+        paced,
+        job: lease.job,
+        device_name: lease.device_name,
         ..Default::default()
     }
 }

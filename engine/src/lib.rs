@@ -9,6 +9,7 @@ mod clock;
 mod data;
 mod dispatch;
 mod error;
+mod limits;
 mod live;
 mod page;
 mod reconcile;
@@ -100,6 +101,10 @@ pub(crate) struct Shared {
     pub(crate) sync_time: OnceLock<Duration>,
     pub(crate) reconcilers: Reconcilers,
     pub(crate) ended: Ended,
+    /// Limits that were set.
+    pub(crate) limits: limits::Current,
+    /// Questions that workers have not answered yet.
+    pub(crate) asked: services::Asked,
     pub(crate) live: Live,
     /// Names this run of the engine.
     pub(crate) boot: String,
@@ -174,6 +179,8 @@ impl Engine {
             sync_time: OnceLock::new(),
             reconcilers: Reconcilers::default(),
             ended: Ended::default(),
+            limits: limits::Current::default(),
+            asked: services::Asked::default(),
             live: Live::default(),
             boot: uuid::Uuid::new_v4().to_string(),
             inventory: Arc::default(),
@@ -182,6 +189,7 @@ impl Engine {
             news: watch::channel(0).0,
             stop: CancellationToken::new(),
         });
+        shared.limits.set(shared.store.limits().await?);
         reconcile::recover(&shared).await?;
         let tasks = vec![
             tokio::spawn(dispatch::run(shared.clone())),

@@ -116,6 +116,14 @@ impl Sessions {
         workers
     }
 
+    /// The way to each worker.
+    pub(crate) fn outboxes(&self) -> Vec<mpsc::Sender<Result<v1::SessionResponse, Status>>> {
+        self.lock()
+            .values()
+            .map(|session| session.outbox.clone())
+            .collect()
+    }
+
     /// Whether a session could not be asked to take anything.
     pub(crate) fn any_not_open(&self) -> bool {
         self.lock().values().any(|session| !session.is_open())

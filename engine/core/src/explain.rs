@@ -26,6 +26,10 @@ pub enum Kind {
     Resolving = 9,
     /// A worker has it.
     WithWorker = 10,
+    /// A label value has as many executions with workers as it may.
+    LabelCap = 45,
+    /// A worker has it, and it waits for a limit there.
+    Limited = 46,
     /// The budget lets no further device be touched.
     Budget = 11,
     /// A rule stopped the job.
@@ -45,10 +49,12 @@ impl Kind {
         Self::NoWorker,
         Self::WorkersFull,
         Self::Cap,
+        Self::LabelCap,
         Self::DeviceLock,
         Self::Offline,
         Self::Backoff,
         Self::Resolving,
+        Self::Limited,
         Self::WithWorker,
     ];
 

@@ -2,7 +2,7 @@ use muster_proto::v1;
 use muster_proto::v1::admin_service_server::AdminService;
 use tonic::{Request, Response, Status};
 
-use super::Service;
+use super::{Service, fleet_limit};
 use crate::{answer, error, page};
 
 #[tonic::async_trait]
@@ -31,6 +31,24 @@ impl AdminService for Service {
             reconcilers: self.0.reconcilers.status(),
             store: Some(self.store().await?),
         }))
+    }
+
+    async fn list_limits(
+        &self,
+        _: Request<v1::ListLimitsRequest>,
+    ) -> Result<Response<v1::ListLimitsResponse>, Status> {
+        Ok(Response::new(v1::ListLimitsResponse {
+            kinds: fleet_limit::kinds(),
+            limits: fleet_limit::messages(&self.0.limits.get()),
+        }))
+    }
+
+    async fn set_limits(
+        &self,
+        request: Request<v1::SetLimitsRequest>,
+    ) -> Result<Response<v1::SetLimitsResponse>, Status> {
+        let limits = fleet_limit::set(self, request.into_inner()).await?;
+        Ok(Response::new(v1::SetLimitsResponse { limits }))
     }
 
     async fn list_history(

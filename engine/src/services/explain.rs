@@ -6,11 +6,14 @@ use muster_engine_core::budget::Scope;
 use muster_engine_core::explain::{Blocker, Kind, at_cap, for_want_of_workers, over_budget};
 use muster_model::{ExecutionState, JobState};
 use muster_proto::{time, v1};
-use muster_store::{JobRecord, OneExecution, Wait, Waiting};
+use muster_store::{FullValue, JobRecord, OneExecution, Wait, Waiting};
 use tonic::Status;
 
+use super::ask;
 use crate::{Shared, error};
 
+/// Executions in the hands of workers that are asked after: an answer for people, who wait for it.
+const ASKED: u32 = 500;
 /// Holders named in one blocker.
 const HOLDERS: usize = 20;
 
@@ -90,6 +93,10 @@ async fn gather(
             .sum();
         let ready = ready.clone().map(|waiting| waiting.executions).sum();
         blockers.extend(at_cap(job.concurrency, in_flight, ready).filter(|_| ready > 0));
+    }
+    if job.state == JobState::Running {
+        let full = shared.store.full_values(job.id, device).await;
+        blockers.extend(full.map_err(error::store)?.into_iter().map(full_value));
     }
     let named = shared.store.zones().await.map_err(error::store)?;
     // A question is asked whatever its job's state; the rest waits for the job first.
@@ -229,12 +236,36 @@ fn of_itself(job: &JobRecord, one: Option<&OneExecution>, waiting: &Waiting) -> 
     })
 }
 
+/// A label value that has as many executions with workers as it may.
+fn full_value(full: FullValue) -> Blocker {
+    let FullValue {
+        key,
+        value,
+        most,
+        has,
+        waiting,
+    } = full;
+    Blocker {
+        kind: Kind::LabelCap,
+        text: format!(
+            "{has} executions are with workers on devices of {key}={value}, and its limit label.executions is {most}"
+        ),
+        holders: Vec::new(),
+        until: None,
+        next_check: None,
+        executions: waiting,
+    }
+}
+
 async fn with_workers(shared: &Shared, job: &JobRecord, device: Option<i64>) -> Result<Vec<Blocker>, Status> {
     let held = shared
         .store
         .with_workers(job.id, device)
         .await
         .map_err(error::store)?;
+    let some = shared.store.some_with_workers(job.id, device, ASKED).await;
+    let doing = ask::doing(shared, some.map_err(error::store)?).await;
+    let one = device.and_then(|_| doing.values().flatten().next().cloned());
     let blocker = |held: muster_store::WithWorker| {
         let connected = shared.sessions.with(held.session, |_| ()).is_some();
         let resolving = held.resolving > 0 && held.resolving == held.executions;
@@ -242,9 +273,10 @@ async fn with_workers(shared: &Shared, job: &JobRecord, device: Option<i64>) -> 
             true => "looks after a change whose answer was lost",
             false => "has it, and ends by the deadlines of its commands",
         };
-        let text = match connected {
-            true => format!("worker {} {does}", held.worker),
-            false => format!(
+        let text = match (connected, &one) {
+            (true, Some(one)) if !one.limited => format!("worker {} has it: {}", held.worker, one.text),
+            (true, _) => format!("worker {} {does}", held.worker),
+            (false, _) => format!(
                 "worker {} has it and is not connected; it is taken back within {:?} unless the worker returns",
                 held.worker, shared.lease
             ),
@@ -262,7 +294,20 @@ async fn with_workers(shared: &Shared, job: &JobRecord, device: Option<i64>) -> 
             executions: held.executions,
         }
     };
-    Ok(held.into_iter().map(blocker).collect())
+    let mut blockers = held.iter().cloned().map(blocker).collect::<Vec<_>>();
+    for (session, doing) in &doing {
+        let worker = held.iter().find(|held| held.session == *session);
+        let worker = worker.map(|held| held.worker.clone()).unwrap_or_default();
+        blockers.extend(doing.iter().filter(|doing| doing.limited).map(|doing| Blocker {
+            kind: Kind::Limited,
+            text: format!("worker {worker} has it, and {}", doing.text),
+            holders: vec![worker.clone()],
+            until: None,
+            next_check: None,
+            executions: 1,
+        }));
+    }
+    Ok(blockers)
 }
 
 /// Blockers that say the same, as one.

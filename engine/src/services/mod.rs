@@ -1,10 +1,13 @@
 //! The gRPC services: check, ask the store, answer.
 
 mod admin;
+mod ask;
 mod audit;
 mod credential;
 mod device;
 mod explain;
+mod fleet_limit;
+mod group;
 pub(crate) mod job;
 mod limits;
 mod schedule;
@@ -28,6 +31,8 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Status;
 use tonic::service::InterceptorLayer;
 use tonic::transport::Server;
+
+pub(crate) use ask::Asked;
 
 use crate::{Shared, auth, error};
 

@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Service;
 use crate::sessions::Session;
-use crate::{Shared, auth, error, reconcile};
+use crate::{Shared, auth, error, limits, reconcile};
 
 /// Messages that wait for a slow worker.
 const AHEAD: usize = 64;
@@ -181,6 +181,9 @@ async fn welcome(
     };
     send(outbox, Down::Welcome(welcome)).await?;
     shared.sessions.open(id, session);
+    // After it was opened: what is changed from here on is told to it as well.
+    let limits = limits::for_workers(&shared.limits.get());
+    send(outbox, Down::Limits(limits)).await?;
     shared.committed();
     shared.work_appeared();
     Ok(())
@@ -243,7 +246,8 @@ async fn on_message(
             shared.sessions.with(id, |session| session.draining = true);
         }
         Some(Up::Live(rows)) => shared.live.tell(rows),
-        Some(Up::Hello(_) | Up::Told(_)) | None => {}
+        Some(Up::Told(told)) => shared.asked.told(told),
+        Some(Up::Hello(_)) | None => {}
     }
     Ok(())
 }
@@ -304,6 +308,7 @@ fn from_worker(report: v1::Report, now: i64) -> Option<Report> {
         steps_done: report.steps_done,
         first_step: report.first_step,
         replies: report.replies,
+        fingerprint: report.fingerprint.as_slice().try_into().ok(),
         started_at: now.saturating_sub_unsigned(ago),
     })
 }

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row as _, SqliteConnection};
 
+use crate::create::Mode;
+use crate::limit::Caps;
 use crate::transition::{Moves, effect_from, effect_number};
 use crate::{Store, StoreError, Write, json_ids, sql, wave};
 
@@ -40,6 +42,8 @@ pub struct Claimed {
     pub leases: Vec<Lease>,
     /// When the next execution that waits for its time will be ready, Unix milliseconds.
     pub next_ready: Option<i64>,
+    /// Whether label values have limits, so that what ends may let something begin.
+    pub capped: bool,
 }
 
 /// An execution in a worker's hands.
@@ -87,6 +91,35 @@ pub struct Lease {
     pub first_step: u32,
     /// The step whose intent is open: it is to be looked after, and nothing else is to be done.
     pub resolve: Option<u32>,
+    /// What is to be done with its plan, and where.
+    pub mode: Mode,
+    /// What a preview found, where nothing was changed since.
+    pub expected: Expected,
+    /// The job's number.
+    pub job: u64,
+    /// The device's zone.
+    pub zone: String,
+    /// The device's labels, a JSON object.
+    pub(crate) labels: String,
+}
+
+impl Lease {
+    /// The device's labels.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        // Written by us: it is always such an object.
+        serde_json::from_str(&self.labels).unwrap_or_default()
+    }
+}
+
+/// What a device has to be like for a plan to be done on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Whatever it is.
+    Anything,
+    /// As a preview found it: this is its fingerprint.
+    AsFound(Vec<u8>),
+    /// A preview should have found it and did not.
+    Unseen,
 }
 
 /// An execution that is ready, as the database tells it: the columns of `sql::ready`, in their order.
@@ -111,6 +144,11 @@ struct Ready {
     offered_serial: Option<String>,
     credential: String,
     facts_at: Option<i64>,
+    touched: bool,
+    /// In hex.
+    fingerprint: Option<String>,
+    zone: String,
+    labels: String,
 }
 
 /// What a worker needs to know of a job.
@@ -119,6 +157,7 @@ struct Assigned {
     timeout_ms: u64,
     expires_at: i64,
     effect: Effect,
+    mode: Mode,
 }
 
 impl Ready {
@@ -148,8 +187,33 @@ impl Ready {
             expires_at: job.expires_at,
             first_step: self.next_step,
             resolve: self.open_intent,
+            expected: expected(&job.mode, self.fingerprint.as_deref(), self.touched),
+            mode: job.mode.clone(),
+            job: self.job.unsigned_abs(),
+            zone: self.zone,
+            labels: self.labels,
         })
     }
+}
+
+/// Past its first intent a device is no longer as it was found, and we know why.
+fn expected(mode: &Mode, found: Option<&str>, touched: bool) -> Expected {
+    match (mode, found.map(unhex)) {
+        (Mode::AsPreviewed { .. }, _) if touched => Expected::Anything,
+        (Mode::AsPreviewed { .. }, Some(found)) => Expected::AsFound(found),
+        (Mode::AsPreviewed { unseen: false, .. }, None) => Expected::Unseen,
+        _ => Expected::Anything,
+    }
+}
+
+/// The bytes of an even number of hexadecimal digits, as SQLite writes them.
+fn unhex(digits: &str) -> Vec<u8> {
+    let digit = |digit: u8| char::from(digit).to_digit(16).unwrap_or_default();
+    let bytes = digits.as_bytes().chunks_exact(2);
+    // Two digits make a byte.
+    bytes
+        .map(|pair| (digit(pair[0]) * 16 + digit(pair[1])) as u8)
+        .collect()
 }
 
 impl Write for Claim {
@@ -160,8 +224,9 @@ impl Write for Claim {
         let mut taken = self.take_resolving(tx, &mut moves).await?;
         let mut jobs = self.live(tx).await?;
         // A class of jobs gets what the classes before it leave (D1).
+        let mut caps = Caps::load(tx).await?;
         for class in jobs.chunk_by_mut(|a, b| a.priority == b.priority) {
-            self.share(tx, class, &mut taken, &mut moves).await?;
+            self.share(tx, class, &mut caps, &mut taken, &mut moves).await?;
         }
         moves.write(tx, self.now).await?;
         // Whoever got all it asked for asks again.
@@ -175,6 +240,7 @@ impl Write for Claim {
         Ok(Claimed {
             leases: leases(tx, taken).await?,
             next_ready,
+            capped: !caps.is_empty(),
         })
     }
 }
@@ -185,15 +251,17 @@ async fn leases(tx: &mut SqliteConnection, taken: Vec<Ready>) -> Result<Vec<Leas
     }
     let jobs = taken.iter().map(|ready| ready.job.unsigned_abs());
     let query = sqlx::query_as(sql::JOBS_ASSIGNED).bind(json_ids(jobs.collect::<BTreeSet<_>>()));
-    let rows: Vec<(i64, Vec<u8>, i64, i64, i64)> = query.fetch_all(tx).await?;
+    let rows: Vec<(i64, Vec<u8>, i64, i64, i64, i64)> = query.fetch_all(tx).await?;
     let mut jobs = BTreeMap::new();
-    for (id, plan_digest, timeout, expires_at, effect) in rows {
+    for (id, plan_digest, timeout, expires_at, effect, mode) in rows {
         let assigned = Assigned {
             plan_digest,
             timeout_ms: timeout.unsigned_abs(),
             expires_at,
             effect: effect_from(effect)
                 .ok_or_else(|| StoreError::Corrupt(format!("job {id}: {effect} is no effect")))?,
+            mode: Mode::from_row(mode, None)
+                .ok_or_else(|| StoreError::Corrupt(format!("job {id}: {mode} is no mode")))?,
         };
         jobs.insert(id, assigned);
     }
@@ -292,6 +360,7 @@ impl Claim {
         &self,
         tx: &mut SqliteConnection,
         jobs: &mut [Live],
+        caps: &mut Caps,
         taken: &mut Vec<Ready>,
         moves: &mut Moves,
     ) -> Result<(), StoreError> {
@@ -304,7 +373,7 @@ impl Claim {
                 } else {
                     left
                 };
-                let ready = self.take(tx, job, share.min(job.room())).await?;
+                let ready = self.take(tx, job, caps, share.min(job.room())).await?;
                 job.in_flight += ready.len() as i64;
                 job.leased += ready.len() as i64;
                 moves.count(job.id, ExecutionState::Pending, -(ready.len() as i64));
@@ -325,11 +394,11 @@ impl Claim {
             Zones::Named(names) => (sql::RESOLVING_NAMED, serde_json::json!(names).to_string()),
             Zones::Rest => (sql::RESOLVING_REST, "[]".to_owned()),
         };
-        let query = sqlx::query_scalar(statement)
+        let query = sqlx::query_scalar::<_, String>(statement)
             .bind(self.now)
             .bind(self.limit as i64)
             .bind(zones);
-        let ready = ready(query.fetch_one(&mut *tx).await?)?;
+        let ready = ready(&query.fetch_one(&mut *tx).await?)?;
         for ready in &ready {
             moves.count(ready.job, ExecutionState::Pending, -1);
             moves.count(ready.job, ExecutionState::Leased, 1);
@@ -343,6 +412,7 @@ impl Claim {
         &self,
         tx: &mut SqliteConnection,
         job: &Live,
+        caps: &mut Caps,
         limit: usize,
     ) -> Result<Vec<Ready>, StoreError> {
         let (statement, touched, zones) = match &self.zones {
@@ -356,29 +426,53 @@ impl Claim {
         let mut taken = Vec::new();
         let in_flight = |ledger: &Ledger| ledger.tally().in_flight > 0;
         if limit > 0 && job.ledger.as_ref().is_some_and(in_flight) {
-            let query = sqlx::query_scalar(touched).bind(self.now).bind(limit as i64);
+            let query = sqlx::query_scalar::<_, String>(touched)
+                .bind(self.now)
+                .bind(limit as i64);
             let query = query.bind(&zones).bind(job.id);
-            taken = ready(query.fetch_one(&mut *tx).await?)?;
+            taken = ready(&query.fetch_one(&mut *tx).await?)?;
             self.claim(tx, &taken, None).await?;
         }
-        let held = taken.len();
         let locks = job.effect > effect_number(Effect::Read);
         for wave in &job.waves {
-            let left = (limit - taken.len()).min(job.room_in(*wave).saturating_sub(taken.len()));
-            if left == 0 {
-                continue;
+            loop {
+                let left = limit.min(job.room_in(*wave)).saturating_sub(taken.len());
+                if left == 0 {
+                    break;
+                }
+                let query = sqlx::query_scalar::<_, String>(statement)
+                    .bind(self.now)
+                    .bind(left as i64)
+                    .bind(&zones)
+                    .bind(job.id)
+                    .bind(wave)
+                    .bind(i64::from(locks))
+                    .bind(caps.full());
+                let found = ready(&query.fetch_one(&mut *tx).await?)?;
+                let (kept, all) = self.keep(tx, caps, found).await?;
+                self.claim(tx, &kept, Some(locks)).await?;
+                taken.extend(kept);
+                if all {
+                    break;
+                }
+                // A label value is full now; behind those that wait for it there may be others.
             }
-            let query = sqlx::query_scalar(statement)
-                .bind(self.now)
-                .bind(left as i64)
-                .bind(&zones)
-                .bind(job.id)
-                .bind(wave)
-                .bind(i64::from(locks));
-            taken.extend(ready(query.fetch_one(&mut *tx).await?)?);
         }
-        self.claim(tx, &taken[held..], Some(locks)).await?;
         Ok(taken)
+    }
+
+    /// Of these, those that their devices' label values have room for, and whether that is all of them.
+    async fn keep(
+        &self,
+        tx: &mut SqliteConnection,
+        caps: &mut Caps,
+        found: Vec<Ready>,
+    ) -> Result<(Vec<Ready>, bool), StoreError> {
+        let devices = found.iter().map(|ready| ready.device).collect::<Vec<_>>();
+        let fit = caps.fit(tx, &devices).await?;
+        let all = fit.iter().all(|fits| *fits);
+        let kept = found.into_iter().zip(fit).filter(|(_, fits)| *fits);
+        Ok((kept.map(|(ready, _)| ready).collect(), all))
     }
 
     /// `locks` is whether they hold their devices from now on.
@@ -398,8 +492,8 @@ impl Claim {
     }
 }
 
-fn ready(text: String) -> Result<Vec<Ready>, StoreError> {
-    serde_json::from_str(&text).map_err(|error| StoreError::Corrupt(error.to_string()))
+fn ready(text: &str) -> Result<Vec<Ready>, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
 impl Store {

@@ -145,6 +145,24 @@ impl Store {
         Ok(query.bind(limit).fetch_all(self.readers()).await?)
     }
 
+    /// Some executions of a job that sessions hold, up to `limit`: session, execution.
+    pub async fn some_with_workers(
+        &self,
+        job: i64,
+        device: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<(u64, u64)>, StoreError> {
+        let query = sqlx::query_as(sql::EXPLAIN_WHICH)
+            .bind(job)
+            .bind(device)
+            .bind(limit);
+        let rows: Vec<(i64, i64)> = query.fetch_all(self.readers()).await?;
+        Ok(rows
+            .into_iter()
+            .map(|(session, id)| (session.unsigned_abs(), id.unsigned_abs()))
+            .collect())
+    }
+
     /// A job's execution on the device of this name.
     pub async fn execution_on(&self, job: i64, device: &str) -> Result<Option<OneExecution>, StoreError> {
         type Row = (i32, u32, Option<i32>, Option<String>, Option<u8>, i64, u32);

@@ -18,11 +18,13 @@ mod credential;
 mod device;
 mod event;
 mod explain;
+mod group;
 mod history;
 mod intent;
 mod job;
 mod jobs;
 mod lease;
+mod limit;
 pub mod memory;
 mod quarantine;
 mod reach;
@@ -50,8 +52,8 @@ use sqlx::{ConnectOptions as _, Connection, SqlSafeStr, SqliteConnection, Sqlite
 use thiserror::Error;
 
 pub(crate) use claim::PREPARING;
-pub use claim::{Claim, Claimed, Lease, Zones};
-pub use create::{CreateJob, CreateRefused, Created, LayOut, PART, Retry};
+pub use claim::{Claim, Claimed, Expected, Lease, Zones};
+pub use create::{CreateJob, CreateRefused, Created, LayOut, Mode, PART, Retry};
 pub use credential::{CredentialRecord, RemoveCredential, RemoveCredentialRefused, SetCredential};
 pub use device::{
     DeviceRecord, FactsRecord, ImportDevices, ImportRefused, Imported, LabelDevices, Labelled, ReachRecord,
@@ -59,11 +61,13 @@ pub use device::{
 };
 pub use event::EventRecord;
 pub use explain::{LOOKED_AT, OneExecution, Wait, Waiting, WithWorker};
+pub use group::{Group, Groups};
 pub use history::{Deed, HistoryRecord, chained};
 pub use intent::{GrantIntents, IntentRequest, Verdict};
 pub use job::{Halted, JobRecord, Preview};
 pub use jobs::JobStore;
 pub use lease::{AdoptLeases, Adopted, BeginSession, ExpireJobs, LoseLeases, OpenSession};
+pub use limit::{FullValue, SetLimits};
 pub use quarantine::ReleaseDevices;
 pub use reach::{Contact, StoreContacts, TrustDevice, TrustRefused, Trusted};
 pub use report::{Applied, ApplyReports, Report, ReportAnswer};
@@ -272,6 +276,16 @@ fn migrations() -> Vec<Migration> {
             5,
             "reach",
             include_str!("../../../migrations/sqlite/0005_reach.sql"),
+        ),
+        (
+            7,
+            "sessions",
+            include_str!("../../../migrations/sqlite/0007_sessions.sql"),
+        ),
+        (
+            8,
+            "steps",
+            include_str!("../../../migrations/sqlite/0008_steps.sql"),
         ),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {

@@ -11,6 +11,7 @@ pub mod effect;
 pub mod ensure;
 pub mod file;
 pub mod label;
+pub mod limit;
 pub mod marks;
 pub mod name;
 pub mod outcome;

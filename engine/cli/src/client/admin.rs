@@ -4,14 +4,21 @@ use muster_proto::v1;
 use serde_json::{Value, json};
 
 use super::connect::Engine;
+use super::fleet_limit;
 use super::result::{table, timestamp};
 use crate::args::Admin;
 use crate::exit::{Done, Exit};
 use crate::terminal::{number, safe};
 
 pub(crate) async fn run(command: Admin, engine: &str, json: bool) -> Done {
-    let Admin::Status = command;
     let engine = Engine::connect(engine).await?;
+    match command {
+        Admin::Status => status(&engine, json).await,
+        Admin::Limits { set, reset, reason } => fleet_limit::run(&engine, set, reset, reason, json).await,
+    }
+}
+
+async fn status(engine: &Engine, json: bool) -> Done {
     let status = engine
         .admin()
         .get_status(v1::GetStatusRequest {})

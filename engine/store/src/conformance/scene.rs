@@ -14,7 +14,7 @@ use super::{Checked, Opener, Subject};
 use crate::{
     AbortJob, Aborted, Applied, ApplyReports, ChangeLimits, Claim, Claimed, CreateJob, CreateRefused,
     Created, ExecutionRecord, ExpireJobs, GrantIntents, ImportDevices, IntentRequest, JobRecord, JobStore,
-    Lease, Limits, LimitsRefused, LoseLeases, OpenSession, PauseJob, Paused, Report, ReportAnswer,
+    Lease, Limits, LimitsRefused, LoseLeases, Mode, OpenSession, PauseJob, Paused, Report, ReportAnswer,
     SetCredential, Verdict, Zones,
 };
 
@@ -344,6 +344,7 @@ pub(super) fn report(lease: &Lease, outcome: Outcome) -> Report {
             _ => Vec::new(),
         },
         started_at: 5,
+        fingerprint: None,
     }
 }
 
@@ -360,6 +361,7 @@ pub(super) fn create(name: &str, steps: &[&[&str]]) -> Result<CreateJob, String>
         },
         selector: Selector::default(),
         retry: None,
+        mode: Mode::Apply,
         timeout_ms: 30_000,
         priority: Priority::Interactive,
         concurrency: None,

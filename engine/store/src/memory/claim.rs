@@ -5,8 +5,8 @@ use muster_model::{Effect, ExecutionState, JobState, Marks};
 
 use super::model::{Job, Model, Moved, Row, Session};
 use crate::{
-    Adopted, BeginSession, Claim, Claimed, GrantIntents, Lease, LoseLeases, OpenSession, PREPARING, Verdict,
-    Zones,
+    Adopted, BeginSession, Claim, Claimed, Expected, GrantIntents, Lease, LoseLeases, OpenSession, PREPARING,
+    Verdict, Zones,
 };
 
 impl Model {
@@ -97,6 +97,7 @@ impl Model {
             next_ready: (taken.len() < claim.limit)
                 .then(|| self.next_ready(claim.now))
                 .flatten(),
+            capped: false,
             leases: taken.iter().filter_map(|id| self.lease(*id)).collect(),
         }
     }
@@ -225,6 +226,11 @@ impl Model {
             expires_at: job.expires_at,
             first_step: row.execution.next_step,
             resolve: row.execution.open_intent.map(|intent| intent.step),
+            mode: job.mode.clone(),
+            expected: Expected::Anything,
+            job: row.job.unsigned_abs(),
+            zone: row.zone.clone(),
+            labels: serde_json::to_string(&device.labels).unwrap_or_default(),
         })
     }
 

@@ -12,7 +12,7 @@ use muster_model::{Device, DeviceError, Effect, ExecutionState, JobState, Marks,
 
 use crate::job::Halted;
 use crate::{
-    Deed, EventRecord, ExecutionRecord, HistoryRecord, JobRecord, ResultPage, ResultRecord, WaveRecord,
+    Deed, EventRecord, ExecutionRecord, HistoryRecord, JobRecord, Mode, ResultPage, ResultRecord, WaveRecord,
     chained, wave,
 };
 
@@ -61,6 +61,7 @@ pub(super) struct Job {
     pub(super) priority: Priority,
     pub(super) concurrency: Option<u32>,
     pub(super) paused_at: Option<i64>,
+    pub(super) mode: Mode,
     /// The job's row, its id, and which outcomes.
     pub(super) retry: Option<(i64, String, Vec<ExecutionState>)>,
     pub(super) asked: Asked,
@@ -214,7 +215,7 @@ impl Model {
             steps: Marks::new(&job.steps),
         };
         let Transition { to, ready_at } = row.execution.next(&event, &context)?;
-        self.put(id, to, ready_at, now, started_at, moved);
+        self.put(id, &to, ready_at, now, started_at, moved);
         Ok(())
     }
 
@@ -238,7 +239,7 @@ impl Model {
     fn put(
         &mut self,
         id: u64,
-        to: Execution,
+        to: &Execution,
         ready_at: Option<i64>,
         now: i64,
         started_at: Option<i64>,
@@ -261,7 +262,7 @@ impl Model {
             row.session = None;
         }
         let (job, wave, device) = (row.job, row.wave, row.device);
-        let change = Tally::of(&to) - Tally::of(&from);
+        let change = Tally::of(to) - Tally::of(&from);
         *moved.tallies.entry((job, wave)).or_default() += change;
         if ended {
             moved.ended.entry(job).or_default().push(id);
@@ -450,6 +451,7 @@ impl Model {
                 .retry
                 .as_ref()
                 .and_then(|(row, uuid, _)| self.jobs.contains_key(row).then(|| uuid.clone())),
+            mode: job.mode.clone(),
             counts: job.counted().iter().collect(),
             budget: job.budget,
             budget_asked: Some(job.asked),

@@ -247,6 +247,7 @@ async fn act(store: &impl JobStore, world: &mut World, deed: &Deed, first: bool)
                     first_step: lease.first_step,
                     replies: vec![Bytes::from(format!("{outcome:?}"))],
                     started_at: now - 1,
+                    fingerprint: None,
                 })
             });
             let reports = reports.collect();
