@@ -214,6 +214,7 @@ impl<S: Subject> Scene<S> {
             uuid: job.to_owned(),
             claimed_by: "tester".into(),
             reason: "a check".into(),
+            finish: false,
             now,
         };
         let aborted = self.store().abort_job(abort).await.map_err(told);
@@ -369,6 +370,7 @@ pub(super) fn create(name: &str, steps: &[&[&str]]) -> Result<CreateJob, String>
         waves: Vec::new(),
         start: JobState::Running,
         stretch_ms: None,
+        rollout: None,
         now: 0,
         expires_at: 30_000,
         claimed_by: "tester".into(),

@@ -90,9 +90,15 @@ impl Model {
 
     pub(super) fn expire_jobs(&mut self, expire: &ExpireJobs) -> u64 {
         let now = expire.now;
-        let due = self.jobs.iter().filter(|(_, job)| {
-            matches!(job.state, JobState::Running | JobState::Aborting) && job.expires_at <= now
-        });
+        let goes_on = |state| {
+            use JobState::{Aborting, AwaitingApproval, Gated, Running, Scheduled, WaitingWindow};
+            matches!(
+                state,
+                AwaitingApproval | Scheduled | Running | Gated | WaitingWindow | Aborting
+            )
+        };
+        let due = self.jobs.iter();
+        let due = due.filter(|(_, job)| goes_on(job.state) && job.expires_at <= now);
         let mut expired = 0;
         for job in due.map(|(id, _)| *id).collect::<Vec<_>>() {
             expired += self.give_up(now, |_, row| row.job == job && row.waits());

@@ -1,8 +1,8 @@
 //! A store of jobs in memory: maps, and every rule spelled out over them. It is here to say what the operations mean, so
 //! that a faster store can be compared with it; nothing in it is fast, and nothing outlives the process.
 //!
-//! Decisions are the core's, as in every store. It knows neither limits by label value nor fingerprints of previews: what it
-//! is compared by does not need them.
+//! Decisions are the core's, as in every store. It knows no limits by label value, no fingerprints of previews and no policies of rollouts: what it is compared by
+//! does not need them.
 
 mod claim;
 mod create;

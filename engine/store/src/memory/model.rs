@@ -206,6 +206,7 @@ impl Model {
             expires_at: job.expires_at,
             aborting: job.state == JobState::Aborting,
             held: job::held(job.state),
+            stops: false,
             full: ledger.and_then(|ledger| ledger.full(row.wave)),
             backoff: match job.priority {
                 Priority::Emergency | Priority::Interactive => Backoff::INTERACTIVE,
@@ -451,6 +452,7 @@ impl Model {
                 .retry
                 .as_ref()
                 .and_then(|(row, uuid, _)| self.jobs.contains_key(row).then(|| uuid.clone())),
+            rollout: None,
             mode: job.mode.clone(),
             counts: job.counted().iter().collect(),
             budget: job.budget,

@@ -19,12 +19,14 @@ impl Model {
         let Some(to) = self.jobs.get(&id).and_then(|job| job::abort(job.state)) else {
             return Aborted::Over;
         };
+        let mut deed = deed("job.abort", &abort.uuid, &abort.claimed_by, &abort.reason);
+        deed.detail = match abort.finish {
+            true => "what is in flight finishes".to_owned(),
+            false => "what is in flight stops at its next step".to_owned(),
+        };
+        self.record(&deed, abort.now);
         self.set_state(id, to);
         self.note(id, "state", Vec::new());
-        self.record(
-            &deed("job.abort", &abort.uuid, &abort.claimed_by, &abort.reason),
-            abort.now,
-        );
         let waiting = self
             .executions
             .values()
@@ -38,7 +40,8 @@ impl Model {
         self.finish(moved, abort.now);
         self.settle(id, abort.now);
         let held = |row: &Row| {
-            let held = row.job == id && row.is_held();
+            // What has touched its device may finish, if it is let.
+            let held = row.job == id && row.is_held() && !(abort.finish && row.execution.touched);
             let session = row.session.filter(|_| held)?;
             Some((row.execution.id, row.execution.epoch, session))
         };

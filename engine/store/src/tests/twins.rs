@@ -313,6 +313,7 @@ async fn act(store: &impl JobStore, world: &mut World, deed: &Deed, first: bool)
                 uuid: world.job(*job),
                 claimed_by: String::new(),
                 reason: String::new(),
+                finish: job % 2 == 0,
                 now,
             };
             let mut aborted = store.abort_job(abort).await.expect("write");
