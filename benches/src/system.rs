@@ -55,6 +55,7 @@ impl System {
             sessions: sessions()?,
             engine_boot: engine.boot().to_owned(),
             device: DeviceLimits::default(),
+            device_roots: None,
         });
         let channel = Endpoint::from_shared(url)?.connect().await?;
         let system = Self {

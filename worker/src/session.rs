@@ -7,7 +7,7 @@
 mod open;
 mod serve;
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use routeros_conn::Credentials;
 use tokio::sync::{Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, mpsc, oneshot};
 
 use crate::mailbox::Sender;
-pub(crate) use serve::{idle_bytes, spawn};
+pub(crate) use serve::{connect_way, idle_bytes, spawn};
 
 /// Where a session leads.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub(crate) struct Target {
     pub(crate) ports: Ports,
     /// What its certificate has to satisfy.
     pub(crate) demand: Demand,
+    /// What `auto` found before.
+    pub(crate) worked: Option<Transport>,
     pub(crate) credentials: Arc<Credentials>,
     /// How it is to be treated.
     pub(crate) care: Arc<Care>,
@@ -167,6 +169,8 @@ pub(crate) struct Vitals {
     /// When the device last said something, in milliseconds from the origin.
     heard: AtomicU64,
     stage: AtomicU8,
+    /// Whether the router was found to be the one that the device is known as.
+    known: AtomicBool,
     state: Mutex<State>,
     settled: Notify,
     pub(crate) turns: Arc<RwLock<()>>,
@@ -178,6 +182,7 @@ impl Vitals {
             origin: Instant::now(),
             heard: AtomicU64::new(0),
             stage: AtomicU8::new(Stage::Device as u8),
+            known: AtomicBool::new(false),
             state: Mutex::new(State::Connecting),
             settled: Notify::new(),
             turns: Arc::default(),
@@ -251,6 +256,16 @@ impl Handle {
     /// How long the device has said nothing.
     pub(crate) fn silent_for(&self) -> Duration {
         self.vitals.heard().elapsed()
+    }
+
+    /// Whether the router was found to be the one that the device is known as.
+    pub(crate) fn is_known(&self) -> bool {
+        self.vitals.known.load(Ordering::Relaxed)
+    }
+
+    /// The router was found to be that one.
+    pub(crate) fn recognised(&self) {
+        self.vitals.known.store(true, Ordering::Relaxed);
     }
 
     /// What it waits for.
@@ -359,7 +374,7 @@ pub(crate) fn never_sent() -> Reply {
     }
 }
 
-fn gone() -> DeviceError {
+pub(crate) fn gone() -> DeviceError {
     DeviceError::new(ErrorClass::Reset, "the connection was closed")
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use muster_proto::v1;
 
+pub(crate) use crate::client::freeze::Freeze;
+pub(crate) use crate::client::rollout::Rollout;
 use crate::{config, duration};
 
 /// Runs commands, changes and audits on fleets of RouterOS routers
@@ -33,9 +35,9 @@ const AFTER_HELP: &str = "\
 Exit codes:
   0  done, all is well          5  some devices not reached, nothing else wrong
   1  usage or no connection     6  refused: right, but not now
-  2  preview: changes pending
-  3  some devices failed        7  detached, or the job still runs
-  4  halted by a rule           8  not signed in, or not allowed";
+  2  changes pending (preview)  7  detached, or the job still runs
+  3  some devices failed        8  not signed in, or not allowed
+  4  halted by a rule";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -54,6 +56,12 @@ pub(crate) enum Command {
         /// The file, TOML; - for standard input
         file: PathBuf,
     },
+    /// Take a file's steps over a fleet in waves, and stop when they do harm
+    #[command(subcommand)]
+    Rollout(Rollout),
+    /// Let no job with effects start anything anywhere, or let them go on
+    #[command(subcommand)]
+    Freeze(Freeze),
     /// Look at jobs, watch them, end them
     #[command(subcommand)]
     Job(Job),
@@ -122,6 +130,9 @@ pub(crate) struct Worker {
     /// A name for people [default: the host's]
     #[arg(long)]
     pub name: Option<String>,
+    /// PEM file with the roots for devices whose tls is "roots"
+    #[arg(long, value_name = "FILE")]
+    pub device_roots: Option<PathBuf>,
     /// Executions held at once
     #[arg(long, default_value_t = muster_worker::DEFAULT_SLOTS)]
     pub slots: u32,
@@ -138,6 +149,21 @@ pub(crate) struct Sim {
     /// The API port of all of them; 0 for any that is free
     #[arg(long, default_value_t = 8728)]
     pub port: u16,
+    /// The port of the API over TLS; 0 for any that is free [default: 8729, or any when it is taken]
+    #[arg(long, value_name = "PORT")]
+    pub tls_port: Option<u16>,
+    /// The port of REST over HTTP; 0 for any that is free [default: 8080, or any when it is taken]
+    #[arg(long, value_name = "PORT")]
+    pub rest_port: Option<u16>,
+    /// The port of REST over HTTPS; 0 for any that is free [default: 8443, or any when it is taken]
+    #[arg(long, value_name = "PORT")]
+    pub https_port: Option<u16>,
+    /// How long a REST command may take before the router ends it
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse_positive)]
+    pub rest_cut: Duration,
+    /// Answer at once for a burst, then one command every so long, as routers do: 160/20ms
+    #[arg(long, value_name = "BURST/TIME", value_parser = clamp)]
+    pub clamp: Option<muster_sim::Clamp>,
     /// Serve the journal of executed commands and the counters over HTTP here
     #[arg(long, value_name = "ADDR")]
     pub control: Option<SocketAddr>,
@@ -327,6 +353,37 @@ pub(crate) enum Job {
         /// Why, for the record
         #[arg(long, default_value = "")]
         reason: String,
+        /// What was changed stays [default: as the rollout's file says, else this]
+        #[arg(long, group = "changed")]
+        keep: bool,
+        /// What was changed is taken back
+        #[arg(long, group = "changed")]
+        revert: bool,
+        /// What is in flight goes through all steps [default for rollouts]
+        #[arg(long, group = "in_flight")]
+        finish: bool,
+        /// What is in flight stops before its next step [default elsewhere]
+        #[arg(long, group = "in_flight")]
+        stop_at_step: bool,
+    },
+    /// Approve of what a rollout waits for: its beginning, or what keeps its next wave shut
+    Approve {
+        /// Its id
+        id: String,
+        /// Only if this is its digest
+        #[arg(long, default_value = "")]
+        digest: String,
+        /// Why, for the record
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Take back, as a new job, what one that is over has changed
+    Revert {
+        /// Its id
+        id: String,
+        /// Why, for the record
+        #[arg(long, default_value = "")]
+        reason: String,
     },
 }
 
@@ -490,6 +547,16 @@ fn priority(name: &str) -> Result<v1::JobPriority, String> {
     let known = v1::JobPriority::from_str_name(&format!("JOB_PRIORITY_{}", name.to_ascii_uppercase()));
     let known = known.filter(|priority| *priority != v1::JobPriority::Unspecified);
     known.ok_or_else(|| "there are emergency, interactive, rollout and audit".into())
+}
+
+fn clamp(text: &str) -> Result<muster_sim::Clamp, String> {
+    let wrong = || format!("{text:?} is not BURST/TIME, such as 160/20ms");
+    let (burst, each) = text.split_once('/').ok_or_else(wrong)?;
+    Ok(muster_sim::Clamp {
+        burst: burst.trim().parse().map_err(|_| wrong())?,
+        each: duration::parse_positive(each.trim())?,
+        ..muster_sim::Clamp::MEASURED
+    })
 }
 
 pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {

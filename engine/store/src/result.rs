@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use muster_engine_core::Resolution;
+use muster_engine_core::{Execution, Resolution};
 use muster_model::{DeviceError, ExecutionState};
 use sqlx::SqliteConnection;
 
-use crate::blob::{Digest, Packed, fixed};
-use crate::transition::{device_error, resolution};
+use crate::blob::{Digest, Packed, fixed, unpack};
+use crate::transition::{Loaded, device_error, resolution};
 use crate::{Store, StoreError, json_ids, sql};
 
 /// Replies of one page of results, in bytes: with the record that grows over it, a page ends. So neither a page nor
@@ -45,6 +45,23 @@ impl ResultRecord {
     }
 }
 
+/// An execution as it is stored, without its answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecutionRecord {
+    /// What decisions are made from.
+    pub execution: Execution,
+    /// Its device's number.
+    pub device: u64,
+    /// Its wave, from 0.
+    pub wave: u32,
+    /// Whether it holds its device against other jobs with effects.
+    pub locked: bool,
+    /// The session that holds it.
+    pub session: Option<u64>,
+    /// When it may be handed out, while it waits, Unix milliseconds.
+    pub ready_at: Option<i64>,
+}
+
 /// Results after one execution.
 #[derive(Clone, Debug)]
 pub struct ResultPage {
@@ -74,6 +91,26 @@ type Row = (
 );
 
 impl Store {
+    /// Every execution of a job, by its row, in the order they were laid out: for looking into a store.
+    pub async fn executions(&self, job: i64) -> Result<Vec<ExecutionRecord>, StoreError> {
+        let mut tx = self.readers().begin().await?;
+        let loaded: Vec<Loaded> = sqlx::query_as(sql::LOAD_JOB)
+            .bind(job)
+            .fetch_all(&mut *tx)
+            .await?;
+        let query = sqlx::query_as(sql::EXECUTIONS_HELD).bind(job);
+        let rest: Vec<(Option<i64>, i64)> = query.fetch_all(&mut *tx).await?;
+        let record = |(loaded, (session, ready_at)): (Loaded, (Option<i64>, i64))| ExecutionRecord {
+            ready_at: Some(ready_at).filter(|_| loaded.execution.state == ExecutionState::Pending),
+            execution: loaded.execution,
+            device: loaded.device.unsigned_abs(),
+            wave: loaded.wave,
+            locked: loaded.locked,
+            session: session.map(i64::unsigned_abs),
+        };
+        Ok(loaded.into_iter().zip(rest).map(record).collect())
+    }
+
     /// A page of a job's executions in the order they were laid out. It has fewer than the limit at the end, or when
     /// it grows over [`PAGE_BYTES`].
     pub async fn results(&self, page: &ResultPage) -> Result<Vec<ResultRecord>, StoreError> {
@@ -110,35 +147,47 @@ async fn with_replies(
     mut rows: Vec<Row>,
 ) -> Result<Vec<ResultRecord>, StoreError> {
     let ids = json_ids(rows.iter().map(|row| row.0.unsigned_abs()));
-    let named: Vec<(i64, Vec<u8>, Option<i64>)> = sqlx::query_as(sql::RESULT_STEPS)
+    let named: Vec<(i64, i64, Vec<u8>, Option<i64>)> = sqlx::query_as(sql::RESULT_STEPS)
         .bind(ids)
         .fetch_all(&mut *tx)
         .await?;
-    let mut steps = BTreeMap::<i64, Vec<(Digest, usize)>>::new();
-    for (execution, digest, length) in named {
+    let mut steps = BTreeMap::<i64, Vec<(i64, Option<Digest>, usize)>>::new();
+    for (execution, step, digest, length) in named {
         let missing = || StoreError::Corrupt("a stored answer is missing".into());
         let length = usize::try_from(length.ok_or_else(missing)?).unwrap_or_default();
-        steps
-            .entry(execution)
-            .or_default()
-            .push((fixed(&digest)?, length));
+        // Without a digest, the answer stands with its step.
+        let digest = match digest.is_empty() {
+            true => None,
+            false => Some(fixed(&digest)?),
+        };
+        steps.entry(execution).or_default().push((step, digest, length));
     }
     // What is read is bounded as it is stored; what is made of it, as it is unpacked.
     let (mut wanted, mut stored) = (BTreeSet::new(), 0);
     let fits = rows.iter().take_while(|row| {
         let fits = stored <= PAGE_BYTES;
-        for (digest, length) in steps.get(&row.0).into_iter().flatten().filter(|_| fits) {
-            stored += if wanted.insert(*digest) { *length } else { 0 };
+        for (_, digest, length) in steps.get(&row.0).into_iter().flatten().filter(|_| fits) {
+            stored += match digest {
+                Some(digest) if !wanted.insert(*digest) => 0,
+                _ => *length,
+            };
         }
         fits
     });
     let fits = fits.count();
     rows.truncate(fits);
     let mut blobs = Packed::load(tx, &wanted).await?;
+    let mut inline = inline(tx, rows.iter().map(|row| row.0.unsigned_abs())).await?;
     let (mut records, mut bytes) = (Vec::with_capacity(rows.len()), 0);
     for row in rows {
         let steps = steps.remove(&row.0).unwrap_or_default();
-        let replies = steps.iter().map(|(digest, _)| blobs.get(digest));
+        let execution = row.0;
+        let replies = steps.iter().map(|(step, digest, _)| match digest {
+            Some(digest) => blobs.get(digest),
+            None => inline
+                .remove(&(execution, *step))
+                .ok_or_else(|| StoreError::Corrupt("a stored answer is missing".into())),
+        });
         let record = record(row, replies.collect::<Result<_, _>>()?)?;
         bytes += record.reply_bytes();
         records.push(record);
@@ -147,6 +196,19 @@ async fn with_replies(
         }
     }
     Ok(records)
+}
+
+/// Answers that stand with their steps, by execution and step.
+async fn inline(
+    tx: &mut SqliteConnection,
+    executions: impl Iterator<Item = u64>,
+) -> Result<BTreeMap<(i64, i64), Bytes>, StoreError> {
+    let query = sqlx::query_as(sql::RESULT_INLINE).bind(json_ids(executions));
+    let rows: Vec<(i64, i64, i64, Vec<u8>)> = query.fetch_all(tx).await?;
+    let unpack = |(execution, step, encoding, bytes): (i64, i64, i64, Vec<u8>)| {
+        Ok(((execution, step), unpack(encoding, bytes)?))
+    };
+    rows.into_iter().map(unpack).collect()
 }
 
 fn record(row: Row, replies: Vec<Bytes>) -> Result<ResultRecord, StoreError> {
