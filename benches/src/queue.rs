@@ -66,6 +66,7 @@ impl Queue {
             plan: self.plan.clone(),
             selector: Selector::default(),
             retry: None,
+            mode: Default::default(),
             priority: Priority::Interactive,
             concurrency: None,
             budget: Asked::All,
@@ -180,6 +181,7 @@ pub fn reports(leases: &[Lease], answers: Answers) -> anyhow::Result<Vec<Report>
             first_step: 0,
             replies: vec![Bytes::from(answers.of(lease.execution)?)],
             started_at: (lease.execution % 16) as i64,
+            fingerprint: None,
         })
     };
     leases.iter().map(report).collect()

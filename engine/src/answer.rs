@@ -2,7 +2,7 @@
 
 use muster_engine_core::Tally;
 use muster_proto::{time, v1};
-use muster_store::{DeviceRecord, HistoryRecord, JobRecord, ReachRecord, ResultRecord, WaveRecord};
+use muster_store::{DeviceRecord, HistoryRecord, JobRecord, Mode, ReachRecord, ResultRecord, WaveRecord};
 use routeros_wire::{Kind, Limits, Sentence, decode_all};
 
 pub(crate) fn device(record: DeviceRecord) -> v1::Device {
@@ -86,6 +86,12 @@ pub(crate) fn job(record: &JobRecord) -> v1::Job {
                 .budget_asked
                 .map(|asked| asked.to_string())
                 .unwrap_or_default(),
+            preview: record.mode == Mode::Preview,
+            previewed: match &record.mode {
+                Mode::AsPreviewed { preview, .. } => preview.clone().unwrap_or_default(),
+                Mode::Apply | Mode::Preview => String::new(),
+            },
+            unseen: matches!(record.mode, Mode::AsPreviewed { unseen: true, .. }),
         }),
         state: v1::JobState::from(record.state).into(),
         effect: v1::Effect::from(record.effect).into(),
@@ -154,7 +160,7 @@ pub(crate) fn history(record: HistoryRecord) -> v1::HistoryEntry {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -10,7 +10,7 @@ use muster_model::limit::Limits;
 use muster_model::{DeviceError, ErrorClass};
 use muster_proto::v1;
 use muster_proto::v1::session_response::Message as Down;
-use muster_store::{ApplyReports, Claim, Lease, Report, StoreError};
+use muster_store::{ApplyReports, Claim, Expected, Lease, Mode, Report, StoreError};
 use thiserror::Error;
 use tonic::Status;
 
@@ -145,6 +145,11 @@ async fn try_hand_out(shared: &Shared, session: u64, leases: Vec<Lease>) -> Resu
     let limits = shared.limits.get();
     let mut known = BTreeMap::new();
     for lease in leases {
+        if lease.expected == Expected::Unseen && lease.resolve.is_none() {
+            let reason = "the preview did not read this device; nothing was written. Preview again";
+            refused.push(refusal(&lease, ErrorClass::Drift, reason.to_owned(), now));
+            continue;
+        }
         let name = lease.credential.clone();
         if !known.contains_key(&name) {
             known.insert(name.clone(), credential(shared, session, &name).await?);
@@ -259,11 +264,15 @@ fn refusal(lease: &Lease, class: ErrorClass, reason: String, now: i64) -> Report
     Report {
         execution: lease.execution,
         epoch: lease.epoch,
-        outcome: Outcome::Failed,
+        outcome: match class {
+            ErrorClass::Drift => Outcome::Rejected,
+            _ => Outcome::Failed,
+        },
         error: Some(DeviceError::new(class, reason)),
         steps_done: lease.first_step,
         first_step: lease.first_step,
         replies: Vec::new(),
+        fingerprint: None,
         started_at: now,
     }
 }
@@ -298,6 +307,11 @@ fn assignment(lease: Lease, limits: &Limits, now: i64) -> v1::Assignment {
             .map(|(worked, _)| worked)
             .unwrap_or_default(),
         serial: lease.serial.unwrap_or_default(),
+        preview: lease.mode == Mode::Preview,
+        fingerprint: match lease.expected {
+            Expected::AsFound(found) => found,
+            Expected::Anything | Expected::Unseen => Vec::new(),
+        },
         zone: lease.zone,
         in_flight,
         paced,

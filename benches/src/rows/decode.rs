@@ -1,4 +1,4 @@
-//! W1, W3a and W3c: finding every word and sentence of a stream.
+//! W1, W3a, W3b and W3c: finding every word and sentence of a stream.
 //!
 //! Where a word begins is known when the length before it has been read. A loop that does nothing else but wait for
 //! that is the *bare chain*, `p += 1 + b[p]`; it keeps nothing, and counts words. What beats it does not wait.
@@ -64,6 +64,34 @@ impl Row for W3a {
     fn measure(&self, run: &Run) -> anyhow::Result<Outcome> {
         let times = times(run, "W3a", &Corpus::flood())?;
         Ok(ratio(times.base / times.of(Kernel::Auto)))
+    }
+}
+
+/// The vector kernel on d against the bare chain.
+#[derive(Debug)]
+pub(super) struct W3b;
+
+impl Row for W3b {
+    fn spec(&self) -> Spec {
+        Spec {
+            id: "W3b",
+            what: "the same as W3a with the vector kernel (pointer jumping, AVX-512 VBMI), whether or not the decoder \
+                   chooses it: speed relative to the bare chain, processor time",
+            unit: "x speed",
+            better: Better::Higher,
+            floor: 2.5,
+            goal: 5.0,
+            baseline: "the bare length chain p += 1 + b[p]",
+        }
+    }
+
+    fn measure(&self, run: &Run) -> anyhow::Result<Outcome> {
+        if !Kernel::Vbmi.is_native() {
+            let why = "this processor has no AVX-512 VBMI, and there the kernel is another one";
+            return Ok(Outcome::Skipped(why.to_owned()));
+        }
+        let times = times(run, "W3b", &Corpus::flood())?;
+        Ok(ratio(times.base / times.of(Kernel::Vbmi)))
     }
 }
 

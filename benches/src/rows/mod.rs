@@ -33,6 +33,7 @@ pub fn all() -> Vec<Box<dyn Row>> {
         Box::new(decode::W1),
         Box::new(feed::W2),
         Box::new(decode::W3a),
+        Box::new(decode::W3b),
         Box::new(decode::W3c),
         Box::new(peers::W4),
         Box::new(bulk::W5),

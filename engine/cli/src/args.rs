@@ -33,6 +33,7 @@ const AFTER_HELP: &str = "\
 Exit codes:
   0  done, all is well          5  some devices not reached, nothing else wrong
   1  usage or no connection     6  refused: right, but not now
+  2  preview: changes pending
   3  some devices failed        7  detached, or the job still runs
   4  halted by a rule           8  not signed in, or not allowed";
 
@@ -188,6 +189,15 @@ pub(crate) struct Run {
     /// Run the steps of this file instead of a command: [[step]] tables
     #[arg(long, value_name = "FILE", conflicts_with_all = ["words", "filter", "verify", "declare_read"])]
     pub plan: Option<PathBuf>,
+    /// Only look: tell what would change, for all devices that need the same together; exit code 2 if anything would
+    #[arg(long, conflicts_with_all = ["previewed", "detach"])]
+    pub preview: bool,
+    /// Do it only where devices are as this preview found them; others end as rejected
+    #[arg(long, value_name = "JOB")]
+    pub previewed: Option<String>,
+    /// With --previewed, do it also on devices that the preview did not find
+    #[arg(long, requires = "previewed")]
+    pub unseen: bool,
     /// A print that tells, when the command's answer is lost, whether it was done: '/ip/dns/print'
     #[arg(long, value_name = "COMMAND", requires = "expected")]
     pub verify: Option<String>,
@@ -261,6 +271,9 @@ pub(crate) enum Job {
         /// Print CSV: a line for each row of each device, a column for each attribute that any of them has
         #[arg(long, conflicts_with = "json")]
         csv: bool,
+        /// Print executions that ended alike together: how many, and what they answered
+        #[arg(long, conflicts_with_all = ["failed", "state", "csv"])]
+        grouped: bool,
     },
     /// Say what keeps a job, or its execution on one device, from moving
     Explain {

@@ -12,6 +12,8 @@ pub(crate) enum Exit {
     Ok = 0,
     /// Usage, bad input, or no connection to the engine.
     Usage = 1,
+    /// Of a preview: something would change.
+    Pending = 2,
     /// Some devices failed.
     Failures = 3,
     /// Some devices were not reached, and that is all that is wrong.

@@ -6,7 +6,7 @@ use muster_model::{Effect, ExecutionState, JobState, Selector};
 use muster_proto::v1::job_service_server::JobService;
 use muster_proto::{Violation, v1};
 use muster_store::{
-    AbortJob, Aborted, CreateJob, CreateRefused, Created, Deed, DeleteJob, Deleted, JobRecord, LayOut,
+    AbortJob, Aborted, CreateJob, CreateRefused, Created, Deed, DeleteJob, Deleted, JobRecord, LayOut, Mode,
     PAGE_BYTES, PauseJob, Paused, ResultPage, ResultRecord, Retry, StoreError,
 };
 use prost::Message as _;
@@ -15,7 +15,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::spec::{check, lifted_budget};
-use super::{Service, explain, limits, watch};
+use super::{Service, explain, group, limits, watch};
 use crate::{Shared, answer, error, page, services};
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -38,6 +38,13 @@ impl JobService for Service {
             return Err(error::invalid(violations));
         };
         let now = self.0.clock.now();
+        if let Mode::AsPreviewed {
+            preview: Some(preview),
+            ..
+        } = &spec.mode
+        {
+            group::check_preview(&self.0, preview, &spec.plan, now).await?;
+        }
         let uuid = uuid::Uuid::now_v7().to_string();
         let claimed_by = claimed(&request.claimed_by);
         let create = CreateJob {
@@ -49,6 +56,7 @@ impl JobService for Service {
             plan: spec.plan,
             selector: spec.selector,
             retry: None,
+            mode: spec.mode,
             timeout_ms: millis(spec.timeout),
             priority: spec.priority,
             concurrency: spec.concurrency,
@@ -81,7 +89,11 @@ impl JobService for Service {
         if preview.total == 0 {
             return Err(empty_selection(&spec));
         }
-        let changes = checked.plan.effect() >= Effect::Change;
+        let effect = match checked.mode {
+            Mode::Preview => Effect::Read,
+            Mode::Apply | Mode::AsPreviewed { .. } => checked.plan.effect(),
+        };
+        let changes = effect >= Effect::Change;
         let budget = checked.budget.of(preview.total).filter(|_| changes);
         let (at_once, at_once_by) = at_once(budget, checked.concurrency);
         Ok(Response::new(v1::PreviewJobResponse {
@@ -89,7 +101,7 @@ impl JobService for Service {
             at_once,
             at_once_by: at_once_by.to_owned(),
             total: preview.total,
-            effect: v1::Effect::from(checked.plan.effect()).into(),
+            effect: v1::Effect::from(effect).into(),
             sample: preview.sample,
             plan_digest: checked.plan.digest().to_string(),
         }))
@@ -182,6 +194,16 @@ impl JobService for Service {
             results,
             next_page_token: next.unwrap_or_default(),
         }))
+    }
+
+    async fn group_results(
+        &self,
+        request: Request<v1::GroupResultsRequest>,
+    ) -> Result<Response<v1::GroupResultsResponse>, Status> {
+        let request = request.into_inner();
+        let record = self.job(&request.id).await?;
+        let answer = group::groups(&self.0, record.id, request.max_groups).await?;
+        Ok(Response::new(answer))
     }
 
     async fn abort_job(
@@ -338,6 +360,7 @@ impl JobService for Service {
                 job: record.uuid.clone(),
                 states: wanted,
             }),
+            mode: record.mode.clone(),
             timeout_ms: record.timeout_ms,
             priority: record.priority,
             concurrency: record.concurrency,

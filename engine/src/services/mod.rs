@@ -7,6 +7,7 @@ mod credential;
 mod device;
 mod explain;
 mod fleet_limit;
+mod group;
 pub(crate) mod job;
 mod limits;
 mod schedule;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use muster_engine_core::budget::{Asked, BadBudget};
 use muster_model::{Effect, Plan, Priority, Selector, Step};
 use muster_proto::{Violation, duration, plan, v1};
-use muster_store::Deed;
+use muster_store::{Deed, Mode};
 use routeros_wire::Expression;
 
 /// The deadline of a command unless told otherwise.
@@ -22,12 +22,14 @@ pub(super) struct Spec {
     pub(super) priority: Priority,
     pub(super) concurrency: Option<u32>,
     pub(super) budget: Asked,
+    pub(super) mode: Mode,
 }
 
 impl Spec {
     /// For the history: what the caller takes upon themselves.
     pub(super) fn deeds(&self, job: &str, claimed_by: &str) -> Vec<Deed> {
-        let lifted = self.budget == Asked::All && self.plan.effect() >= Effect::Change;
+        let changes = self.mode != Mode::Preview && self.plan.effect() >= Effect::Change;
+        let lifted = self.budget == Asked::All && changes;
         let lifted = lifted.then(|| lifted_budget(job, claimed_by));
         self.declared_reads(job, claimed_by)
             .into_iter()
@@ -133,6 +135,10 @@ pub(super) fn check(spec: &v1::JobSpec) -> Result<Spec, Vec<Violation>> {
             Asked::RUN
         }),
     };
+    let mode = mode(spec).unwrap_or_else(|violation| {
+        violations.push(violation);
+        Mode::Apply
+    });
     if !violations.is_empty() {
         return Err(violations);
     }
@@ -149,7 +155,28 @@ pub(super) fn check(spec: &v1::JobSpec) -> Result<Spec, Vec<Violation>> {
         priority,
         concurrency: Some(spec.max_concurrency).filter(|cap| *cap > 0),
         budget,
+        mode,
     })
+}
+
+/// Whether the plan is done, and where. That the preview is one is to be looked up.
+fn mode(spec: &v1::JobSpec) -> Result<Mode, Violation> {
+    match (spec.preview, spec.previewed.is_empty(), spec.unseen) {
+        (true, true, false) => Ok(Mode::Preview),
+        (false, true, false) => Ok(Mode::Apply),
+        (false, false, unseen) => Ok(Mode::AsPreviewed {
+            preview: Some(spec.previewed.clone()),
+            unseen,
+        }),
+        (true, false, _) => Err(Violation::new(
+            "spec.previewed",
+            "a preview looks at every device as it is; leave one of the two out",
+        )),
+        (_, true, true) => Err(Violation::new(
+            "spec.unseen",
+            "it says what to do with devices that a preview did not find; give previewed too",
+        )),
+    }
 }
 
 #[cfg(test)]

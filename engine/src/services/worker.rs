@@ -308,6 +308,7 @@ fn from_worker(report: v1::Report, now: i64) -> Option<Report> {
         steps_done: report.steps_done,
         first_step: report.first_step,
         replies: report.replies,
+        fingerprint: report.fingerprint.as_slice().try_into().ok(),
         started_at: now.saturating_sub_unsigned(ago),
     })
 }

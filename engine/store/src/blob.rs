@@ -214,7 +214,7 @@ fn pack(bytes: &[u8]) -> (i64, Cow<'_, [u8]>) {
     (PLAIN, bytes.into())
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
     bytes

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row as _, SqliteConnection};
 
+use crate::create::Mode;
 use crate::limit::Caps;
 use crate::transition::{Moves, effect_from, effect_number};
 use crate::{Store, StoreError, Write, json_ids, sql, wave};
@@ -90,6 +91,10 @@ pub struct Lease {
     pub first_step: u32,
     /// The step whose intent is open: it is to be looked after, and nothing else is to be done.
     pub resolve: Option<u32>,
+    /// What is to be done with its plan, and where.
+    pub mode: Mode,
+    /// What a preview found, where nothing was changed since.
+    pub expected: Expected,
     /// The job's number.
     pub job: u64,
     /// The device's zone.
@@ -104,6 +109,17 @@ impl Lease {
         // Written by us: it is always such an object.
         serde_json::from_str(&self.labels).unwrap_or_default()
     }
+}
+
+/// What a device has to be like for a plan to be done on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Whatever it is.
+    Anything,
+    /// As a preview found it: this is its fingerprint.
+    AsFound(Vec<u8>),
+    /// A preview should have found it and did not.
+    Unseen,
 }
 
 /// An execution that is ready, as the database tells it: the columns of `sql::ready`, in their order.
@@ -128,6 +144,9 @@ struct Ready {
     offered_serial: Option<String>,
     credential: String,
     facts_at: Option<i64>,
+    touched: bool,
+    /// In hex.
+    fingerprint: Option<String>,
     zone: String,
     labels: String,
 }
@@ -138,6 +157,7 @@ struct Assigned {
     timeout_ms: u64,
     expires_at: i64,
     effect: Effect,
+    mode: Mode,
 }
 
 impl Ready {
@@ -167,11 +187,33 @@ impl Ready {
             expires_at: job.expires_at,
             first_step: self.next_step,
             resolve: self.open_intent,
+            expected: expected(&job.mode, self.fingerprint.as_deref(), self.touched),
+            mode: job.mode.clone(),
             job: self.job.unsigned_abs(),
             zone: self.zone,
             labels: self.labels,
         })
     }
+}
+
+/// Past its first intent a device is no longer as it was found, and we know why.
+fn expected(mode: &Mode, found: Option<&str>, touched: bool) -> Expected {
+    match (mode, found.map(unhex)) {
+        (Mode::AsPreviewed { .. }, _) if touched => Expected::Anything,
+        (Mode::AsPreviewed { .. }, Some(found)) => Expected::AsFound(found),
+        (Mode::AsPreviewed { unseen: false, .. }, None) => Expected::Unseen,
+        _ => Expected::Anything,
+    }
+}
+
+/// The bytes of an even number of hexadecimal digits, as SQLite writes them.
+fn unhex(digits: &str) -> Vec<u8> {
+    let digit = |digit: u8| char::from(digit).to_digit(16).unwrap_or_default();
+    let bytes = digits.as_bytes().chunks_exact(2);
+    // Two digits make a byte.
+    bytes
+        .map(|pair| (digit(pair[0]) * 16 + digit(pair[1])) as u8)
+        .collect()
 }
 
 impl Write for Claim {
@@ -209,15 +251,17 @@ async fn leases(tx: &mut SqliteConnection, taken: Vec<Ready>) -> Result<Vec<Leas
     }
     let jobs = taken.iter().map(|ready| ready.job.unsigned_abs());
     let query = sqlx::query_as(sql::JOBS_ASSIGNED).bind(json_ids(jobs.collect::<BTreeSet<_>>()));
-    let rows: Vec<(i64, Vec<u8>, i64, i64, i64)> = query.fetch_all(tx).await?;
+    let rows: Vec<(i64, Vec<u8>, i64, i64, i64, i64)> = query.fetch_all(tx).await?;
     let mut jobs = BTreeMap::new();
-    for (id, plan_digest, timeout, expires_at, effect) in rows {
+    for (id, plan_digest, timeout, expires_at, effect, mode) in rows {
         let assigned = Assigned {
             plan_digest,
             timeout_ms: timeout.unsigned_abs(),
             expires_at,
             effect: effect_from(effect)
                 .ok_or_else(|| StoreError::Corrupt(format!("job {id}: {effect} is no effect")))?,
+            mode: Mode::from_row(mode, None)
+                .ok_or_else(|| StoreError::Corrupt(format!("job {id}: {mode} is no mode")))?,
         };
         jobs.insert(id, assigned);
     }

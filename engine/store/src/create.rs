@@ -33,6 +33,8 @@ pub struct CreateJob {
     pub selector: Selector,
     /// Only devices with such outcomes in another job.
     pub retry: Option<Retry>,
+    /// Whether it does its plan, and where.
+    pub mode: Mode,
     /// Deadline of a command, milliseconds.
     pub timeout_ms: u64,
     /// Who goes first.
@@ -66,6 +68,53 @@ pub struct Retry {
     pub job: String,
     /// Executions in these states. Those that turned out to be done are left out whatever their state (A5).
     pub states: Vec<ExecutionState>,
+}
+
+/// Whether a job does its plan, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// On every device it is given.
+    #[default]
+    Apply,
+    /// Nowhere: it tells what would change.
+    Preview,
+    /// Where a device is as a preview found it.
+    AsPreviewed {
+        /// The preview's id; `None` when that was deleted meanwhile. What it found is kept with the executions.
+        preview: Option<String>,
+        /// Also where the preview did not look.
+        unseen: bool,
+    },
+}
+
+impl Mode {
+    fn number(&self) -> i64 {
+        match self {
+            Self::Apply => 0,
+            Self::Preview => 1,
+            Self::AsPreviewed { unseen: false, .. } => 2,
+            Self::AsPreviewed { unseen: true, .. } => 3,
+        }
+    }
+
+    pub(crate) fn from_row(number: i64, preview: Option<String>) -> Option<Self> {
+        match number {
+            0 => Some(Self::Apply),
+            1 => Some(Self::Preview),
+            2 | 3 => Some(Self::AsPreviewed {
+                preview,
+                unseen: number == 3,
+            }),
+            _ => None,
+        }
+    }
+
+    fn preview(&self) -> Option<&str> {
+        match self {
+            Self::AsPreviewed { preview, .. } => preview.as_deref(),
+            Self::Apply | Self::Preview => None,
+        }
+    }
 }
 
 /// A job that is made.
@@ -112,6 +161,7 @@ impl Write for CreateJob {
                 Some(retry) => Some((self.source(tx, retry).await?, numbers(&retry.states))),
                 None => None,
             },
+            previewed: self.previewed(tx, job).await?,
             ready_at: self.now,
         };
         let laid = draft.lay_out(tx, self.now).await?;
@@ -152,12 +202,12 @@ impl CreateJob {
             .bind(&digest)
             .bind(self.selector.to_string())
             .bind(self.timeout_ms as i64)
-            .bind(effect_number(self.plan.effect()))
+            .bind(effect_number(self.effect()))
             .bind(JobState::Draft.number())
             .bind(self.now)
             .bind(self.expires_at)
             .bind(&self.claimed_by)
-            .bind(self.plan.marks())
+            .bind(self.marks())
             .bind(self.priority.number())
             .bind(self.concurrency)
             .bind(source)
@@ -165,6 +215,8 @@ impl CreateJob {
             .bind(self.budget.to_string())
             .bind(self.start.number())
             .bind(self.stretch_ms.map(wave::number))
+            .bind(self.mode.number())
+            .bind(self.mode.preview())
             .execute(&mut *tx)
             .await?;
         let job = created.last_insert_rowid();
@@ -179,6 +231,28 @@ impl CreateJob {
             query.bind(budget.map(wave::number)).execute(&mut *tx).await?;
         }
         Ok(job)
+    }
+
+    fn effect(&self) -> Effect {
+        match self.mode {
+            Mode::Preview => Effect::Read,
+            Mode::Apply | Mode::AsPreviewed { .. } => self.plan.effect(),
+        }
+    }
+
+    /// Of a preview every step is a read: no intent is granted for it.
+    fn marks(&self) -> String {
+        match self.mode {
+            Mode::Preview => "r".repeat(self.plan.steps.len()),
+            Mode::Apply | Mode::AsPreviewed { .. } => self.plan.marks(),
+        }
+    }
+
+    async fn previewed(&self, tx: &mut SqliteConnection, job: i64) -> Result<Option<i64>, StoreError> {
+        Ok(sqlx::query_scalar(sql::JOB_PREVIEWED)
+            .bind(job)
+            .fetch_one(tx)
+            .await?)
     }
 
     async fn source(&self, tx: &mut SqliteConnection, retry: &Retry) -> Result<i64, StoreError> {
@@ -212,11 +286,11 @@ impl Write for LayOut {
     type Out = bool;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> Result<bool, StoreError> {
-        type Row = (i64, String, String, i64, Option<i64>, Option<String>);
+        type Row = (i64, String, String, i64, Option<i64>, Option<String>, Option<i64>);
         let query = sqlx::query_as(sql::JOB_DRAFT).bind(&self.uuid);
         let found: Option<Row> = query.fetch_optional(&mut *tx).await?;
         // Ended early meanwhile, or done already.
-        let Some((job, _, selector, ready_at, source, states)) = found else {
+        let Some((job, _, selector, ready_at, source, states, previewed)) = found else {
             return Ok(false);
         };
         let corrupt = |what: String| StoreError::Corrupt(format!("job {}: {what}", self.uuid));
@@ -229,6 +303,7 @@ impl Write for LayOut {
                     .map_err(|error: muster_model::SelectorError| corrupt(error.to_string()))?,
             },
             retry: source.zip(states),
+            previewed,
             ready_at,
         };
         Ok(draft.lay_out(tx, self.now).await? == PART)
@@ -241,6 +316,8 @@ struct Draft {
     selector: Selector,
     /// The job to look at, and the states as JSON.
     retry: Option<(i64, String)>,
+    /// The preview whose fingerprints are expected.
+    previewed: Option<i64>,
     ready_at: i64,
 }
 
@@ -277,15 +354,26 @@ impl Draft {
                  AND s.resolution IS NOT 1 AND ",
             ),
         };
+        let expected = match self.previewed {
+            None => "NULL",
+            // A device that was removed may have left its number to another.
+            Some(_) => {
+                "(SELECT f.fingerprint FROM execution f
+                  WHERE f.job_id = ? AND f.device_id = d.id AND f.device_name = d.name)"
+            }
+        };
         let text = format!(
-            "INSERT INTO execution (job_id, device_id, device_name, zone, state, ready_at) \
-             SELECT ?, d.id, d.name, d.zone, 1, ? FROM {from} \
+            "INSERT INTO execution (job_id, device_id, device_name, zone, state, ready_at, fingerprint) \
+             SELECT ?, d.id, d.name, d.zone, 1, ?, {expected} FROM {from} \
              WHERE {wanted}d.id > ? AND {} ORDER BY d.id LIMIT {PART}",
             filter.sql
         );
         let mut query = sqlx::query(AssertSqlSafe(text))
             .bind(self.job)
             .bind(self.ready_at);
+        if let Some(previewed) = self.previewed {
+            query = query.bind(previewed);
+        }
         if let Some((job, states)) = &self.retry {
             query = query.bind(job).bind(after).bind(states);
         }

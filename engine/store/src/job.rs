@@ -8,6 +8,7 @@ use muster_model::{Effect, ExecutionState, JobState, Plan, Priority, Selector};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row as _};
 
+use crate::create::Mode;
 use crate::transition::{counts_of, effect_from};
 use crate::wave::{self, WaveRecord};
 use crate::{Store, StoreError, json_ids, sql};
@@ -51,6 +52,8 @@ pub struct JobRecord {
     pub paused_at: Option<i64>,
     /// The job whose outcomes it tries again.
     pub retry_of: Option<String>,
+    /// Whether it does its plan, and where.
+    pub mode: Mode,
     /// How many executions are in each state.
     pub counts: Vec<(ExecutionState, u64)>,
     /// How many devices it may harm; `None` for no limit, or when its plan can harm none.
@@ -122,6 +125,7 @@ impl FromRow<'_, SqliteRow> for JobRecord {
                 .transpose()?,
             open_wave: row.try_get(20)?,
             halted: halted(row.try_get(21)?, row.try_get(22)?, row.try_get(23)?),
+            mode: Mode::from_row(row.try_get(24)?, row.try_get(25)?).ok_or_else(|| decode("mode"))?,
             waves: Vec::new(),
         })
     }

@@ -17,6 +17,7 @@ mod credential;
 mod device;
 mod event;
 mod explain;
+mod group;
 mod history;
 mod intent;
 mod job;
@@ -47,8 +48,8 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection, SqlSafeStr, SqliteConnection, SqlitePool};
 use thiserror::Error;
 
-pub use claim::{Claim, Claimed, Lease, Zones};
-pub use create::{CreateJob, CreateRefused, Created, LayOut, PART, Retry};
+pub use claim::{Claim, Claimed, Expected, Lease, Zones};
+pub use create::{CreateJob, CreateRefused, Created, LayOut, Mode, PART, Retry};
 pub use credential::{CredentialRecord, RemoveCredential, RemoveCredentialRefused, SetCredential};
 pub use device::{
     DeviceRecord, FactsRecord, ImportDevices, ImportRefused, Imported, LabelDevices, Labelled, ReachRecord,
@@ -56,6 +57,7 @@ pub use device::{
 };
 pub use event::EventRecord;
 pub use explain::{LOOKED_AT, OneExecution, Wait, Waiting, WithWorker};
+pub use group::{Group, Groups};
 pub use history::{Deed, HistoryRecord, chained};
 pub use intent::{GrantIntents, IntentRequest, Verdict};
 pub use job::{Halted, JobRecord, Preview};
@@ -274,6 +276,11 @@ fn migrations() -> Vec<Migration> {
             7,
             "sessions",
             include_str!("../../../migrations/sqlite/0007_sessions.sql"),
+        ),
+        (
+            8,
+            "steps",
+            include_str!("../../../migrations/sqlite/0008_steps.sql"),
         ),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {

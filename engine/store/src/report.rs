@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use muster_engine_core::{Event, Outcome};
 use muster_model::{DeviceError, ErrorClass, ExecutionState};
+use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
 use crate::transition::{self, Moves};
@@ -29,6 +30,8 @@ pub struct Report {
     pub replies: Vec<Bytes>,
     /// When the attempt began, Unix milliseconds.
     pub started_at: i64,
+    /// Of a preview: what it found.
+    pub fingerprint: Option<[u8; 32]>,
 }
 
 /// What became of a report.
@@ -99,7 +102,7 @@ impl Write for ApplyReports {
         let handed_back = handed_back.filter_map(|report| loaded.get(&report.execution));
         let mut moves = Moves::under_budget(tx, handed_back).await?;
         let (mut answers, mut results) = (Vec::new(), Vec::new());
-        let mut reached = Vec::new();
+        let (mut reached, mut found) = (Vec::new(), Vec::new());
         for report in &self.reports {
             let Some(row) = loaded.get_mut(&report.execution) else {
                 answers.push(ReportAnswer::Ignored("no such execution".into()));
@@ -124,6 +127,9 @@ impl Write for ApplyReports {
                         to: row.execution.state,
                         released: held && !row.locked,
                     });
+                    if let Some(fingerprint) = &report.fingerprint {
+                        found.push(json!([report.execution, blob::hex(fingerprint)]));
+                    }
                     if tells {
                         results.push(blob::Answers {
                             execution: report.execution,
@@ -137,6 +143,13 @@ impl Write for ApplyReports {
             }
         }
         blob::store(tx, &results).await?;
+        if !found.is_empty() {
+            let found = Value::Array(found).to_string();
+            sqlx::query(sql::FINGERPRINTS)
+                .bind(found)
+                .execute(&mut *tx)
+                .await?;
+        }
         moves.write(tx, self.now).await?;
         let woken = self.wake(tx, reached).await?;
         Ok(Applied { answers, woken })

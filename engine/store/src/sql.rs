@@ -36,10 +36,11 @@ macro_rules! ready {
         concat!(
             "SELECT json_group_array(json_array(id, job_id, epoch, device_id, next_step, open_intent, name, address, port,
                                                 transport, tls, pin, ports, worked, worked_at, serial, offered_serial,
-                                                credential, facts_at, zone, labels))
+                                                credential, facts_at, json(iif(touched, 'true', 'false')),
+                                                nullif(hex(fingerprint), ''), zone, labels))
              FROM (SELECT e.id, e.job_id, e.epoch, e.device_id, e.next_step, e.open_intent, d.name, d.address, d.port,
                           d.transport, d.tls, d.pin, d.ports, d.worked, d.worked_at, d.serial, d.offered_serial,
-                          d.credential, d.facts_at, d.zone, d.labels
+                          d.credential, d.facts_at, e.touched, e.fingerprint, d.zone, d.labels
                    FROM execution e CROSS JOIN device d ON d.id = e.device_id
                    WHERE ",
             $where,
@@ -98,7 +99,8 @@ macro_rules! job {
         concat!(
             "SELECT j.id, j.uuid, j.name, p.body, j.selector, j.timeout_ms, j.effect, j.state, j.total, ",
             "j.created_at, j.expires_at, j.finished_at, j.claimed_by, j.plan_digest, j.priority, j.concurrency, ",
-            "j.paused_at, o.uuid, j.budget, j.budget_asked, j.open_wave, j.halted_rule, j.halted_at, j.halted_detail ",
+            "j.paused_at, o.uuid, j.budget, j.budget_asked, j.open_wave, j.halted_rule, j.halted_at, j.halted_detail, ",
+            "j.mode, (SELECT v.uuid FROM job v WHERE v.id = j.previewed) ",
             "FROM job j JOIN plan p ON p.digest = j.plan_digest ",
             "AND j.id NOT IN (SELECT job_id FROM job_removed) LEFT JOIN job o ON o.id = j.retry_of ",
             $rest
@@ -238,12 +240,15 @@ statements! {
     JOB_CREATE = "
         INSERT INTO job (uuid, request_id, request_hash, name, plan_digest, selector, timeout_ms, effect, state,
                          total, created_at, expires_at, claimed_by, steps, priority, concurrency, retry_of,
-                         retry_states, budget_asked, start_state, stretch_ms)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
+                         retry_states, budget_asked, start_state, stretch_ms, mode, previewed)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
+                (SELECT id FROM job WHERE uuid = ?22))";
     JOB_UNDO = "DELETE FROM job WHERE id = ?1";
     JOB_GROW = "UPDATE job SET total = total + ?2 WHERE id = ?1";
     JOB_DRAFT = "
-        SELECT id, uuid, selector, created_at, retry_of, retry_states FROM job WHERE uuid = ?1 AND state = 1";
+        SELECT id, uuid, selector, created_at, retry_of, retry_states, previewed FROM job
+        WHERE uuid = ?1 AND state = 1";
+    JOB_PREVIEWED = "SELECT previewed FROM job WHERE id = ?1";
     JOB_LAID_OUT = "SELECT total, effect, budget_asked, start_state FROM job WHERE id = ?1";
     JOB_BUDGET = "SELECT budget FROM job WHERE id = ?1";
     JOB_CONCURRENCY = "SELECT concurrency FROM job WHERE id = ?1";
@@ -364,6 +369,17 @@ statements! {
                      value ->> 13 AS intent_epoch, value ->> 14 AS intent_at
               FROM json_each(?1)) AS n
         WHERE execution.id = n.id";
+    FINGERPRINTS = "
+        UPDATE execution SET fingerprint = unhex(n.fingerprint)
+        FROM (SELECT value ->> 0 AS id, value ->> 1 AS fingerprint FROM json_each(?1)) AS n, job j
+        WHERE execution.id = n.id AND j.id = execution.job_id AND j.mode = 1";
+    FINGERPRINTS_OF = "
+        SELECT device_name, fingerprint FROM execution
+        WHERE job_id = ?1 AND fingerprint IS NOT NULL ORDER BY device_name";
+    GROUPED = "
+        SELECT e.id, e.device_name, e.state, e.error_class, e.error_message, e.error_category,
+               (SELECT group_concat(hex(s.digest), '') FROM step_result s WHERE s.execution_id = e.id)
+        FROM execution e WHERE e.job_id = ?1 AND e.state >= 10";
     // Executions that become alike in everything but when they began: ?1 is {id: started_at, …}. Unpacking a row of
     // fifteen values costs four times as much as changing the execution.
     MOVE_ALIKE = "
@@ -427,7 +443,7 @@ statements! {
         WHERE e.job_id = ?1 AND e.state = 1 AND (?2 IS NULL OR e.device_id = ?2)
           AND l.key IN (SELECT value FROM json_each(?3)) GROUP BY l.key, l.value";
     JOBS_ASSIGNED = "
-        SELECT id, plan_digest, timeout_ms, expires_at, effect FROM job
+        SELECT id, plan_digest, timeout_ms, expires_at, effect, mode FROM job
         WHERE id IN (SELECT value FROM json_each(?1))";
 
     // Quarantine

@@ -152,6 +152,7 @@ impl Bench {
             first_step: 0,
             replies: replies.iter().map(|bytes| Bytes::from_static(bytes)).collect(),
             started_at: 5,
+            fingerprint: None,
         };
         let reports = vec![report];
         self.store
@@ -228,6 +229,7 @@ fn create(words: &[&str], selector: &str, request_id: Option<&str>, hash: u8) ->
             selector.parse().expect("valid")
         },
         retry: None,
+        mode: Mode::Apply,
         timeout_ms: 30_000,
         priority: Priority::Interactive,
         concurrency: None,

@@ -30,7 +30,9 @@ mod unchecked;
 
 pub use error::{DecodeError, DecodeErrorKind, Limits};
 use lanes::Steps;
+use speculate::{How, Jumps};
 use tape::Tape;
+use unchecked::{Vectors, jump};
 
 /// Which walk a [`Decoder`] uses. All find the same; there is a choice for tests and measurements only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -49,30 +51,60 @@ pub enum Kernel {
     Avx2,
     /// That, with AVX-512 where the processor has it.
     Avx512,
+    /// Many words at a time, with permutations of bytes (AVX-512 VBMI) where the processor has them.
+    Vbmi,
 }
 
 impl Kernel {
     /// Every one of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Auto,
         Self::Serial,
         Self::Checked,
         Self::Unchecked,
         Self::Avx2,
         Self::Avx512,
+        Self::Vbmi,
     ];
 
-    /// How to walk, and from how many bytes on in lock step.
-    fn steps(self) -> (Steps, usize) {
+    /// Whether this machine has the instructions it is made of. Where it has not, it is the next best one.
+    pub fn is_native(self) -> bool {
+        match self {
+            Self::Auto | Self::Serial | Self::Checked | Self::Unchecked => true,
+            Self::Avx2 => unchecked::vectors() >= Vectors::Avx2,
+            Self::Avx512 => unchecked::vectors() >= Vectors::Avx512,
+            Self::Vbmi => jump::exists(),
+        }
+    }
+
+    /// How to walk.
+    fn how(self) -> How {
         // Forced kernels take every buffer that they can, so that tests need no large ones.
         const FORCED: usize = 2 << 10;
-        match self {
-            Self::Auto => (Steps::best(), speculate::LEAST),
+        let (steps, least) = match self {
+            Self::Auto | Self::Vbmi => (Steps::best(), speculate::LEAST),
             Self::Serial => (Steps::Unchecked, usize::MAX),
             Self::Checked => (Steps::Checked, FORCED),
             Self::Unchecked => (Steps::Unchecked, FORCED),
             Self::Avx2 => (Steps::Avx2, FORCED),
             Self::Avx512 => (Steps::Avx512, FORCED),
+        };
+        match self {
+            Self::Vbmi if jump::exists() => How {
+                steps,
+                least: FORCED,
+                jumps: Jumps::Always,
+            },
+            Self::Auto if jump::exists() => How {
+                steps,
+                least,
+                jumps: Jumps::Short,
+            },
+            _ => How {
+                steps,
+                least,
+                jumps: Jumps::Never,
+            },
         }
     }
 }
@@ -127,11 +159,14 @@ impl Decoder {
         }
         let buf = within(buf);
         let left = buf.len() - self.tape.scan;
-        let (steps, least) = self.kernel.steps();
+        let how = self.kernel.how();
         // Lanes take every length of one byte.
-        let walked = match left >= least && self.limits.word_bytes >= 0x7F {
-            true => speculate::walk(&mut self.tape, buf, &self.limits, steps, least),
-            false => self.tape.serial(buf, &self.limits, usize::MAX, steps).map(drop),
+        let walked = match left >= how.least && self.limits.word_bytes >= 0x7F {
+            true => speculate::walk(&mut self.tape, buf, &self.limits, how),
+            false => {
+                let all = self.tape.serial(buf, &self.limits, usize::MAX, how.steps);
+                all.map(drop)
+            }
         };
         match walked {
             Ok(()) => Ok(self.tape.ends.len()),

@@ -37,7 +37,12 @@ pub(crate) async fn run(command: Job, engine: &str, json: bool) -> Done {
             failed,
             state,
             csv,
+            grouped,
         } => {
+            if grouped {
+                super::group::grouped(&engine, &id, json).await?;
+                return Ok(Exit::Ok);
+            }
             let states = if failed { FAILED.to_vec() } else { states(&state)? };
             let pages = Pages::new(&engine, &id, &states);
             match csv {

@@ -7,6 +7,7 @@ pub(crate) mod csv;
 pub(crate) mod device;
 mod fleet_limit;
 pub(crate) mod follow;
+mod group;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod job;

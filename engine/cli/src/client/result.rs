@@ -136,7 +136,7 @@ pub(crate) fn to_json(result: &v1::ExecutionResult) -> Value {
     object
 }
 
-fn error_json(error: &v1::DeviceError) -> Value {
+pub(crate) fn error_json(error: &v1::DeviceError) -> Value {
     json!({ "class": class_name(error), "message": error.message, "category": error.category })
 }
 
@@ -153,7 +153,7 @@ fn rows_json(step: &v1::StepResult) -> Value {
 }
 
 /// A row as an object; of a name that is there twice, the last wins.
-fn row_json(row: &v1::Row) -> Value {
+pub(crate) fn row_json(row: &v1::Row) -> Value {
     let attribute = |attribute: &v1::Attribute| (name(attribute), value_json(attribute));
     Value::Object(row.attributes.iter().map(attribute).collect::<Map<_, _>>())
 }
@@ -260,7 +260,7 @@ pub(crate) fn to_text(result: &v1::ExecutionResult) -> String {
 const ROWS: usize = 20;
 const VALUE: usize = 120;
 
-fn row_text(row: &v1::Row) -> String {
+pub(crate) fn row_text(row: &v1::Row) -> String {
     let most = if is_read_by_a_person() { VALUE } else { usize::MAX };
     let attribute = |attribute: &v1::Attribute| {
         format!(

@@ -12,6 +12,7 @@ use tonic_types::StatusExt as _;
 
 use super::connect::{Engine, claimed_by};
 use super::follow::{Followed, Follower, follow};
+use super::group;
 use super::result::{
     counts_text, exit_of, is_good, live_json, live_text, step_text, to_head, to_json, to_text,
 };
@@ -49,6 +50,10 @@ pub(crate) async fn run(mut args: Run, engine: &str, json: bool) -> Done {
     spec.priority = args.priority.into();
     spec.max_concurrency = args.concurrency.unwrap_or(0);
     spec.budget = args.budget;
+    spec.preview = args.preview;
+    spec.previewed = args.previewed.unwrap_or_default();
+    spec.unseen = args.unseen;
+    let file = args.plan;
     confirm(&engine, &spec, args.yes).await?;
     let job = create(&engine, spec).await?;
     if args.detach {
@@ -57,6 +62,9 @@ pub(crate) async fn run(mut args: Run, engine: &str, json: bool) -> Done {
             false => out(job.id),
         }
         return Ok(Exit::StillRuns);
+    }
+    if args.preview {
+        return group::preview(&engine, &job.id, file.as_deref(), json).await;
     }
     if args.lasts.is_none() && args.rows.is_none() {
         return watch(&engine, &job.id, json).await;

@@ -6,7 +6,7 @@ use muster_proto::v1;
 use serde_json::Value;
 
 use crate::harness::api::Api;
-use crate::harness::{Engine, Executed, Fleet};
+use crate::harness::{Engine, Executed, Fleet, Ran};
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -43,11 +43,21 @@ impl Case {
             plan: Some(v1::Plan { steps: vec![step] }),
             all: true,
             timeout: timeout.try_into().ok(),
+            budget: "all".into(),
             ..v1::JobSpec::default()
         };
         let job = self.api.make(spec, "").expect("a job");
         self.api.finished(&job, WITHIN).expect("it ends");
         self.engine.run(&["job", "results", &job, "--json"]).json()
+    }
+
+    /// Runs the steps of this file on all devices, as the command line does it.
+    fn run(&self, toml: &str, more: &[&str]) -> Ran {
+        let file = self.engine.directory.path().join("plan.toml");
+        std::fs::write(&file, toml).expect("written");
+        let file = file.to_str().expect("UTF-8");
+        let words = [&["run", "--all", "--plan", file, "--json"], more].concat();
+        self.engine.run(&words)
     }
 
     fn words(&self) -> Vec<Vec<String>> {
@@ -56,7 +66,7 @@ impl Case {
     }
 }
 
-const SHORT: Duration = Duration::from_secs(2);
+const SHORT: Duration = Duration::from_secs(10);
 
 #[test]
 fn only_the_difference_is_written_and_a_second_run_writes_nothing() {
@@ -150,4 +160,105 @@ fn a_refusal_and_a_menu_that_does_not_fit_leave_the_device_alone() {
         .into_iter()
         .filter(|executed| executed.result == "done");
     assert_eq!(done.count(), 0);
+}
+
+const DNS: &str = r#"
+[[step]]
+ensure = "/ip/dns"
+set = { servers = "192.0.2.53", allow-remote-requests = false }
+[[step]]
+command = "/ip/dns/cache/flush"
+"#;
+
+#[test]
+fn a_preview_writes_nothing_and_tells_what_is_the_same_together() {
+    let case = Case::new(174, 60, &["--fault", "silent=2"]);
+    let ran = case.run(DNS, &["--preview", "--timeout", "10s"]).exits(2);
+    let groups = ran.json();
+    let count = |group: &Value| group["count"].as_u64().expect("a count");
+    assert_eq!(groups.iter().map(count).sum::<u64>(), 60);
+    let (read, not): (Vec<_>, Vec<_>) = groups.iter().partition(|group| group["error"].is_null());
+    assert_eq!(not.iter().map(|group| count(group)).sum::<u64>(), 2, "{not:?}");
+    assert!(read.len() > 1 && read.len() < 20, "{}: {read:?}", read.len());
+    for group in read {
+        assert_eq!(group["state"], "succeeded", "{group}");
+        let rows = group["rows"].as_array().expect("rows");
+        assert_eq!(
+            rows.last().map(|row| &row["command"]),
+            Some(&"/ip/dns/cache/flush".into())
+        );
+        assert!(rows.iter().any(|row| row["name"] == "servers"), "{group}");
+        let named = group["devices"].as_array().expect("names").len() as u64;
+        assert_eq!(named, count(group).min(10));
+    }
+    assert!(case.words().is_empty(), "nothing was written");
+}
+
+#[test]
+fn a_job_after_a_preview_is_done_only_where_nobody_was_faster() {
+    let case = Case::new(175, 6, &[]);
+    let groups = case.run(DNS, &["--preview"]).exits(2).json();
+    let preview = groups[0]["job"].as_str().expect("an id").to_owned();
+    let one = [
+        "run",
+        "--select",
+        "name=r4",
+        "--yes",
+        "--json",
+        "--",
+        "/ip/dns/set",
+        "servers=203.0.113.7",
+    ];
+    case.engine.run(&one).ok();
+    case.engine.run(&["device", "remove", "r5"]).ok();
+    let file = case.engine.directory.path().join("new.csv");
+    let new = format!(
+        "name,address,port,credential\nr6,{},{},ops\n",
+        case.fleet.address(5),
+        case.fleet.port
+    );
+    std::fs::write(&file, new).expect("written");
+    case.engine
+        .run(&["device", "import", file.to_str().expect("UTF-8")])
+        .ok();
+    let ran = case.run(DNS, &["--previewed", &preview, "--yes"]).exits(3);
+    for device in ["r0", "r1", "r2", "r3"] {
+        assert_eq!(ran.of(device)["state"], "succeeded");
+    }
+    for device in ["r4", "r6"] {
+        let result = ran.of(device);
+        assert_eq!(
+            (&result["state"], &result["error"]["class"]),
+            (&"rejected".into(), &"drift".into()),
+            "{result}"
+        );
+    }
+    let touched = |index: usize| {
+        case.fleet
+            .journal()
+            .iter()
+            .filter(|line| line.device == index)
+            .count()
+    };
+    assert_eq!(
+        (touched(0), touched(4), touched(5)),
+        (2, 1, 0),
+        "nothing is written over what is new"
+    );
+    let allowed = case
+        .run(DNS, &["--previewed", &preview, "--unseen", "--yes"])
+        .exits(3);
+    assert_eq!(allowed.of("r6")["state"], "succeeded");
+    assert_eq!(
+        allowed.of("r0")["error"]["class"],
+        "drift",
+        "it is as wanted, and not as it was found"
+    );
+    let other = DNS.replace("192.0.2.53", "192.0.2.54");
+    let refused = case.run(&other, &["--previewed", &preview, "--yes"]).exits(1);
+    assert!(
+        refused.stderr().contains("a preview of another plan"),
+        "{}",
+        refused.stderr()
+    );
 }

@@ -28,6 +28,7 @@ impl Bench {
             first_step: 0,
             replies: answer(index),
             started_at: 5,
+            fingerprint: None,
         };
         let reports = leases.iter().enumerate().map(report).collect();
         let apply = ApplyReports { reports, now: 10 };
@@ -420,6 +421,7 @@ async fn play(acts: Vec<Act>) {
                     first_step: 0,
                     replies: steps.iter().map(|step| noise(u64::from(*step), 600)).collect(),
                     started_at: 0,
+                    fingerprint: None,
                 };
                 let reports = leases.into_iter().zip(told.iter().cycle()).map(report);
                 let reports = reports.collect();

@@ -263,7 +263,12 @@ fn lanes_are_really_used() {
     let bytes = rows(400);
     for steps in [Steps::Checked, Steps::Unchecked, Steps::Avx2, Steps::Avx512] {
         let mut tape = Tape::default();
-        let walked = speculate::walk(&mut tape, &bytes, &Limits::default(), steps, 2 << 10);
+        let how = How {
+            steps,
+            least: 2 << 10,
+            jumps: Jumps::Never,
+        };
+        let walked = speculate::walk(&mut tape, &bytes, &Limits::default(), how);
         assert_eq!(walked, Ok(()));
         assert_eq!(tape.ends.len(), 400);
         assert!(

@@ -24,8 +24,9 @@ use crate::length;
 /// Chains at a time. Eight are no faster: they do not fit the registers.
 pub(super) const LANES: usize = 4;
 
-/// Rows that are written down before they go to a tape: what 20 KiB of first-level cache hold.
-pub(super) const ROWS: usize = 1024;
+/// Rows that are written down before they go to a tape: what the first-level cache holds beside the bytes. A power of two
+/// would put the same row of all lanes where the cache has space for one of them.
+pub(super) const ROWS: usize = 1040;
 
 /// A word with a prefix of one byte moves its lane on by no more than this.
 pub(super) const STRIDE: usize = 0x80;
@@ -53,10 +54,15 @@ pub(super) enum Steps {
 }
 
 impl Steps {
+    /// Whether rows are to have masks.
+    pub(super) fn masked(self) -> bool {
+        self == Self::Avx512
+    }
+
     /// The fastest on this machine.
     pub(super) fn best() -> Self {
         match unchecked::vectors() {
-            Vectors::Avx512 => Self::Avx512,
+            Vectors::Vbmi | Vectors::Avx512 => Self::Avx512,
             Vectors::Avx2 => Self::Avx2,
             Vectors::Plain => Self::Unchecked,
         }

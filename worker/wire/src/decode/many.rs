@@ -41,12 +41,12 @@ fn in_lanes(pairs: &mut [(&mut Decoder, &[u8])]) {
             return;
         };
         let taken = [a, b, c, d];
-        rows.clear();
         let mut walk = Walk::new(
             taken.map(|index| within(pairs[index].1)),
             taken.map(|index| pairs[index].0.tape.scan),
         );
-        let (steps, _) = pairs[a].0.kernel.steps();
+        let steps = pairs[a].0.kernel.how().steps;
+        rows.clear(walk.bufs, steps.masked());
         let word_bytes = taken.map(|index| pairs[index].0.limits.word_bytes);
         let word_bytes = word_bytes.into_iter().fold(u32::MAX, u32::min);
         let mut dry = None;
@@ -61,10 +61,14 @@ fn in_lanes(pairs: &mut [(&mut Decoder, &[u8])]) {
         }
         for lane in 0..LANES {
             let (decoder, buf) = &mut pairs[taken[lane]];
-            let (at, marks) = rows.lane(lane);
-            let kept = decoder
-                .tape
-                .take(at, marks, walk.at[lane], within(buf), &decoder.limits);
+            let kept = decoder.tape.take(
+                &rows,
+                lane,
+                rows.len(),
+                walk.at[lane],
+                within(buf),
+                &decoder.limits,
+            );
             let left = within(buf).len() - decoder.tape.scan;
             if !kept || left < LEAST || dry == Some(lane) {
                 seats[lane] = None;

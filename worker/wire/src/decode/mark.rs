@@ -11,7 +11,7 @@
 //! * 2 to 31: where the first `=` behind the word's first byte stands. In an attribute that is two more than the
 //!   length of its name, *if* it is inside the word: the 32 bytes may reach into the words behind it, and to look
 //!   is left to the reader, who needs the length anyway.
-//! * [`FAR`]: no such byte within 32.
+//! * [`FAR`] or more: no such byte within 32.
 //!
 //! A longer prefix moves the word but not the mark: it counts as if the prefix had been one byte wide.
 
@@ -74,7 +74,7 @@ const LOW: u64 = u64::MAX / 0xFF;
 pub(super) fn ends(marks: &[u8], mut each: impl FnMut(usize)) {
     let (chunks, rest) = marks.as_chunks::<8>();
     for (chunk, at) in chunks.iter().zip((0..).step_by(8)) {
-        // No mark is over 0x20, so no byte carries into the next.
+        // No mark is over 0x80, so no byte carries into the next.
         let mut ends = !(u64::from_le_bytes(*chunk) + LOW * 0x7F) & (LOW << 7);
         while ends != 0 {
             each(at + (ends.trailing_zeros() / 8) as usize);

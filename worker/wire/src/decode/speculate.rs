@@ -17,7 +17,7 @@
 
 use super::error::{DecodeErrorKind, Limits};
 use super::lanes::{Ahead, LANES, ROWS, Rows, Steps, Walk};
-use super::tape::{Stop, Tape};
+use super::tape::{FEW, Stop, Tape};
 
 /// Less than this is left to the serial walk.
 pub(super) const LEAST: usize = 6 << 10;
@@ -33,6 +33,9 @@ const LONG: Average = Average::new(512, 1);
 
 /// Bytes a word from which on lengths of two bytes are expected.
 const WIDE: Average = Average::new(64, 1);
+
+/// Bytes a word up to which many can be found at once, where the processor can: then sixteen of them fit in two blocks.
+const SHORT: Average = Average::new(8, 1);
 
 /// Rows aimed at, a little less than fit: words are not all alike.
 const AIM: usize = ROWS * 15 / 16;
@@ -68,14 +71,30 @@ impl Average {
     }
 }
 
+/// How to walk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct How {
+    /// In lanes.
+    pub(super) steps: Steps,
+    /// From how many bytes on in lanes at all.
+    pub(super) least: usize,
+    /// When [`Tape::short`] is tried.
+    pub(super) jumps: Jumps,
+}
+
+/// When [`Tape::short`] is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Jumps {
+    Never,
+    /// Where words are short.
+    Short,
+    /// Wherever lanes would be.
+    Always,
+}
+
 /// Walks all complete words of `buf`.
-pub(super) fn walk(
-    tape: &mut Tape,
-    buf: &[u8],
-    limits: &Limits,
-    steps: Steps,
-    least: usize,
-) -> Result<(), DecodeErrorKind> {
+pub(super) fn walk(tape: &mut Tape, buf: &[u8], limits: &Limits, how: How) -> Result<(), DecodeErrorKind> {
+    let How { steps, least, jumps } = how;
     let mut rows = Rows::new();
     let (mut serial, mut penance) = (PROBE, PROBE);
     // Nothing is known yet: as if words were too long.
@@ -91,6 +110,10 @@ pub(super) fn walk(
             serial = usize::MAX;
         } else if average >= LONG {
             serial = 32 * PROBE;
+        } else if jumps == Jumps::Always || (jumps == Jumps::Short && average <= SHORT) {
+            if tape.short(buf, limits) < FEW {
+                serial = 2 * PROBE;
+            }
         } else {
             let left = buf.len() - tape.scan;
             // The last lane gets a little more: guesses lie behind the quarter points, and it must not be the first
@@ -129,7 +152,7 @@ fn batch(
         }
     }
     let mut walk = Walk::new([buf; LANES], starts);
-    rows.clear();
+    rows.clear(walk.bufs, steps.masked());
     // What comes after this batch, a row at a time as the lanes together go on.
     let step = average.bytes(LANES);
     let after = starts[LANES - 1] + lane;
@@ -140,14 +163,14 @@ fn batch(
         if short == 0 {
             break;
         }
-        // As many rows as it should take; what is walked too far is dropped.
-        let rows_left = average.words(short) + 2;
+        // As many rows as it should take, an even number for who takes two at a time; what is walked too far is dropped.
+        let rows_left = (average.words(short) + 3) & !1;
         if average < WIDE {
             let ahead = Ahead {
                 at: after + rows.len() * step,
                 step,
             };
-            let count = walk.room(rows).min(rows_left);
+            let count = walk.room(rows).min(rows_left) & !1;
             if count > 0 && walk.run(rows, count, steps, ahead) {
                 continue;
             }
@@ -163,19 +186,15 @@ fn batch(
     }
     // Keep what is proven.
     for k in 0..LANES {
-        let (at, marks) = rows.lane(k);
         let (count, next, met) = match starts.get(k + 1) {
-            None => (at.len(), walk.at[k], true),
+            None => (rows.len(), walk.at[k], true),
             Some(&next) => {
-                let count = at.partition_point(|&at| (at as usize) < next);
-                match at.get(count) {
-                    Some(&at) if at as usize == next => (count, next, true),
-                    Some(&at) => (count, at as usize, false),
-                    None => (count, walk.at[k], walk.at[k] == next),
-                }
+                let count = rows.before(k, next);
+                let at = rows.offset(k, count).unwrap_or(walk.at[k]);
+                (count, at, at == next)
             }
         };
-        if !tape.take(&at[..count], &marks[..count], next, buf, limits) || !met {
+        if !tape.take(rows, k, count, next, buf, limits) || !met {
             return false;
         }
     }

@@ -1,10 +1,10 @@
 //! What a walk writes down.
 
 use super::error::{DecodeErrorKind, Limits};
-use super::lanes::Steps;
+use super::lanes::{Rows, Steps};
 use super::mark::{self, BLOCK};
 use super::unchecked::burst::{self, Onto};
-use super::unchecked::{ends, vector};
+use super::unchecked::{ends, jump, vector};
 use crate::length::{self, BadPrefix};
 
 /// Where words and sentences are, and what came of the walk so far.
@@ -31,6 +31,9 @@ pub(super) struct Tape {
 
 /// Words that a burst of the serial walk takes.
 const BURST: usize = 256;
+
+/// A run over short words that finds fewer has come upon others, or upon the end.
+pub(super) const FEW: usize = 64;
 
 /// Less than this is walked carefully.
 const LEAST: usize = 256;
@@ -84,8 +87,28 @@ impl Tape {
                 burst::burst(buf, self.scan, words, limits.word_bytes, onto)
             }
         };
-        self.settle(before, next, buf, limits);
+        let sentences = self.ends.len();
+        ends::ends(&self.marks[before..], before as u32, &mut self.ends);
+        self.settle(before, sentences, next, buf, limits);
         self.at.len() - before
+    }
+
+    /// Walks words as long as they are short and have lengths of one byte. Returns how many were kept.
+    pub(super) fn short(&mut self, buf: &[u8], limits: &Limits) -> usize {
+        let words = self.at.len();
+        loop {
+            let (before, sentences) = (self.at.len(), self.ends.len());
+            let onto = Onto {
+                at: &mut self.at,
+                marks: &mut self.marks,
+            };
+            let next = jump::run(buf, self.scan, onto, &mut self.ends);
+            // What stops a run after few words would stop the next one after fewer.
+            let enough = self.at.len() - before < FEW;
+            if !self.settle(before, sentences, next, buf, limits) || enough {
+                return self.at.len() - words;
+            }
+        }
     }
 
     /// [`burst::burst`] in safe code.
@@ -164,21 +187,25 @@ impl Tape {
         stopped
     }
 
-    /// Takes over the words of a lane that began at `scan` and ended at `next`. When they break a limit nothing is
-    /// taken and the answer is false: the careful walk knows which word it was.
+    /// Takes over the first `count` words of a lane that began at `scan`; they end at `next`. When they break a limit
+    /// nothing is taken and the answer is false: the careful walk knows which word it was.
     pub(super) fn take(
         &mut self,
-        at: &[u32],
-        marks: &[u8],
+        rows: &Rows,
+        lane: usize,
+        count: usize,
         next: usize,
         buf: &[u8],
         limits: &Limits,
     ) -> bool {
-        debug_assert!(at.first().is_none_or(|&first| first as usize == self.scan));
-        let before = self.at.len();
-        self.at.extend_from_slice(at);
-        self.marks.extend_from_slice(marks);
-        let kept = self.settle(before, next, buf, limits);
+        debug_assert!(rows.offset(lane, 0).is_none_or(|first| first == self.scan));
+        let (before, sentences) = (self.at.len(), self.ends.len());
+        let onto = Onto {
+            at: &mut self.at,
+            marks: &mut self.marks,
+        };
+        rows.append(lane, count, onto, &mut self.ends);
+        let kept = self.settle(before, sentences, next, buf, limits);
         #[cfg(test)]
         {
             self.lanes += self.at.len() - before;
@@ -186,11 +213,9 @@ impl Tape {
         kept
     }
 
-    /// Makes sentences of the words from index `before` on, which end at `next`; forgets them all and returns false when
-    /// they break a limit.
-    fn settle(&mut self, before: usize, next: usize, buf: &[u8], limits: &Limits) -> bool {
-        let sentences = self.ends.len();
-        ends::ends(&self.marks[before..], before as u32, &mut self.ends);
+    /// Keeps the words from index `before` on, which end at `next`, and the sentences from `sentences` on; forgets them
+    /// all and returns false when they break a limit.
+    fn settle(&mut self, before: usize, sentences: usize, next: usize, buf: &[u8], limits: &Limits) -> bool {
         // Bounds on every sentence at once. What is walked at a time is small beside the limit on bytes, so that one
         // seldom rejects wrongly, and then it only costs time; the other is looked at again.
         if next - self.open_at > limits.sentence_bytes

@@ -4,10 +4,11 @@
 //!
 //! | here | what it does | its safe twin |
 //! |---|---|---|
-//! | [`rows`] | where lanes write down what they find, not cleared first | |
+//! | [`rows`] | where lanes write down what they find, and how that becomes a tape | |
 //! | [`narrow`] | lanes, lengths of one byte | [`Walk::run`](super::lanes::Walk::run) with [`Steps::Checked`](super::lanes::Steps::Checked) |
 //! | [`wide`] | lanes, lengths of one or two bytes | the same |
 //! | [`burst`] | one word after the other, onto the tape | [`Tape::burst_checked`](super::tape::Tape) |
+//! | [`jump`] | many short words at a time, onto the tape | `burst` |
 //! | [`ends`] | which marks end sentences | [`mark::ends`](super::mark::ends) |
 //! | [`vector`] | the mark of a word | [`mark::of_block`](super::mark::of_block) |
 //!
@@ -25,13 +26,14 @@
 
 pub(super) mod burst;
 pub(super) mod ends;
+pub(super) mod jump;
 pub(super) mod narrow;
 pub(super) mod rows;
 pub(super) mod vector;
 pub(super) mod wide;
 
 /// What this processor has beyond its architecture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(super) enum Vectors {
     /// Nothing, or nobody knows.
     Plain,
@@ -39,6 +41,8 @@ pub(super) enum Vectors {
     Avx2,
     /// And masks, and instructions that make marks of them.
     Avx512,
+    /// And permutations of bytes.
+    Vbmi,
 }
 
 /// What [`narrow`] may use. Costs a load: the standard library remembers what it found.
@@ -54,20 +58,26 @@ pub(super) fn vectors() -> Vectors {
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512vpopcntdq");
-            return if wider { Vectors::Avx512 } else { Vectors::Avx2 };
+            let bytes = is_x86_feature_detected!("avx512vbmi") && is_x86_feature_detected!("avx512vbmi2");
+            return match (wider, bytes) {
+                (true, true) => Vectors::Vbmi,
+                (true, false) => Vectors::Avx512,
+                (false, _) => Vectors::Avx2,
+            };
         }
     }
     Vectors::Plain
 }
 
-/// Asks for a line of memory that will be needed. Harmless wherever `at` points to.
+/// Asks for a line of memory that will be needed, into the second-level cache: the first is full of what is needed now.
+/// Harmless wherever `at` points to.
 #[inline(always)]
 fn prefetch(at: *const u8) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         // SAFETY: SSE is part of x86-64, and a prefetch of no memory does nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = at;

@@ -69,7 +69,6 @@ macro_rules! steps {
                 // SAFETY: row < until <= ROWS (`check`); 32 bytes are readable at `p`; and it goes on by at most 128
                 // bytes, and only one past the last row's.
                 unsafe {
-                    // The low half of the address; the offset in the buffer is made of it afterwards.
                     $rows.at[lane].get_unchecked_mut(row).write(p[lane].addr() as u32);
                     $rows.marks[lane].get_unchecked_mut(row).write($mark(p[lane]));
                     p[lane] = p[lane].add(1 + c[lane]);
@@ -78,11 +77,6 @@ macro_rules! steps {
             row += 1;
         }
         for lane in 0..LANES {
-            let low = starts[lane].addr() as u32;
-            // SAFETY: these rows were just written.
-            for at in unsafe { $rows.at[lane][from..row].assume_init_mut() } {
-                *at = at.wrapping_sub(low);
-            }
             $walk.at[lane] = p[lane].addr() - starts[lane].addr();
         }
         $rows.filled = row;
@@ -115,148 +109,81 @@ fn avx2(walk: &mut Walk<'_>, rows: &mut Rows, until: usize, ahead: Ahead) {
     steps!(walk, rows, until, ahead, mark);
 }
 
-/// As [`run_avx2`], two rows at a time; `run_avx2` where the processor cannot, and for a last row.
+/// As [`run_avx2`], two rows at a time and with masks for marks; another one where the rows have no masks, and for a last
+/// row.
 pub(in crate::decode) fn run_avx512(walk: &mut Walk<'_>, rows: &mut Rows, until: usize, ahead: Ahead) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    if vectors() == Vectors::Avx512 {
-        // SAFETY: the features were just found.
-        unsafe { avx512(walk, rows, until, ahead) };
-        if rows.filled + 1 != until {
-            return;
-        }
+    if rows.masked {
+        // SAFETY: rows are masked only where the processor has the features.
+        return unsafe { avx512(walk, rows, until, ahead) };
     }
     run_avx2(walk, rows, until, ahead);
 }
 
-/// Rows whose masks are kept: what a few kilobytes of stack hold.
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-const KEPT: usize = 64;
-
-/// For each lane and each two rows the masks of both.
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-type Masks = [[std::mem::MaybeUninit<u64>; KEPT / 2]; LANES];
-
 /// Stores set the pace of the other loops: a place and a mark a word. Here two places go in one, and so do the two masks
-/// that marks are made of, sixteen at a time, when some rows have been walked.
+/// that marks are made of afterwards.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-#[target_feature(enable = "avx2,bmi1,avx512f,avx512bw,avx512vl,avx512vpopcntdq")]
+#[target_feature(enable = "avx2,bmi1,popcnt,avx512f,avx512bw,avx512vl,avx512vpopcntdq")]
 #[inline(never)]
 fn avx512(walk: &mut Walk<'_>, rows: &mut Rows, until: usize, ahead: Ahead) {
-    use std::arch::x86_64::{
-        _mm_mask_storeu_epi8, _mm512_add_epi32, _mm512_andnot_si512, _mm512_cvtepi32_epi8,
-        _mm512_mask_storeu_epi32, _mm512_maskz_loadu_epi32, _mm512_popcnt_epi32, _mm512_set1_epi32,
-        _mm512_sub_epi32,
-    };
-
-    check(walk, rows.filled, until);
-    let starts: [*const u8; LANES] = std::array::from_fn(|lane| walk.bufs[lane].as_ptr());
-    // SAFETY: `check`: `at` is inside the buffer.
-    let mut p: [*const u8; LANES] = std::array::from_fn(|lane| unsafe { starts[lane].add(walk.at[lane]) });
-    let mut fetch = Fetch::new(walk, ahead);
-    let mut masks: Masks = [const { [const { std::mem::MaybeUninit::uninit() }; KEPT / 2] }; LANES];
-    let mut narrow = true;
-    while narrow && until - rows.filled >= 2 {
-        let from = rows.filled;
-        let wanted = (until - from).min(KEPT) / 2;
-        // SAFETY: `check`: all these rows are below `until`, whose lanes have the bytes and whose entries exist.
-        let pairs = unsafe { pairs(&mut p, &raw mut rows.at[0][from], &mut masks, wanted, &mut fetch) };
-        narrow = pairs == wanted;
-        let count = 2 * pairs;
-        for lane in 0..LANES {
-            let low = _mm512_set1_epi32(starts[lane].addr() as i32);
-            if !narrow {
-                // SAFETY: the pair that was broken off wrote its places, the first of which is where the lane stands.
-                let stands = unsafe { rows.at[lane][from + count].assume_init() };
-                let offset = stands.wrapping_sub(starts[lane].addr() as u32);
-                p[lane] = starts[lane].wrapping_add(offset as usize);
-            }
-            for first in (0..count).step_by(16) {
-                let some = ((1_u32 << (count - first).min(16)) - 1) as u16;
-                // SAFETY: the mask leaves nothing but what the pairs wrote: places below `from + count`, which is not
-                // over ROWS, and as many masks.
-                unsafe {
-                    let place = rows.at[lane].as_mut_ptr().add(from + first).cast::<i32>();
-                    let places = _mm512_maskz_loadu_epi32(some, place);
-                    _mm512_mask_storeu_epi32(place, some, _mm512_sub_epi32(places, low));
-                    let equal = masks[lane].as_ptr().cast::<i32>().add(first);
-                    let equal = _mm512_maskz_loadu_epi32(some, equal);
-                    // The zeros below the lowest one: 32 where there is none.
-                    let below = _mm512_andnot_si512(equal, _mm512_add_epi32(equal, _mm512_set1_epi32(-1)));
-                    let marks = _mm512_cvtepi32_epi8(_mm512_popcnt_epi32(below));
-                    let mark = rows.marks[lane].as_mut_ptr().add(from + first).cast::<i8>();
-                    _mm_mask_storeu_epi8(mark, some, marks);
-                }
-            }
-        }
-        rows.filled = from + count;
-    }
-    for lane in 0..LANES {
-        walk.at[lane] = p[lane].addr() - starts[lane].addr();
-    }
-}
-
-/// Walks `wanted` times two rows: the low halves of addresses go to `at` and as far behind it as the lanes of [`Rows`] are
-/// apart, the masks to `masks`. Returns how many times two rows had lengths of one byte; behind them, the places of two
-/// more rows were written, and `p` is of no use, if those are not all.
-///
-/// # Safety
-///
-/// For each lane, `128 * 2 * wanted + 32` bytes are readable at `p`, and `2 * wanted` entries writable at its `at`;
-/// `wanted` is not over half of [`KEPT`].
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-#[target_feature(enable = "avx2,bmi1,avx512f,avx512bw,avx512vl,avx512vpopcntdq")]
-#[inline(never)]
-unsafe fn pairs(
-    p: &mut [*const u8; LANES],
-    at: *mut std::mem::MaybeUninit<u32>,
-    masks: &mut Masks,
-    wanted: usize,
-    fetch: &mut Fetch,
-) -> usize {
     use std::arch::x86_64::{
         _mm256_cmpeq_epi8_mask, _mm256_loadu_si256, _mm256_setr_epi64x, _mm512_kunpackd,
     };
 
     use vector::EQUALS;
 
-    debug_assert!(wanted <= KEPT / 2);
+    check(walk, rows.filled, until);
+    let starts: [*const u8; LANES] = std::array::from_fn(|lane| walk.bufs[lane].as_ptr());
+    // SAFETY: `check`: `at` is inside the buffer.
+    let [mut p0, mut p1, mut p2, mut p3] =
+        std::array::from_fn(|lane| unsafe { starts[lane].add(walk.at[lane]) });
     let pattern = _mm256_setr_epi64x(EQUALS << 16, EQUALS, EQUALS, EQUALS);
-    let [mut p0, mut p1, mut p2, mut p3] = *p;
-    let mut ahead = fetch.at;
-    let mut pair = 0;
-    while pair < wanted {
-        prefetch(ahead);
-        prefetch(ahead.wrapping_add(64));
-        ahead = ahead.wrapping_add(128);
+    let (places, masks) = (
+        rows.at.as_mut_ptr().cast::<u32>(),
+        rows.masks.as_mut_ptr().cast::<u32>(),
+    );
+    let Fetch { at: mut fetch, step } = Fetch::new(walk, ahead);
+    let mut row = rows.filled;
+    while row + 2 <= until {
+        prefetch(fetch);
+        prefetch(fetch.wrapping_add(step));
+        fetch = fetch.wrapping_add(2 * step);
         let mut any = 0;
-        let mut step = |lane: usize, p: &mut *const u8| {
+        let mut take = |lane: usize, p: &mut *const u8| {
             let one = *p;
-            // SAFETY: the pair is below `wanted`, so 32 bytes are readable where its first row stands, and where its
-            // second stands, wherever in 256 bytes that is (module's argument); and the entries exist.
+            // SAFETY: both rows are below `until`, so 32 bytes are readable where the first stands, and where the second
+            // stands, wherever in 256 bytes that is (module's argument); and `until <= ROWS` (`check`).
             unsafe {
                 let length = usize::from(*one);
                 let other = one.add(1 + length);
                 let other_length = usize::from(*other);
                 any |= length | other_length;
                 let both = (other.addr() << 32 | one.addr() & 0xFFFF_FFFF) as u64;
-                at.add(lane * ROWS + 2 * pair).cast::<u64>().write_unaligned(both);
+                places.add(lane * ROWS + row).cast::<u64>().write_unaligned(both);
                 let mask = _mm256_cmpeq_epi8_mask(_mm256_loadu_si256(one.cast()), pattern);
                 let other_mask = _mm256_cmpeq_epi8_mask(_mm256_loadu_si256(other.cast()), pattern);
                 let both = _mm512_kunpackd(u64::from(other_mask), u64::from(mask));
-                masks[lane].get_unchecked_mut(pair).write(both);
+                masks.add(lane * ROWS + row).cast::<u64>().write_unaligned(both);
                 *p = other.wrapping_add(1 + other_length);
             }
         };
-        step(0, &mut p0);
-        step(1, &mut p1);
-        step(2, &mut p2);
-        step(3, &mut p3);
+        take(0, &mut p0);
+        take(1, &mut p1);
+        take(2, &mut p2);
+        take(3, &mut p3);
         if any >= 0x80 {
+            // They did not count; what they wrote first is where the lanes stand.
+            [p0, p1, p2, p3] = std::array::from_fn(|lane| {
+                // SAFETY: just written.
+                let stands = unsafe { *places.add(lane * ROWS + row) };
+                starts[lane].wrapping_add(stands.wrapping_sub(rows.low[lane]) as usize)
+            });
             break;
         }
-        pair += 1;
+        row += 2;
     }
-    fetch.at = ahead;
-    *p = [p0, p1, p2, p3];
-    pair
+    rows.filled = row;
+    for (lane, p) in [p0, p1, p2, p3].into_iter().enumerate() {
+        walk.at[lane] = p.addr() - starts[lane].addr();
+    }
 }

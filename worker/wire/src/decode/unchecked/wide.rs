@@ -12,8 +12,15 @@ use crate::decode::mark::BLOCK;
 
 /// Walks rows up to `until`; stops at any other length, at an empty word written in two bytes, and where a lane comes
 /// within a vector of the end of its buffer. Words are not longer than 0x3FFF bytes.
-#[inline(never)]
 pub(in crate::decode) fn run(walk: &mut Walk<'_>, rows: &mut Rows, until: usize) {
+    match rows.masked {
+        true => lanes::<true>(walk, rows, until),
+        false => lanes::<false>(walk, rows, until),
+    }
+}
+
+#[inline(never)]
+fn lanes<const MASKED: bool>(walk: &mut Walk<'_>, rows: &mut Rows, until: usize) {
     let until = until.min(ROWS);
     let starts = walk.bufs.map(<[u8]>::as_ptr);
     let mut lasts = [0; LANES];
@@ -42,11 +49,17 @@ pub(in crate::decode) fn run(walk: &mut Walk<'_>, rows: &mut Rows, until: usize)
             // Behind a prefix of two bytes everything stands one further on, and neither its second byte nor the
             // first one of the word counts.
             let equal = u64::from(vector::equal(block) & !(7 * wide as u32)) | 1 << (BLOCK + 1);
-            let mark = (equal >> wide).trailing_zeros().min(BLOCK as u32) as u8;
+            let equal = equal >> wide;
             // SAFETY: row < until <= ROWS.
             unsafe {
-                rows.at[lane].get_unchecked_mut(row).write(at[lane] as u32);
-                rows.marks[lane].get_unchecked_mut(row).write(mark);
+                let place = (at[lane] as u32).wrapping_add(rows.low[lane]);
+                rows.at[lane].get_unchecked_mut(row).write(place);
+                if MASKED {
+                    rows.masks[lane].get_unchecked_mut(row).write(equal as u32);
+                } else {
+                    let mark = equal.trailing_zeros().min(BLOCK as u32) as u8;
+                    rows.marks[lane].get_unchecked_mut(row).write(mark);
+                }
             }
         }
         if odd & 1 << 16 != 0 || (odd | left) >> (usize::BITS - 1) != 0 {

@@ -1,0 +1,102 @@
+//! Results that are the same, together: 9,412 devices get this difference, 31 that one (F2).
+
+use std::collections::HashMap;
+
+use muster_model::{DeviceError, ExecutionState};
+use sha2::{Digest as _, Sha256};
+
+use crate::transition::device_error;
+use crate::{Store, StoreError, sql};
+
+/// Devices named in a group.
+const SAMPLE: usize = 10;
+
+/// Executions that ended alike: in the same state, with the same error and the same answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// How they ended.
+    pub state: ExecutionState,
+    /// Why, when it is not well.
+    pub error: Option<DeviceError>,
+    /// SHA-256 over the digests of their answers.
+    pub digest: [u8; 32],
+    /// How many there are.
+    pub count: u64,
+    /// The first few of their devices, as they were laid out.
+    pub devices: Vec<String>,
+    /// The first of them, whose answers stand for all.
+    pub execution: u64,
+}
+
+/// Groups of a job, the largest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Groups {
+    /// As many as were asked for.
+    pub groups: Vec<Group>,
+    /// How many more there are, and the executions in them.
+    pub left_out: (u64, u64),
+}
+
+type Row = (
+    i64,
+    String,
+    i32,
+    Option<i32>,
+    Option<String>,
+    Option<u8>,
+    Option<String>,
+);
+
+impl Store {
+    /// The executions of a job that are over, grouped by how they ended. At most `limit` groups.
+    pub async fn groups(&self, job: i64, limit: usize) -> Result<Groups, StoreError> {
+        let query = sqlx::query_as(sql::GROUPED).bind(job);
+        let rows: Vec<Row> = query.fetch_all(self.readers()).await?;
+        let mut at = HashMap::new();
+        let mut groups = Vec::<Group>::new();
+        for (execution, device, state, class, message, category, answers) in rows {
+            let unknown = || StoreError::Corrupt(format!("execution {execution} is in state {state}"));
+            let digest: [u8; 32] = Sha256::digest(answers.unwrap_or_default()).into();
+            let error = device_error(class, message, category);
+            let key = (
+                state,
+                error.clone().map(|error| (error.class, error.message)),
+                digest,
+            );
+            let place = *at.entry(key).or_insert(groups.len());
+            if place == groups.len() {
+                groups.push(Group {
+                    state: ExecutionState::from_number(state).ok_or_else(unknown)?,
+                    error,
+                    digest,
+                    count: 0,
+                    devices: Vec::new(),
+                    execution: execution.unsigned_abs(),
+                });
+            }
+            let group = &mut groups[place];
+            group.count += 1;
+            if group.devices.len() < SAMPLE {
+                group.devices.push(device);
+            }
+        }
+        groups.sort_by_key(|group| (std::cmp::Reverse(group.count), group.execution));
+        let rest = groups.split_off(limit.min(groups.len()));
+        let left_out = (rest.len() as u64, rest.iter().map(|group| group.count).sum());
+        Ok(Groups { groups, left_out })
+    }
+
+    /// One number for all that a preview found: SHA-256 over the names of its devices and their fingerprints. Two previews with the
+    /// same one found the same devices, each as it was.
+    pub async fn found_digest(&self, job: i64) -> Result<[u8; 32], StoreError> {
+        let query = sqlx::query_as(sql::FINGERPRINTS_OF).bind(job);
+        let rows: Vec<(String, Vec<u8>)> = query.fetch_all(self.readers()).await?;
+        let mut digest = Sha256::new();
+        for (device, fingerprint) in rows {
+            digest.update((device.len() as u64).to_le_bytes());
+            digest.update(device);
+            digest.update(fingerprint);
+        }
+        Ok(digest.finalize().into())
+    }
+}
