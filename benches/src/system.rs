@@ -60,6 +60,7 @@ impl System {
             sessions: sessions()?,
             engine_boot: engine.boot().to_owned(),
             device: limits,
+            device_roots: None,
         });
         let channel = Endpoint::from_shared(url)?.connect().await?;
         let system = Self {

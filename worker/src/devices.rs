@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::DeviceLimits;
 use crate::budget::Budget;
 use crate::pacing::{Limits, Pacing};
+use crate::reach::Reach;
 use crate::room::{Place, Room};
 use crate::session::{self, Handle, Target, Vitals};
 
@@ -23,6 +24,7 @@ pub(crate) struct World {
     pub(crate) limits: DeviceLimits,
     pub(crate) pacing: Arc<Pacing>,
     pub(crate) budget: Budget,
+    pub(crate) reach: Reach,
     room: Arc<Room>,
     tasks: TaskTracker,
     sessions: Mutex<Sessions>,
@@ -77,12 +79,13 @@ pub(crate) struct Census {
 }
 
 impl Devices {
-    pub(crate) fn new(limits: DeviceLimits, most: usize, tasks: TaskTracker) -> Self {
+    pub(crate) fn new(limits: DeviceLimits, most: usize, reach: Reach, tasks: TaskTracker) -> Self {
         Self(Arc::new(World {
             pacing: Arc::new(Pacing::new(Limits::from(&limits))),
             budget: Budget::new(limits.open_answer_bytes),
             room: Arc::new(Room::new(most)),
             limits,
+            reach,
             tasks,
             sessions: Mutex::default(),
             exhausted: Mutex::default(),

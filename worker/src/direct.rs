@@ -9,11 +9,13 @@ use bytes::Bytes;
 use muster_model::DeviceError;
 use muster_worker_core::StepEnd;
 use routeros_conn::Credentials;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use crate::DeviceLimits;
 use crate::devices::{Devices, Line};
+use crate::held::Held;
+use crate::reach::Reach;
 use crate::run::next_run;
 use crate::session::{self, Handle, Reply, Target, Turn};
 
@@ -40,7 +42,10 @@ pub struct Answer(oneshot::Receiver<Reply>);
 impl Direct {
     /// Room for `most` sessions.
     pub fn new(limits: DeviceLimits, most: usize) -> Self {
-        Self(Devices::new(limits, most, TaskTracker::new()))
+        // Nobody is told what an engine would be.
+        let (nobody, _) = mpsc::unbounded_channel();
+        let reach = Reach::new(None, Held::new(nobody));
+        Self(Devices::new(limits, most, reach, TaskTracker::new()))
     }
 
     /// The session of a device, which has this number: the one there is, or a new one in the clear.

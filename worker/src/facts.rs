@@ -20,14 +20,17 @@ const RESOURCE: [&str; 2] = [
     "/system/resource/print",
     "=.proplist=version,board-name,architecture-name",
 ];
+const BOARD: [&str; 2] = ["/system/routerboard/print", "=.proplist=serial-number"];
+const LICENCE: [&str; 2] = ["/system/license/print", "=.proplist=system-id,software-id"];
 const IDENTITY: [&str; 2] = ["/system/identity/print", "=.proplist=name"];
 
 /// Asks the device what it is. `None` when it does not say.
 pub(crate) async fn learn(session: &Handle, device: u64) -> Option<v1::DeviceFactsReport> {
     let turn = tokio::time::timeout(TIMEOUT, session.turn(false)).await.ok()?;
-    let (resource, identity) = tokio::join!(
+    let (resource, identity, serial) = tokio::join!(
         ask(session, RESOURCE, TIMEOUT, turn.clone()),
-        ask(session, IDENTITY, TIMEOUT, turn)
+        ask(session, IDENTITY, TIMEOUT, turn.clone()),
+        serial(session, TIMEOUT, turn)
     );
     let (resource, identity) = (resource?, identity.unwrap_or_default());
     Some(v1::DeviceFactsReport {
@@ -36,8 +39,28 @@ pub(crate) async fn learn(session: &Handle, device: u64) -> Option<v1::DeviceFac
         board: value(&resource, b"board-name"),
         architecture: value(&resource, b"architecture-name"),
         identity: value(&identity, b"name"),
-        serial: String::new(),
+        serial: serial.unwrap_or_default(),
     })
+}
+
+/// What the router is known by: its board's serial number, or the id of its licence where it has no board. Empty when it
+/// tells neither; `None` when it does not answer.
+pub(crate) async fn serial(session: &Handle, timeout: Duration, turn: Arc<Turn>) -> Option<String> {
+    let board = value(
+        &ask(session, BOARD, timeout, turn.clone()).await?,
+        b"serial-number",
+    );
+    if !board.is_empty() {
+        return Some(board);
+    }
+    let licence = ask(session, LICENCE, timeout, turn).await?;
+    let ids = [&b"system-id"[..], b"software-id"].map(|name| value(&licence, name));
+    Some(ids.into_iter().find(|id| !id.is_empty()).unwrap_or_default())
+}
+
+/// Asks for the serial number before a change. `None` when the device does not answer.
+pub(crate) async fn serial_now(session: &Handle, turn: Arc<Turn>) -> Option<String> {
+    serial(session, ALIVE_WITHIN, turn).await
 }
 
 /// Whether the device still answers on this session.

@@ -40,9 +40,9 @@ pub(crate) enum Out {
     Intent(v1::Intent),
     Report(Told),
     Facts(v1::DeviceFactsReport),
+    Contact(v1::DeviceContact),
     /// Makes room when it has gone.
     Live(v1::LiveRows, OwnedSemaphorePermit),
-    Contact(v1::DeviceContact),
 }
 
 /// A report, and when its attempt ended.
@@ -126,17 +126,16 @@ impl Held {
         let _ = self.outbox.send(Out::Facts(facts));
     }
 
+    pub(crate) fn tell_contact(&self, contact: v1::DeviceContact) {
+        let _ = self.outbox.send(Out::Contact(contact));
+    }
+
     /// Tells rows as they come, as soon as there is room.
     pub(crate) async fn tell_live(&self, rows: v1::LiveRows) {
         // The semaphore is never closed.
         if let Ok(room) = self.live.clone().acquire_owned().await {
             let _ = self.outbox.send(Out::Live(rows, room));
         }
-    }
-
-    #[expect(dead_code, reason = "told once there is TLS")]
-    pub(crate) fn tell_contact(&self, contact: v1::DeviceContact) {
-        let _ = self.outbox.send(Out::Contact(contact));
     }
 
     /// Asks for an intent.

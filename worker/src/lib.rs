@@ -20,13 +20,18 @@ mod link;
 mod mailbox;
 mod pacing;
 mod phase;
+mod reach;
+mod rest;
 mod room;
 mod run;
 mod session;
 mod stream;
+mod tls;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+pub use tls::check_roots;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -50,6 +55,8 @@ pub struct WorkerConfig {
     pub engine_boot: String,
     /// How routers are treated.
     pub device: DeviceLimits,
+    /// PEM file with the roots for devices whose `tls` is `roots`.
+    pub device_roots: Option<PathBuf>,
 }
 
 /// How routers are treated.

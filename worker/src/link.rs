@@ -22,11 +22,12 @@ use crate::WorkerConfig;
 use crate::devices::Devices;
 use crate::held::{Held, Out, Told};
 use crate::pacing::Limits;
+use crate::reach::Reach;
 use crate::run::{self, Job};
 use crate::session::{Care, Target};
 
 /// Messages in one batch, and their size: a message stays well under gRPC's limits.
-const BATCH: usize = 250;
+const BATCH: usize = 500;
 const BATCH_BYTES: usize = 1 << 20;
 /// How long reports wait for others to go with.
 const GATHER: Duration = Duration::from_millis(3);
@@ -72,7 +73,12 @@ pub(crate) async fn run(
     tasks: TaskTracker,
 ) {
     let Signals { drain, stop, refusal } = signals;
-    let devices = Devices::new(config.device, config.sessions, tasks.clone());
+    let devices = Devices::new(
+        config.device,
+        config.sessions,
+        Reach::new(config.device_roots.clone(), held.clone()),
+        tasks.clone(),
+    );
     // Names this process's run of the worker, so that a restarted one is not taken for it.
     let instance = uuid::Uuid::new_v4().to_string();
     let (mut delay, mut first) = (RECONNECT.0, true);
@@ -330,7 +336,7 @@ impl Link<'_> {
         };
         let plan = self.plans.get(&assignment.plan_digest).cloned();
         let credentials = self.credentials.get(&assignment.credential).cloned();
-        let reach = Reach::of(&assignment);
+        let reach = ReachOf::of(&assignment);
         let (Some(plan), Some(credentials), Some(reach)) = (plan, credentials, reach) else {
             let message = "the worker does not know the plan, the credential or the transport it was sent";
             let error = v1::DeviceError {
@@ -356,6 +362,7 @@ impl Link<'_> {
             transport: reach.transport,
             ports: reach.ports,
             demand: reach.demand,
+            worked: assignment.worked.parse().ok(),
             credentials,
             care: Arc::new(Care {
                 zone: assignment.zone.clone(),
@@ -440,19 +447,19 @@ impl Link<'_> {
 }
 
 /// How an assignment's device is spoken to.
-struct Reach {
+struct ReachOf {
     port: u16,
     transport: Transport,
     ports: Ports,
     demand: Demand,
 }
 
-impl Reach {
+impl ReachOf {
     /// `None` when the engine is newer than this worker and says something that it does not know.
     fn of(assignment: &v1::Assignment) -> Option<Self> {
         let transport = match assignment.transport.as_str() {
             "" => Transport::Api,
-            text => text.parse().ok().filter(|known| *known == Transport::Api)?,
+            text => text.parse().ok()?,
         };
         let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let trust = given(&assignment.tls)

@@ -170,6 +170,12 @@ impl Run {
                     Err(action) => return action,
                 };
             }
+            if fit && alone && !session.is_known() {
+                fit = match self.recognise(&session, turn.clone()).await {
+                    Ok(known) => known,
+                    Err(action) => return action,
+                };
+            }
             if fit {
                 self.session = Some((session, turn));
                 return self.attempt.connected();
@@ -184,6 +190,39 @@ impl Run {
             error,
             may_pass: true,
         })
+    }
+
+    /// Looks whether the router at the other end is the one that the device is known as, once for each connection and
+    /// before anything is changed. Returns whether it answers.
+    async fn recognise(&self, session: &Handle, turn: Arc<Turn>) -> Result<bool, Action> {
+        let known = &self.job.assignment.serial;
+        if known.is_empty() {
+            return Ok(true);
+        }
+        let asking = facts::serial_now(session, turn.clone());
+        let Some(found) = self.bounded(asking, "no answer").await? else {
+            return Ok(false);
+        };
+        if found == *known {
+            session.recognised();
+            return Ok(true);
+        }
+        // So that everybody sees it.
+        drop(turn);
+        if let Some(facts) = facts::learn(session, self.job.assignment.device).await {
+            self.held.tell_facts(facts);
+        }
+        let found = match found.as_str() {
+            "" => "it tells no serial number".to_owned(),
+            found => format!("its serial number is {found}"),
+        };
+        let text = format!(
+            "another router answers: {found}, and the device is known by {known}; muster device trust accepts it"
+        );
+        Err(self.attempt.connect_failed(ConnectFailure {
+            error: DeviceError::new(ErrorClass::Identity, text),
+            may_pass: false,
+        }))
     }
 
     fn session(&self, line: Line) -> Handle {

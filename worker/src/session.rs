@@ -8,7 +8,7 @@ mod open;
 mod serve;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use routeros_conn::Credentials;
 use tokio::sync::{Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, mpsc, oneshot};
 
 use crate::mailbox::Sender;
-pub(crate) use serve::{idle_bytes, spawn};
+pub(crate) use serve::{connect_way, idle_bytes, spawn};
 
 /// Where a session leads.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub(crate) struct Target {
     pub(crate) ports: Ports,
     /// What its certificate has to satisfy.
     pub(crate) demand: Demand,
+    /// What `auto` found before.
+    pub(crate) worked: Option<Transport>,
     pub(crate) credentials: Arc<Credentials>,
     /// How it is to be treated.
     pub(crate) care: Arc<Care>,
@@ -56,6 +58,7 @@ impl Target {
             transport: Transport::Api,
             ports: Ports::default(),
             demand: Demand::Any,
+            worked: None,
             credentials,
             care: Arc::default(),
         }
@@ -181,6 +184,8 @@ pub(crate) struct Vitals {
     /// When the device last said something, in milliseconds from the origin.
     heard: AtomicU64,
     stage: AtomicU8,
+    /// Whether the router was found to be the one that the device is known as.
+    known: AtomicBool,
     state: Mutex<State>,
     settled: Notify,
     pub(crate) turns: Arc<RwLock<()>>,
@@ -192,6 +197,7 @@ impl Vitals {
             origin: Instant::now(),
             heard: AtomicU64::new(0),
             stage: AtomicU8::new(Stage::Device as u8),
+            known: AtomicBool::new(false),
             state: Mutex::new(State::Connecting),
             settled: Notify::new(),
             turns: Arc::default(),
@@ -265,6 +271,16 @@ impl Handle {
     /// How long the device has said nothing.
     pub(crate) fn silent_for(&self) -> Duration {
         self.vitals.heard().elapsed()
+    }
+
+    /// Whether the router was found to be the one that the device is known as.
+    pub(crate) fn is_known(&self) -> bool {
+        self.vitals.known.load(Ordering::Relaxed)
+    }
+
+    /// The router was found to be that one.
+    pub(crate) fn recognised(&self) {
+        self.vitals.known.store(true, Ordering::Relaxed);
     }
 
     /// What it waits for.
@@ -373,7 +389,7 @@ pub(crate) fn never_sent() -> Reply {
     }
 }
 
-fn gone() -> DeviceError {
+pub(crate) fn gone() -> DeviceError {
     DeviceError::new(ErrorClass::Reset, "the connection was closed")
 }
 

@@ -122,6 +122,9 @@ pub(crate) struct Worker {
     /// A name for people [default: the host's]
     #[arg(long)]
     pub name: Option<String>,
+    /// PEM file with the roots for devices whose tls is "roots"
+    #[arg(long, value_name = "FILE")]
+    pub device_roots: Option<PathBuf>,
     /// Executions held at once
     #[arg(long, default_value_t = muster_worker::DEFAULT_SLOTS)]
     pub slots: u32,
@@ -138,6 +141,21 @@ pub(crate) struct Sim {
     /// The API port of all of them; 0 for any that is free
     #[arg(long, default_value_t = 8728)]
     pub port: u16,
+    /// The port of the API over TLS; 0 for any that is free [default: 8729, or any when it is taken]
+    #[arg(long, value_name = "PORT")]
+    pub tls_port: Option<u16>,
+    /// The port of REST over HTTP; 0 for any that is free [default: 8080, or any when it is taken]
+    #[arg(long, value_name = "PORT")]
+    pub rest_port: Option<u16>,
+    /// The port of REST over HTTPS; 0 for any that is free [default: 8443, or any when it is taken]
+    #[arg(long, value_name = "PORT")]
+    pub https_port: Option<u16>,
+    /// How long a REST command may take before the router ends it
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse_positive)]
+    pub rest_cut: Duration,
+    /// Answer at once for a burst, then one command every so long, as routers do: 160/20ms
+    #[arg(long, value_name = "BURST/TIME", value_parser = clamp)]
+    pub clamp: Option<muster_sim::Clamp>,
     /// Serve the journal of executed commands and the counters over HTTP here
     #[arg(long, value_name = "ADDR")]
     pub control: Option<SocketAddr>,
@@ -490,6 +508,16 @@ fn priority(name: &str) -> Result<v1::JobPriority, String> {
     let known = v1::JobPriority::from_str_name(&format!("JOB_PRIORITY_{}", name.to_ascii_uppercase()));
     let known = known.filter(|priority| *priority != v1::JobPriority::Unspecified);
     known.ok_or_else(|| "there are emergency, interactive, rollout and audit".into())
+}
+
+fn clamp(text: &str) -> Result<muster_sim::Clamp, String> {
+    let wrong = || format!("{text:?} is not BURST/TIME, such as 160/20ms");
+    let (burst, each) = text.split_once('/').ok_or_else(wrong)?;
+    Ok(muster_sim::Clamp {
+        burst: burst.trim().parse().map_err(|_| wrong())?,
+        each: duration::parse_positive(each.trim())?,
+        ..muster_sim::Clamp::MEASURED
+    })
 }
 
 pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {

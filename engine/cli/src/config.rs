@@ -46,6 +46,8 @@ pub(crate) struct Worker {
     pub in_flight: Option<usize>,
     /// New connections a second.
     pub connects_per_second: Option<u32>,
+    /// PEM file with the roots for devices whose `tls` is `roots`.
+    pub device_roots: Option<PathBuf>,
 }
 
 impl Config {

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::{self, reachable};
 use crate::config::{self, Config};
 use crate::exit::{Done, Exit, Failure};
+use crate::worker::check_roots;
 use crate::{duration, limits, logging};
 
 /// Where everything is kept unless told otherwise.
@@ -33,6 +34,7 @@ pub(crate) async fn run(args: args::Serve) -> Done {
     if let Some(duration::Keep(keep)) = args.keep.or(config.keep) {
         engine_config.keep = keep;
     }
+    check_roots(config.worker.device_roots.as_deref(), "worker.device-roots")?;
     let mut stop = Stop::new()?;
     let engine = start(engine_config).await?;
     if !engine.address().ip().is_loopback() {
@@ -75,6 +77,7 @@ pub(crate) fn worker_beside(engine: &Engine, config: &config::Worker, sessions: 
             connects_per_second: config.connects_per_second.unwrap_or(defaults.connects_per_second),
             ..defaults
         },
+        device_roots: config.device_roots.clone(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! `muster sim`: a simulated fleet.
 
-use muster_sim::{Fleet, FleetConfig, parse_faults};
+use muster_sim::{Fleet, FleetConfig, SimError, parse_faults};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 
@@ -8,6 +8,11 @@ use crate::args;
 use crate::exit::{Done, Exit, Failure};
 use crate::serve::Stop;
 use crate::{limits, logging};
+
+/// Ports of the services beside the API, unless told otherwise.
+const TLS_PORT: u16 = 8729;
+const REST_PORT: u16 = 8080;
+const HTTPS_PORT: u16 = 8443;
 
 pub(crate) async fn run(args: args::Sim, json: bool) -> Done {
     logging::start();
@@ -24,6 +29,11 @@ pub(crate) async fn run(args: args::Sim, json: bool) -> Done {
         devices: args.devices,
         base: args.base,
         port: args.port,
+        tls_port: Some(args.tls_port.unwrap_or(TLS_PORT)),
+        rest_port: Some(args.rest_port.unwrap_or(REST_PORT)),
+        https_port: Some(args.https_port.unwrap_or(HTTPS_PORT)),
+        rest_cut: args.rest_cut,
+        clamp: args.clamp,
         control: args.control,
         seed: args.seed,
         versions: if args.version.is_empty() {
@@ -38,13 +48,23 @@ pub(crate) async fn run(args: args::Sim, json: bool) -> Done {
         late: args.late,
     };
     let mut stop = Stop::new()?;
-    let fleet = Fleet::start(config)
-        .await
-        .map_err(|error| Failure::new(Exit::Usage, "START", error))?;
+    // Where a port that nobody asked for is taken, any will do.
+    let anywhere = FleetConfig {
+        tls_port: Some(args.tls_port.unwrap_or(0)),
+        rest_port: Some(args.rest_port.unwrap_or(0)),
+        https_port: Some(args.https_port.unwrap_or(0)),
+        ..config.clone()
+    };
+    let started = match Fleet::start(config).await {
+        Err(SimError::Listen { .. }) => Fleet::start(anywhere).await,
+        started => started,
+    };
+    let fleet = started.map_err(|error| Failure::new(Exit::Usage, "START", error))?;
     let (first, last) = (fleet.address(0), fleet.address(fleet.len() - 1));
     if json {
         let control = fleet.control().map(|address| address.to_string());
-        let line = json!({ "devices": fleet.len(), "base": first, "port": fleet.port(), "control": control });
+        let line = json!({ "devices": fleet.len(), "base": first, "port": fleet.port(), "tls_port": fleet.tls_port(),
+            "rest_port": fleet.rest_port(), "https_port": fleet.https_port(), "control": control });
         crate::terminal::out(&line);
     } else {
         crate::terminal::out(format_args!(
@@ -52,6 +72,16 @@ pub(crate) async fn run(args: args::Sim, json: bool) -> Done {
             fleet.len(),
             fleet.port()
         ));
+        let ports = [
+            ("the API over TLS", fleet.tls_port()),
+            ("REST over HTTP", fleet.rest_port()),
+            ("REST over HTTPS", fleet.https_port()),
+        ];
+        for (what, port) in ports {
+            if let Some(port) = port {
+                crate::terminal::out(format_args!("{what} on port {port}"));
+            }
+        }
         if let Some(control) = fleet.control() {
             crate::terminal::out(format_args!(
                 "journal and counters on http://{control}/journal and http://{control}/counters"

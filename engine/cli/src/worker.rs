@@ -12,6 +12,7 @@ use crate::{limits, logging};
 
 pub(crate) async fn run(args: args::Worker, engine: &str) -> Done {
     check_engine(engine)?;
+    check_roots(args.device_roots.as_deref(), "--device-roots")?;
     let token = read_token(&args.token_file)?;
     logging::start();
     let mut stop = Stop::new()?;
@@ -25,6 +26,7 @@ pub(crate) async fn run(args: args::Worker, engine: &str) -> Done {
         sessions,
         engine_boot: String::new(),
         device: DeviceLimits::default(),
+        device_roots: args.device_roots,
     });
     let refused = tokio::select! {
         () = stop.wait() => None,
@@ -54,6 +56,12 @@ fn check_engine(engine: &str) -> Result<(), Failure> {
              http://127.0.0.1:7600"
         ))),
     }
+}
+
+/// Refuses a file that no device's certificate could be checked with.
+pub(crate) fn check_roots(path: Option<&Path>, named: &str) -> Result<(), Failure> {
+    let checked = path.map_or(Ok(()), muster_worker::check_roots);
+    checked.map_err(|error| Failure::usage(format!("{named}: {error}")))
 }
 
 fn read_token(path: &Path) -> Result<String, Failure> {

@@ -37,6 +37,7 @@ mod transition;
 mod wave;
 mod writer;
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -282,6 +283,11 @@ fn migrations() -> Vec<Migration> {
             "steps",
             include_str!("../../../migrations/sqlite/0008_steps.sql"),
         ),
+        (
+            9,
+            "inline answers",
+            include_str!("../../../migrations/sqlite/0009_inline_answers.sql"),
+        ),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
         Migration::new(
@@ -337,7 +343,8 @@ pub(crate) fn json_ids(ids: impl IntoIterator<Item = u64>) -> String {
         if at > 0 {
             json.push(',');
         }
-        json.push_str(&id.to_string());
+        // Writing to a string does not fail.
+        let _ = write!(json, "{id}");
     }
     json.push(']');
     json

@@ -108,7 +108,7 @@ macro_rules! job {
     };
 }
 
-/// Statements that insert rows of three values given one by one, for values that JSON would have to spell out. A row
+/// Statements that insert rows whose values are given one by one, for values that JSON would have to spell out. A row
 /// without a first value is none, so that a statement of a fixed length, which stays prepared, takes any number of rows.
 pub(crate) struct Insert {
     few: LazyLock<String>,
@@ -120,8 +120,18 @@ pub(crate) static BLOB_STORE: Insert = Insert {
     many: LazyLock::new(|| insert("blob (digest, encoding, bytes)", Insert::MANY)),
 };
 pub(crate) static STEP_STORE: Insert = Insert {
-    few: LazyLock::new(|| insert("step_result (execution_id, step, digest)", Insert::FEW)),
-    many: LazyLock::new(|| insert("step_result (execution_id, step, digest)", Insert::MANY)),
+    few: LazyLock::new(|| {
+        insert(
+            "step_result (execution_id, step, digest, encoding, bytes)",
+            Insert::FEW,
+        )
+    }),
+    many: LazyLock::new(|| {
+        insert(
+            "step_result (execution_id, step, digest, encoding, bytes)",
+            Insert::MANY,
+        )
+    }),
 };
 
 impl Insert {
@@ -138,7 +148,9 @@ impl Insert {
 }
 
 fn insert(into: &str, rows: usize) -> String {
-    let values = vec!["(?, ?, ?)"; rows].join(", ");
+    let columns = into.matches(',').count() + 1;
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    let values = vec![row; rows].join(", ");
     format!("INSERT INTO {into} SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL")
 }
 
@@ -223,11 +235,12 @@ statements! {
         UPDATE device SET serial = ?2, offered_serial = NULL, offered_serial_at = NULL WHERE id = ?1";
     DEVICE_CONTACTS = "
         UPDATE device SET
-            worked = CASE WHEN transport = 'auto' AND n.reached THEN nullif(n.worked, '') END,
-            worked_at = CASE WHEN transport = 'auto' AND n.reached THEN ?2 END,
-            offered_certificate = CASE WHEN n.reached THEN NULL ELSE coalesce(nullif(n.certificate, ''), offered_certificate) END,
-            offered_key = CASE WHEN n.reached THEN NULL ELSE coalesce(nullif(n.key, ''), offered_key) END,
-            offered_at = CASE WHEN n.reached THEN NULL WHEN n.certificate <> '' THEN ?2 ELSE offered_at END
+            worked = CASE WHEN n.worked <> '' THEN n.worked WHEN n.reached OR n.certificate <> '' THEN device.worked END,
+            worked_at = CASE WHEN n.worked <> '' THEN ?2 WHEN n.reached OR n.certificate <> '' THEN worked_at END,
+            offered_certificate = CASE WHEN n.certificate = '' THEN offered_certificate
+                                       WHEN NOT n.reached THEN n.certificate END,
+            offered_key = CASE WHEN n.certificate = '' THEN offered_key WHEN NOT n.reached THEN n.key END,
+            offered_at = CASE WHEN n.certificate = '' THEN offered_at WHEN NOT n.reached THEN ?2 END
         FROM (SELECT value ->> 'id' AS id, value ->> 'worked' AS worked, value ->> 'certificate' AS certificate,
                      value ->> 'key' AS key, value ->> 'reached' AS reached FROM json_each(?1)) AS n
         WHERE device.id = n.id";
@@ -508,9 +521,12 @@ statements! {
                e.started_at, e.finished_at, e.resolution, e.resolution_epoch, e.resolution_at
         FROM json_each(?1) w JOIN execution e ON e.id = w.value ORDER BY w.key";
     RESULT_STEPS = "
-        SELECT s.execution_id, s.digest, length(b.bytes)
+        SELECT s.execution_id, s.step, s.digest, coalesce(length(s.bytes), length(b.bytes))
         FROM json_each(?1) w JOIN step_result s ON s.execution_id = w.value LEFT JOIN blob b ON b.digest = s.digest
         ORDER BY s.execution_id, s.step";
+    RESULT_INLINE = "
+        SELECT s.execution_id, s.step, s.encoding, s.bytes
+        FROM json_each(?1) w JOIN step_result s ON s.execution_id = w.value WHERE s.bytes IS NOT NULL";
     BLOB_GET_SET = "
         SELECT b.digest, b.encoding, b.bytes FROM json_each(?1) w JOIN blob b ON b.digest = unhex(w.value)";
 
@@ -585,7 +601,7 @@ statements! {
         WHERE NOT EXISTS (SELECT 1 FROM job d WHERE d.state = 1 AND d.retry_of = r.job_id)
         ORDER BY r.job_id LIMIT 1";
     SWEEP_ROWS = "
-        SELECT e.id, s.digest, coalesce(length(b.bytes), 0)
+        SELECT e.id, s.digest, coalesce(length(s.bytes), length(b.bytes), 0)
         FROM execution e LEFT JOIN step_result s ON s.execution_id = e.id LEFT JOIN blob b ON b.digest = s.digest
         WHERE e.job_id = ?1 ORDER BY e.device_id, s.step LIMIT ?2";
     // The youngest execution leaves its number behind, in a row of no job: numbers are never given out twice, so

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::clamp::Clamp;
 use crate::fault::Fault;
 use crate::version::{BadVersion, Version};
 
@@ -18,6 +19,8 @@ pub struct FleetConfig {
     pub control: Option<SocketAddr>,
     /// Number of devices, at least one.
     pub devices: usize,
+    /// How fast a device answers when it is asked much; none for always at once.
+    pub clamp: Option<Clamp>,
     /// Faults and the number of devices that have each. The seed chooses the devices.
     pub faults: Vec<(Fault, usize)>,
     /// Whether answers are written in chunks of random sizes.
@@ -28,6 +31,14 @@ pub struct FleetConfig {
     pub password: String,
     /// The API port of all devices; 0 for any that is free.
     pub port: u16,
+    /// The port of REST over HTTPS, 0 for any that is free; none without.
+    pub https_port: Option<u16>,
+    /// How long a REST command may take before the device ends it. Default 60 s, as devices have it.
+    pub rest_cut: Duration,
+    /// The port of REST over HTTP, 0 for any that is free; none without.
+    pub rest_port: Option<u16>,
+    /// The port of the API over TLS, 0 for any that is free; none without.
+    pub tls_port: Option<u16>,
     /// What all data of the devices, the choice of faulty devices and the sizes of fragments come from.
     pub seed: u64,
     /// The user that may log in to all devices, of group `full`.
@@ -42,11 +53,16 @@ impl Default for FleetConfig {
             base: Ipv4Addr::new(127, 20, 0, 1),
             control: None,
             devices: 1,
+            clamp: None,
             faults: Vec::new(),
             fragment: false,
             late: Duration::from_secs(3),
             password: String::new(),
             port: 8728,
+            https_port: None,
+            rest_cut: Duration::from_secs(60),
+            rest_port: None,
+            tls_port: None,
             seed: 1,
             user: "admin".to_owned(),
             versions: ["7.16.2", "7.12.1", "7.18.2", "6.49.17"]

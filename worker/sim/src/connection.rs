@@ -5,18 +5,25 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::conversation::{Conversation, End};
 use crate::counters::add;
 use crate::fault::Fault;
 use crate::rng::Rng;
+use crate::service::{Admission, Service};
 use crate::world::World;
+use crate::{rest, tls};
 
 /// Bytes read at a time, into a buffer on the stack, so that an idle connection owns none.
 const READ_BYTES: usize = 8 << 10;
+
+/// The same over TLS, where they are held with the connection.
+const TLS_READ_BYTES: usize = 1 << 10;
 
 /// The largest fragment, in bytes, of an answer that is written in fragments.
 const FRAGMENT_BYTES: u64 = 48;
@@ -29,8 +36,136 @@ pub(crate) struct Shell {
     pub(crate) started: Instant,
 }
 
+/// A connection's place among those that a service of a device has.
+struct Seat<'a> {
+    world: &'a World,
+    device: usize,
+    service: Service,
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        let place = self.world.place(self.device);
+        match place.fault() {
+            Some(Fault::HalfOpen) => place.lock().leave_unnoticed(self.service),
+            _ => place.lock().leave(self.service),
+        }
+    }
+}
+
 /// Serves one connection until it ends.
-pub(crate) async fn serve(shell: Shell, stream: TcpStream, device: usize, peer: Ipv4Addr) {
+pub(crate) async fn serve(shell: Shell, stream: TcpStream, device: usize, peer: Ipv4Addr, service: Service) {
+    let world = Arc::clone(&shell.world);
+    let admission = world.place(device).lock().admit(service, peer);
+    match admission {
+        Admission::Admitted => {}
+        Admission::Closed => return,
+        Admission::Refused => return reset(&stream),
+    }
+    let _seat = Seat {
+        world: &world,
+        device,
+        service,
+    };
+    if service != Service::Api && world.fault(device) == Some(Fault::Drop) {
+        return reset(&stream);
+    }
+    match service {
+        Service::Api => serve_api(shell, stream, device, peer).await,
+        Service::ApiSsl => {
+            let Some(mut tls) = secure(&world, stream, device).await else {
+                return;
+            };
+            let conversation = Conversation::open(&world, device, peer);
+            if let Ok(End::Reset) = converse(&shell, &mut tls, conversation, device).await {
+                reset(tls.get_ref().0);
+            }
+        }
+        Service::Www => {
+            let (stream, end) = rest::serve(shell, stream, device, false).await;
+            if end == End::Reset {
+                reset(&stream);
+            }
+        }
+        Service::WwwSsl => {
+            let Some(tls) = secure(&world, stream, device).await else {
+                return;
+            };
+            let (tls, end) = rest::serve(shell, tls, device, true).await;
+            if end == End::Reset {
+                reset(tls.get_ref().0);
+            }
+        }
+    }
+}
+
+/// Shakes hands, with the certificate that the device presents. `None` when that came to nothing.
+async fn secure(world: &World, mut stream: TcpStream, device: usize) -> Option<TlsStream<TcpStream>> {
+    match world.fault(device) {
+        Some(Fault::Silent) => {
+            let mut sink = [0; 256];
+            while stream.read(&mut sink).await.is_ok_and(|count| count > 0) {}
+            return None;
+        }
+        Some(Fault::TlsAnonymous) => {
+            let mut hello = [0; 2048];
+            let _ = stream.read(&mut hello).await;
+            let _ = stream.write_all(&tls::NO_SUITE).await;
+            return None;
+        }
+        _ => {}
+    }
+    let config = world.certificate(device).map_err(|error| error.to_string());
+    let config = config.and_then(|identity| identity.server().map_err(|error| error.to_string()));
+    match config {
+        Ok(config) => TlsAcceptor::from(config).accept(stream).await.ok(),
+        Err(error) => {
+            tracing::error!(%error, device, "a certificate cannot be made");
+            None
+        }
+    }
+}
+
+/// Carries a conversation over TLS.
+async fn converse(
+    shell: &Shell,
+    stream: &mut TlsStream<TcpStream>,
+    mut conversation: Conversation,
+    device: usize,
+) -> io::Result<End> {
+    let mut out = Vec::new();
+    loop {
+        if !out.is_empty() {
+            let bytes = std::mem::take(&mut out);
+            add(&shell.world.counters.bytes_out, bytes.len() as u64);
+            let step = match shell.world.fault(device) {
+                Some(Fault::ByteByByte) => 1,
+                _ if shell.fragment => FRAGMENT_BYTES as usize / 2,
+                _ => bytes.len(),
+            };
+            for piece in bytes.chunks(step) {
+                stream.write_all(piece).await?;
+                stream.flush().await?;
+            }
+        }
+        if let Some(end) = conversation.end() {
+            return Ok(end);
+        }
+        let due = conversation.poll_timeout();
+        let mut bytes = [0; TLS_READ_BYTES];
+        tokio::select! {
+            read = stream.read(&mut bytes), if conversation.is_reading() => match read? {
+                0 => return Ok(End::Close),
+                count => conversation.handle_input(&bytes[..count], shell.started.elapsed(), &mut out),
+            },
+            () = conversation.pushed() => conversation.handle_push(&mut out),
+            () = until(shell.started, due) => conversation.handle_timeout(shell.started.elapsed(), &mut out),
+            () = tokio::task::yield_now(), if conversation.is_streaming() => conversation.stream(&mut out),
+        }
+    }
+}
+
+async fn serve_api(shell: Shell, stream: TcpStream, device: usize, peer: Ipv4Addr) {
     let conversation = Conversation::open(&shell.world, device, peer);
     let mut connection = Connection {
         rng: conversation.fragment_rng(),

@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::counters::Counters;
 use crate::fault::Fault;
@@ -25,6 +26,7 @@ pub(crate) fn router(world: Arc<World>) -> Router {
         .route("/devices", get(devices))
         .route("/devices/{index}/fault", post(set_fault))
         .route("/journal", get(journal).delete(clear_journal))
+        .route("/devices/{index}/certificate", get(certificate))
         .with_state(world)
 }
 
@@ -94,6 +96,35 @@ async fn set_fault(
     let fault = fault.map_err(|error| refuse(StatusCode::BAD_REQUEST, error.to_string()))?;
     world.set_fault(index, fault);
     Ok(Json(info(&world, index)))
+}
+
+/// What a device presents over TLS now, as SHA-256 in hex.
+#[derive(Debug, Serialize)]
+struct Fingerprints {
+    certificate: String,
+    key: String,
+}
+
+async fn certificate(
+    State(world): State<Arc<World>>,
+    Path(index): Path<usize>,
+) -> Result<Json<Fingerprints>, StatusCode> {
+    if index >= world.len() {
+        return Err(StatusCode::NOT_FOUND);
+    }
+    let identity = world
+        .certificate(index)
+        .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    let hex = |bytes: &[u8]| {
+        Sha256::digest(bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    };
+    Ok(Json(Fingerprints {
+        certificate: hex(&identity.certificate),
+        key: hex(&identity.public_key),
+    }))
 }
 
 fn info(world: &World, index: usize) -> DeviceInfo {

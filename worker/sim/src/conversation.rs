@@ -23,6 +23,7 @@ use crate::fault::Fault;
 use crate::journal::{CommandResult, JournalEntry, words};
 use crate::menu::Verb;
 use crate::outbox::Outbox;
+use crate::ping::Ping;
 use crate::reply::Replies;
 use crate::rng::Rng;
 use crate::route::{Act, NoRoute, Route};
@@ -69,6 +70,7 @@ pub struct Conversation {
     partial: Vec<u8>,
     late: Vec<Late>,
     endless: Vec<Endless>,
+    pings: Vec<Pinging>,
     end: Option<End>,
 }
 
@@ -78,6 +80,14 @@ struct Late {
     due: Duration,
     tag: Option<Vec<u8>>,
     answer: Vec<u8>,
+}
+
+/// A ping under way.
+#[derive(Debug)]
+struct Pinging {
+    due: Duration,
+    tag: Option<Vec<u8>>,
+    ping: Ping,
 }
 
 /// A print that does not end.
@@ -107,6 +117,7 @@ impl Conversation {
             partial: Vec::new(),
             late: Vec::new(),
             endless: Vec::new(),
+            pings: Vec::new(),
             end: None,
         }
     }
@@ -165,7 +176,8 @@ impl Conversation {
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        self.late.iter().map(|late| late.due).min()
+        let pings = self.pings.iter().map(|pinging| pinging.due);
+        self.late.iter().map(|late| late.due).chain(pings).min()
     }
 
     /// Gives the answers that are due.
@@ -173,6 +185,17 @@ impl Conversation {
         for late in self.late.extract_if(.., |late| late.due <= now) {
             out.extend_from_slice(&late.answer);
         }
+        for pinging in &mut self.pings {
+            if pinging.due <= now {
+                let mut replies = Replies::new(out, pinging.tag.as_deref());
+                pinging.ping.next(&mut replies);
+                pinging.due = now + pinging.ping.interval();
+                if pinging.ping.is_over() {
+                    replies.done();
+                }
+            }
+        }
+        self.pings.retain(|pinging| !pinging.ping.is_over());
     }
 
     /// Whether the device takes what the client sends. Look again after [`handle_push`](Self::handle_push).
@@ -327,15 +350,29 @@ impl Conversation {
                 self.end = Some(End::Reset);
             }
             Some(Fault::TwoTraps) => refuse_path(request, &mut Replies::new(out, tag)),
+            None if let Some(wait) = self.world.clamp_of(state, now)
+                && !matches!(route, Ok(Route::Act(Act::Quit | Act::Reboot))) =>
+            {
+                self.execute(request, route, caller, state, now, &mut answer);
+                self.late.push(Late {
+                    due: now + wait,
+                    tag: tag.map(<[u8]>::to_vec),
+                    answer,
+                });
+            }
             Some(
                 Fault::ByteByByte
                 | Fault::Drop
                 | Fault::Endless
+                | Fault::HalfOpen
                 | Fault::Late
                 | Fault::LostWrite
                 | Fault::LostWriteAnswer
                 | Fault::NotReading
                 | Fault::Silent
+                | Fault::TlsAnonymous
+                | Fault::TlsExpired
+                | Fault::TlsOther
                 | Fault::WrongPassword,
             )
             | None => self.execute(request, route, caller, state, now, out),
@@ -355,6 +392,7 @@ impl Conversation {
         let route = match route {
             Ok(Route::Act(Act::Cancel)) => return self.cancel(request, state, out),
             Ok(Route::Act(Act::Quit)) => return self.quit(&mut replies),
+            Ok(Route::Act(Act::Ping)) => return self.ping(request, now, &mut replies),
             Ok(route) => route,
             Err(NoRoute::Command) => {
                 replies.trap(&Trap::no_such_command());
@@ -370,7 +408,7 @@ impl Conversation {
         let identity = route.is_mutating().then(|| escape(&state.device.identity()));
         let executed = state.device.execute(route, request, caller, now, out);
         if let Some(identity) = identity {
-            self.note(request, identity, &executed, now);
+            note(&self.world, self.device, request, identity, &executed, now);
         }
         state.deliver(&executed.events);
         if executed.reboots {
@@ -379,21 +417,19 @@ impl Conversation {
         }
     }
 
-    fn note(&self, request: Sentence<'_>, identity: String, executed: &Executed, now: Duration) {
-        add(&self.world.counters.mutating_commands, 1);
-        self.world.journal.append(JournalEntry {
-            seq: 0,
-            at_ms: now.as_millis() as u64,
-            device: self.device,
-            address: self.world.address(self.device),
-            identity,
-            words: words(request),
-            result: match executed.trap {
-                None => CommandResult::Done,
-                Some(_) => CommandResult::Trap,
-            },
-            message: executed.trap.as_deref().map(escape),
-        });
+    fn ping(&mut self, request: Sentence<'_>, now: Duration, replies: &mut Replies<'_>) {
+        match Ping::of(request) {
+            Ok(ping) if ping.is_over() => replies.done(),
+            Ok(ping) => self.pings.push(Pinging {
+                due: now + ping.interval(),
+                tag: request.tag().map(<[u8]>::to_vec),
+                ping,
+            }),
+            Err(trap) => {
+                replies.trap(&trap);
+                replies.done();
+            }
+        }
     }
 
     /// Ends the commands with the tag named, or all of them. First the interrupted ones say so, then the cancel is
@@ -412,6 +448,11 @@ impl Conversation {
                 .extract_if(.., |print| ends(&print.tag))
                 .map(|print| print.tag),
         );
+        ended.extend(
+            self.pings
+                .extract_if(.., |pinging| ends(&pinging.tag))
+                .map(|pinging| pinging.tag),
+        );
         for tag in &ended {
             Replies::new(out, tag.as_deref()).trap(&Trap::interrupted());
         }
@@ -422,9 +463,38 @@ impl Conversation {
     }
 }
 
+/// Writes a mutating command that was executed into the journal.
+pub(crate) fn note(
+    world: &World,
+    device: usize,
+    request: Sentence<'_>,
+    identity: String,
+    executed: &Executed,
+    now: Duration,
+) {
+    add(&world.counters.mutating_commands, 1);
+    world.journal.append(JournalEntry {
+        seq: 0,
+        at_ms: now.as_millis() as u64,
+        device,
+        address: world.address(device),
+        identity,
+        words: words(request),
+        result: match executed.trap {
+            None => CommandResult::Done,
+            Some(_) => CommandResult::Trap,
+        },
+        message: executed.trap.as_deref().map(escape),
+    });
+}
+
 impl Drop for Conversation {
     fn drop(&mut self) {
-        self.world.place(self.device).lock().disconnect(self.id);
+        let place = self.world.place(self.device);
+        match place.fault() {
+            Some(Fault::HalfOpen) => place.lock().disconnect_unnoticed(self.id),
+            _ => place.lock().disconnect(self.id),
+        }
         self.world.counters.closed();
     }
 }

@@ -250,7 +250,7 @@ impl Device {
         &mut self.changed[at].1
     }
 
-    fn changed(&self, menu: MenuId) -> Option<&Table> {
+    pub(crate) fn changed(&self, menu: MenuId) -> Option<&Table> {
         let found = self.changed.iter().find(|(known, _)| *known == menu);
         found.map(|(_, table)| table)
     }

@@ -43,10 +43,18 @@ pub enum Fault {
     /// Logs in, then takes nothing from its connections until the fault is taken away. What came until then waits
     /// in the kernel's buffers, which close the receive window when they are full.
     NotReading,
+    /// A client that goes leaves its session behind: it counts until the device restarts or the fault is taken away.
+    HalfOpen,
     /// Executes the command and resets in the middle of a sentence of its answer.
     Reset,
     /// Accepts and never answers anything.
     Silent,
+    /// Offers no certificate, so that only anonymous DH is left: no suite is in common.
+    TlsAnonymous,
+    /// Presents a certificate that has expired.
+    TlsExpired,
+    /// Presents another certificate than the one it is known by.
+    TlsOther,
     /// Answers each command as if its path did not exist: two traps, then `!done`.
     TwoTraps,
     /// Refuses every login.
@@ -55,12 +63,13 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault, in the order of their names.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::ByteByByte,
         Self::Drop,
         Self::Endless,
         Self::Fatal,
         Self::Garbage,
+        Self::HalfOpen,
         Self::Hang,
         Self::HugeWord,
         Self::Late,
@@ -71,6 +80,9 @@ impl Fault {
         Self::NotReading,
         Self::Reset,
         Self::Silent,
+        Self::TlsAnonymous,
+        Self::TlsExpired,
+        Self::TlsOther,
         Self::TwoTraps,
         Self::WrongPassword,
     ];
@@ -83,6 +95,7 @@ impl Fault {
             Self::Endless => "endless",
             Self::Fatal => "fatal",
             Self::Garbage => "garbage",
+            Self::HalfOpen => "half-open",
             Self::Hang => "hang",
             Self::HugeWord => "huge-word",
             Self::Late => "late",
@@ -93,6 +106,9 @@ impl Fault {
             Self::NotReading => "not-reading",
             Self::Reset => "reset",
             Self::Silent => "silent",
+            Self::TlsAnonymous => "tls-anonymous",
+            Self::TlsExpired => "tls-expired",
+            Self::TlsOther => "tls-other",
             Self::TwoTraps => "two-traps",
             Self::WrongPassword => "wrong-password",
         }

@@ -13,6 +13,7 @@ use crate::connection::Shell;
 use crate::counters::Counters;
 use crate::fault::Fault;
 use crate::journal::JournalEntry;
+use crate::service::Service;
 use crate::world::World;
 use crate::{control, listener};
 
@@ -20,7 +21,7 @@ use crate::{control, listener};
 #[derive(Debug)]
 pub struct Fleet {
     world: Arc<World>,
-    port: u16,
+    ports: [Option<u16>; Service::ALL.len()],
     control: Option<SocketAddr>,
     tasks: Vec<JoinHandle<()>>,
     /// Ends the tasks, also when the fleet is dropped.
@@ -38,17 +39,25 @@ impl Fleet {
         let stop = CancellationToken::new();
         let mut tasks = Vec::new();
 
-        let devices = bound(
-            (Ipv4Addr::UNSPECIFIED, config.port).into(),
-            listener::listen(config.port),
-        )?;
-        let (devices, address) = devices;
         let shell = Shell {
             world: Arc::clone(&world),
             fragment: config.fragment,
             started: Instant::now(),
         };
-        tasks.push(tokio::spawn(listener::accept(shell, devices, stop.clone())));
+        let wanted = [
+            Some(config.port),
+            config.tls_port,
+            config.rest_port,
+            config.https_port,
+        ];
+        let mut ports = [None; Service::ALL.len()];
+        for ((service, wanted), bound_to) in Service::ALL.into_iter().zip(wanted).zip(&mut ports) {
+            let Some(port) = wanted else { continue };
+            let (devices, address) = bound((Ipv4Addr::UNSPECIFIED, port).into(), listener::listen(port))?;
+            *bound_to = Some(address.port());
+            let accept = listener::accept(shell.clone(), devices, service, stop.clone());
+            tasks.push(tokio::spawn(accept));
+        }
 
         let mut control = None;
         if let Some(address) = config.control {
@@ -62,7 +71,7 @@ impl Fleet {
         }
         Ok(Self {
             world,
-            port: address.port(),
+            ports,
             control,
             tasks,
             stop: stop.drop_guard(),
@@ -71,7 +80,28 @@ impl Fleet {
 
     /// The API port of every device.
     pub fn port(&self) -> u16 {
-        self.port
+        self.ports[Service::Api as usize].unwrap_or_default()
+    }
+
+    /// The port of the API over TLS, if it is served.
+    pub fn tls_port(&self) -> Option<u16> {
+        self.ports[Service::ApiSsl as usize]
+    }
+
+    /// The port of REST over HTTP, if it is served.
+    pub fn rest_port(&self) -> Option<u16> {
+        self.ports[Service::Www as usize]
+    }
+
+    /// The port of REST over HTTPS, if it is served.
+    pub fn https_port(&self) -> Option<u16> {
+        self.ports[Service::WwwSsl as usize]
+    }
+
+    /// The certificate of a device and its public key, DER.
+    pub fn certificate(&self, index: usize) -> Option<(Vec<u8>, Vec<u8>)> {
+        let identity = self.world.certificate(index).ok()?;
+        Some((identity.certificate.to_vec(), identity.public_key))
     }
 
     /// Where the control API listens.

@@ -40,6 +40,7 @@
 //! ```
 
 mod change;
+mod clamp;
 mod config;
 mod connection;
 mod control;
@@ -56,16 +57,21 @@ mod listen;
 mod listener;
 mod menu;
 mod outbox;
+mod ping;
 mod reply;
+mod rest;
 mod rng;
 mod route;
 mod selection;
+mod service;
 mod session;
 mod table;
+mod tls;
 mod trap;
 mod version;
 mod world;
 
+pub use clamp::Clamp;
 pub use config::{FleetConfig, SimError};
 pub use conversation::{Conversation, End};
 pub use counters::Counters;

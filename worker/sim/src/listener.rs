@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::{Shell, reset, serve};
 use crate::counters::add;
+use crate::service::Service;
 
 /// Connections that may wait to be accepted; the kernel's somaxconn may be lower.
 const BACKLOG: i32 = 16_384;
@@ -35,13 +36,13 @@ pub(crate) fn listen(port: u16) -> io::Result<TcpListener> {
 }
 
 /// Accepts connections and serves each in a task of its own until `stop`, then ends them all.
-pub(crate) async fn accept(shell: Shell, listener: TcpListener, stop: CancellationToken) {
+pub(crate) async fn accept(shell: Shell, listener: TcpListener, service: Service, stop: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => start(&shell, stream, peer, &mut connections),
+                Ok((stream, peer)) => start(&shell, stream, peer, service, &mut connections),
                 Err(error) => {
                     tracing::warn!(%error, "failed to accept a connection");
                     tokio::time::sleep(REST).await;
@@ -58,7 +59,13 @@ pub(crate) async fn accept(shell: Shell, listener: TcpListener, stop: Cancellati
     connections.shutdown().await;
 }
 
-fn start(shell: &Shell, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
+fn start(
+    shell: &Shell,
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: Service,
+    connections: &mut JoinSet<()>,
+) {
     let device = match stream.local_addr() {
         Ok(SocketAddr::V4(local)) => shell.world.index_of(*local.ip()),
         _ => None,
@@ -69,7 +76,7 @@ fn start(shell: &Shell, stream: TcpStream, peer: SocketAddr, connections: &mut J
     };
     match device {
         Some(device) => {
-            connections.spawn(serve(shell.clone(), stream, device, peer));
+            connections.spawn(serve(shell.clone(), stream, device, peer, service));
         }
         None => {
             add(&shell.world.counters.connections_refused, 1);

@@ -17,15 +17,17 @@ pub(crate) enum Act {
     Cancel,
     FlushDnsCache,
     Login,
+    Ping,
     Quit,
     Reboot,
 }
 
 impl Act {
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::Cancel, "/cancel"),
         (Self::FlushDnsCache, "/ip/dns/cache/flush"),
         (Self::Login, "/login"),
+        (Self::Ping, "/ping"),
         (Self::Quit, "/quit"),
         (Self::Reboot, "/system/reboot"),
     ];

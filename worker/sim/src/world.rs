@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::clamp::{Asked, Clamp};
 use crate::config::{FleetConfig, SimError};
 use crate::counters::{Counters, LiveCounters};
 use crate::device::{Account, Device};
@@ -14,6 +15,8 @@ use crate::generate::Profile;
 use crate::journal::{Journal, JournalEntry};
 use crate::listen::Event;
 use crate::outbox::Outbox;
+use crate::service::{Admission, Service};
+use crate::tls::{Identity, Kind};
 
 /// A fleet without sockets. [`Conversation`](crate::Conversation)s run on it.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub struct World {
     pub(crate) journal: Journal,
     pub(crate) counters: LiveCounters,
     pub(crate) late: Duration,
+    pub(crate) rest_cut: Duration,
+    clamp: Option<Clamp>,
     pub(crate) seed: u64,
     last_session: AtomicU64,
 }
@@ -42,6 +47,11 @@ pub(crate) struct State {
     outboxes: Vec<(u64, Arc<Outbox>)>,
     /// Connections so far.
     connections: u64,
+    /// Connections open now, by service.
+    open: [u16; Service::ALL.len()],
+    asked: Asked,
+    /// Sessions and seats whose clients went and that the device has not noticed.
+    gone: (Vec<u64>, Vec<Service>),
 }
 
 impl World {
@@ -67,6 +77,8 @@ impl World {
             journal: Journal::default(),
             counters: LiveCounters::new(),
             late: config.late,
+            rest_cut: config.rest_cut,
+            clamp: config.clamp,
             seed: config.seed,
             last_session: AtomicU64::new(0),
         }))
@@ -118,7 +130,11 @@ impl World {
     pub fn set_fault(&self, index: usize, fault: Option<Fault>) {
         if let Some(place) = self.devices.get(index) {
             place.fault.store(fault_code(fault), Relaxed);
-            place.lock().wake_all();
+            let mut state = place.lock();
+            if fault != Some(Fault::HalfOpen) {
+                state.forget_gone();
+            }
+            state.wake_all();
         }
     }
 
@@ -137,6 +153,28 @@ impl World {
         &self.devices[index]
     }
 
+    /// How long a device lets the answer to one more command wait.
+    pub(crate) fn clamp(&self, device: usize, now: Duration) -> Option<Duration> {
+        self.clamp
+            .is_some()
+            .then(|| self.clamp_of(&mut self.place(device).lock(), now))?
+    }
+
+    /// The same of a device that is at hand.
+    pub(crate) fn clamp_of(&self, state: &mut State, now: Duration) -> Option<Duration> {
+        state.asked.wait(self.clamp?, now)
+    }
+
+    /// The certificate of a device, as its fault has it.
+    pub(crate) fn certificate(&self, device: usize) -> Result<Identity, rcgen::Error> {
+        let kind = match self.fault(device) {
+            Some(Fault::TlsExpired) => Kind::Expired,
+            Some(Fault::TlsOther) => Kind::Other,
+            _ => Kind::Usual,
+        };
+        Identity::of(self.seed, device, kind)
+    }
+
     pub(crate) fn next_session(&self) -> u64 {
         self.last_session.fetch_add(1, Relaxed) + 1
     }
@@ -150,6 +188,9 @@ impl Place {
                 device,
                 outboxes: Vec::new(),
                 connections: 0,
+                open: [0; Service::ALL.len()],
+                asked: Asked::default(),
+                gone: (Vec::new(), Vec::new()),
             }),
         }
     }
@@ -170,6 +211,37 @@ impl State {
         self.outboxes.push((session, Arc::clone(outbox)));
         self.connections += 1;
         self.connections
+    }
+
+    /// Counts a connection to a service, if it is let in.
+    pub(crate) fn admit(&mut self, service: Service, peer: Ipv4Addr) -> Admission {
+        let open = &mut self.open[service as usize];
+        let admission = self.device.admits(service, peer, usize::from(*open));
+        *open += u16::from(admission == Admission::Admitted);
+        admission
+    }
+
+    /// A connection's client went without the device's noticing.
+    pub(crate) fn leave_unnoticed(&mut self, service: Service) {
+        self.gone.1.push(service);
+    }
+
+    /// The same of what the client had logged in.
+    pub(crate) fn disconnect_unnoticed(&mut self, session: u64) {
+        self.gone.0.push(session);
+    }
+
+    /// Notices who is gone.
+    fn forget_gone(&mut self) {
+        let (sessions, seats) = std::mem::take(&mut self.gone);
+        sessions.into_iter().for_each(|session| self.disconnect(session));
+        seats.into_iter().for_each(|service| self.leave(service));
+    }
+
+    /// A connection to a service is over.
+    pub(crate) fn leave(&mut self, service: Service) {
+        let open = &mut self.open[service as usize];
+        *open = open.saturating_sub(1);
     }
 
     pub(crate) fn disconnect(&mut self, session: u64) {
@@ -200,6 +272,7 @@ impl State {
 
     /// Ends every connection.
     pub(crate) fn disconnect_all(&mut self) {
+        self.forget_gone();
         for (_, outbox) in self.outboxes.drain(..) {
             outbox.close();
         }

@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use muster_model::{DeviceError, ErrorClass};
+use muster_model::{DeviceError, ErrorClass, Transport};
 use muster_worker_core::{ConnectFailure, StepEnd};
 use routeros_conn::{CloseCause, Config, Connection, Credentials, Event, ExchangeId, Outcome, UnknownCause};
 use tokio::time::Sleep;
@@ -27,6 +27,8 @@ use crate::connect;
 use crate::devices::{Key, World};
 use crate::mailbox::{Mailbox, mailbox};
 use crate::pacing::{Gate, Handshake, Limiter};
+use crate::reach::{self, Way};
+use crate::rest::{self, Rest, RestSession};
 use crate::room::Place;
 use crate::stream::Stream;
 
@@ -51,7 +53,7 @@ pub(crate) fn spawn(key: Key, target: Target, world: Arc<World>, spawn: impl FnO
 /// Bytes of an idle session: its task, and what it shares with its handles. The runtime's own for a socket and a task
 /// come on top.
 pub(crate) fn idle_bytes() -> usize {
-    TASK_BYTES.load(Ordering::Relaxed) + size_of::<Vitals>()
+    TASK_BYTES.load(Ordering::Relaxed) + size_of::<Session>() + size_of::<Vitals>()
 }
 
 /// Size of a session's future, known when the first one was made.
@@ -73,11 +75,27 @@ impl Drop for Told {
 
 async fn run(key: Key, target: Target, world: Arc<World>, mut mailbox: Mailbox<Message>, told: Told) {
     let vitals = &told.0;
-    // In a box of its own: an idle session does not carry what making a connection takes.
-    let failure = match Box::pin(open(key.0, target, world.clone(), vitals.clone())).await {
-        Ok(session) => session.serve(&mut mailbox).await,
-        Err(failure) => failure,
-    };
+    let (device, asked) = (key.0, target.transport);
+    let mut failures = Vec::new();
+    for way in world.reach.ways(device, &target) {
+        // In a box of its own: an idle session does not carry what making a connection takes.
+        let opened = Box::pin(open(device, &target, way, &world, vitals)).await;
+        let failure = match opened {
+            Ok(Opened::Api(session)) => session.serve(&mut mailbox).await,
+            Ok(Opened::Rest(session)) => Box::pin(session.serve(&mut mailbox)).await,
+            Err(failure) => failure,
+        };
+        let (served, goes_on) = (is_ready(vitals), reach::goes_on(&failure));
+        failures.push((way, failure));
+        if served || !goes_on {
+            failures.drain(..failures.len() - 1);
+            break;
+        }
+    }
+    if !is_ready(vitals) {
+        world.reach.failed(device, asked);
+    }
+    let failure = reach::all(failures);
     mailbox.close();
     vitals.settle(State::Closed(failure.clone()));
     world.ended(key, vitals);
@@ -94,13 +112,23 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Before connecting is tried again when the system had no descriptor left.
 const EXHAUSTED: Duration = Duration::from_millis(200);
 
-/// Connects and begins the login.
+fn is_ready(vitals: &Vitals) -> bool {
+    matches!(*vitals.state(), State::Ready)
+}
+
+enum Opened {
+    Api(Box<Session>),
+    Rest(Box<RestSession>),
+}
+
+/// Connects one way and begins the login; over REST, ends it.
 async fn open(
     device: u64,
-    target: Target,
-    world: Arc<World>,
-    vitals: Arc<Vitals>,
-) -> Result<Session, ConnectFailure> {
+    target: &Target,
+    way: Way,
+    world: &Arc<World>,
+    vitals: &Arc<Vitals>,
+) -> Result<Opened, ConnectFailure> {
     vitals.enter(Stage::Room);
     let place = world.enter().await;
     vitals.enter(Stage::Zone);
@@ -113,7 +141,7 @@ async fn open(
     let began = Instant::now();
     let limits = world.limits;
     let connecting = async {
-        let mut connecting = std::pin::pin!(connect_when_possible(&target, &world));
+        let mut connecting = std::pin::pin!(connect_way(device, target, way, world));
         if let Ok(done) = tokio::time::timeout(PATIENCE, &mut connecting).await {
             return done;
         }
@@ -128,7 +156,7 @@ async fn open(
             let waited = limits.connect_timeout.as_millis();
             let text = format!(
                 "{}:{}: no answer to connect in {waited} ms",
-                target.address, target.port
+                target.address, way.port
             );
             return Err(ConnectFailure {
                 error: DeviceError::new(ErrorClass::Timeout, text),
@@ -136,6 +164,27 @@ async fn open(
             });
         }
     };
+    if way.transport.is_rest() {
+        let left = limits.connect_timeout.saturating_sub(began.elapsed());
+        let asking = Rest::open(stream, &target.address, way.port, &target.credentials);
+        let rest = match tokio::time::timeout(left, asking).await {
+            Ok(rest) => rest?,
+            Err(_) => return Err(no_login(limits.connect_timeout)),
+        };
+        vitals.touch(Instant::now());
+        world.reach.worked(device, target.transport, way.transport);
+        vitals.enter(Stage::Device);
+        vitals.settle(State::Ready);
+        let opened = rest::Opened {
+            device,
+            target: target.clone(),
+            way,
+            world: world.clone(),
+            vitals: vitals.clone(),
+            _place: place,
+        };
+        return Ok(Opened::Rest(Box::new(RestSession::new(opened, rest))));
+    }
     let mut config = Config::new(Credentials::clone(&target.credentials));
     // An answer may not be larger in all, so a sentence of it need not be either.
     config.limits.sentence_bytes = limits.answer_bytes;
@@ -149,7 +198,7 @@ async fn open(
     });
     let now = Instant::now();
     vitals.touch(now);
-    Ok(Session {
+    Ok(Opened::Api(Box::new(Session {
         stream,
         machine: Connection::new(config, now),
         device,
@@ -167,18 +216,33 @@ async fn open(
         send_at: None,
         share: world.budget.share(),
         over_budget: false,
-        world,
-        vitals,
+        asked: target.transport,
+        transport: way.transport,
+        world: world.clone(),
+        vitals: vitals.clone(),
         handshake,
         _place: place,
-    })
+    })))
+}
+
+fn no_login(within: Duration) -> ConnectFailure {
+    let text = format!("no answer to the login in {} ms", within.as_millis());
+    ConnectFailure {
+        error: DeviceError::new(ErrorClass::Timeout, text),
+        may_pass: true,
+    }
 }
 
 /// Connects, and when the system has no descriptor left for it, tells the world and tries again.
-async fn connect_when_possible(target: &Target, world: &World) -> Result<Stream, ConnectFailure> {
+pub(crate) async fn connect_way(
+    device: u64,
+    target: &Target,
+    way: Way,
+    world: &World,
+) -> Result<Stream, ConnectFailure> {
     loop {
-        match connect::connect(&target.address, target.port).await {
-            Ok(socket) => return Ok(Stream::Plain(socket)),
+        match connect::connect(&target.address, way.port).await {
+            Ok(socket) => return world.reach.secure(socket, device, target, way).await,
             Err(connect::Failed::Exhausted(error)) => {
                 world.exhausted(&error);
                 tokio::time::sleep(EXHAUSTED).await;
@@ -210,6 +274,9 @@ struct Session {
     pay_at: Option<Instant>,
     share: Share,
     over_budget: bool,
+    /// How it was to be spoken to, and how it is.
+    asked: Transport,
+    transport: Transport,
     /// Held until the login is through.
     handshake: Option<Handshake>,
     _place: Place,
@@ -237,11 +304,11 @@ const FAR: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Session {
     /// Serves until the connection is over, and says why it is.
-    async fn serve(mut self, mailbox: &mut Mailbox<Message>) -> ConnectFailure {
+    async fn serve(mut self: Box<Self>, mailbox: &mut Mailbox<Message>) -> ConnectFailure {
         let mut armed = Instant::now() + FAR;
         let mut timer = std::pin::pin!(tokio::time::sleep_until(armed.into()));
         let cause = poll_fn(|cx| self.poll(cx, mailbox, timer.as_mut(), &mut armed)).await;
-        self.fail(&cause)
+        (*self).fail(&cause)
     }
 
     fn poll(
@@ -372,6 +439,7 @@ impl Session {
                 Event::LoggedIn => {
                     self.idle_since = now;
                     self.handshake = None;
+                    self.world.reach.worked(self.device, self.asked, self.transport);
                     self.vitals.enter(Stage::Device);
                     self.vitals.settle(State::Ready);
                 }

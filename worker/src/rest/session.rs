@@ -1,0 +1,358 @@
+//! The task of a REST session: commands one after the other over a connection that is made anew when it has ended.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use muster_model::{DeviceError, ErrorClass, Transport};
+use muster_worker_core::{ConnectFailure, StepEnd};
+
+use super::answer::Answer;
+use super::asked::{Asked, ENDS_AFTER};
+use super::client::Rest;
+use crate::devices::World;
+use crate::mailbox::Mailbox;
+use crate::pacing::{Gate, Limiter};
+use crate::reach::Way;
+use crate::room::Place;
+use crate::session::{Message, Reply, Request, Stage, Target, Turn, Vitals, connect_way, gone};
+
+/// A command is not waited for longer than the router lets it run, and some for the way.
+const WAITED: Duration = ENDS_AFTER.saturating_add(Duration::from_secs(5));
+
+/// What has been opened for a REST session.
+pub(crate) struct Opened {
+    pub(crate) device: u64,
+    pub(crate) target: Target,
+    pub(crate) way: Way,
+    pub(crate) world: Arc<World>,
+    pub(crate) vitals: Arc<Vitals>,
+    pub(crate) _place: Place,
+}
+
+/// A session with a router over REST.
+pub(crate) struct RestSession {
+    opened: Opened,
+    rest: Rest,
+    waiting: VecDeque<(u64, Request)>,
+    /// Turns of commands that were given up, and until when the router may be at work on them.
+    lingering: Vec<(Instant, Arc<Turn>)>,
+    idle_since: Instant,
+    /// Bytes that were read and have to be paid for.
+    tolls: Vec<(Arc<Gate>, u32)>,
+}
+
+/// What a command came to.
+enum Ran {
+    Answered(Answer),
+    /// By whoever asked.
+    Cancelled,
+    /// It was not answered in time.
+    Late,
+}
+
+impl RestSession {
+    pub(crate) fn new(opened: Opened, rest: Rest) -> Self {
+        let tolls = opened
+            .target
+            .care
+            .paced
+            .iter()
+            .map(|label| (opened.world.pacing.bytes(label), 0));
+        Self {
+            tolls: tolls.collect(),
+            rest,
+            waiting: VecDeque::new(),
+            lingering: Vec::new(),
+            idle_since: Instant::now(),
+            opened,
+        }
+    }
+
+    /// Serves until nobody needs it any more, or the router cannot be reached again. Says which.
+    pub(crate) async fn serve(mut self, mailbox: &mut Mailbox<Message>) -> ConnectFailure {
+        let failure = self.run(mailbox).await;
+        for (_, request) in self.waiting {
+            let _ = request.reply.send(reply(StepEnd::NotSent(failure.error.clone())));
+        }
+        failure
+    }
+
+    async fn run(&mut self, mailbox: &mut Mailbox<Message>) -> ConnectFailure {
+        let idle = self.opened.world.limits.idle;
+        loop {
+            while let Some(message) = mailbox.try_recv() {
+                if self.on_message(message) {
+                    return closed();
+                }
+            }
+            let now = Instant::now();
+            self.lingering.retain(|(until, _)| *until > now);
+            let wait = match self.may_send(now) {
+                Ok(()) => match self.waiting.pop_front() {
+                    Some((id, request)) => {
+                        if let Err(failure) = self.command(id, request, mailbox).await {
+                            return failure;
+                        }
+                        self.idle_since = Instant::now();
+                        continue;
+                    }
+                    None if self.is_idle() && now >= self.idle_since + idle => return closed(),
+                    None => self
+                        .lingering
+                        .iter()
+                        .map(|(until, _)| *until)
+                        .fold(self.idle_since + idle, Instant::min),
+                },
+                Err(at) => at,
+            };
+            // Somebody has a turn and is about to use it: it is looked again a little later.
+            let wait = wait.max(now + Duration::from_millis(10));
+            tokio::select! {
+                message = poll_fn(|cx| mailbox.poll_recv(cx)) => {
+                    let Some(message) = message else { return closed() };
+                    if self.on_message(message) {
+                        return closed();
+                    }
+                }
+                // The next command makes a new one: REST knows no session.
+                () = self.rest.closed() => {}
+                () = tokio::time::sleep_until(wait.into()) => {
+                    if !self.is_idle() && self.waiting.is_empty() {
+                        self.idle_since = Instant::now();
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.lingering.is_empty() && self.opened.vitals.turns.try_write().is_ok()
+    }
+
+    /// Returns whether the session is to end.
+    fn on_message(&mut self, message: Message) -> bool {
+        match message {
+            Message::Run(id, request) => self.waiting.push_back((id, request)),
+            Message::CloseIfIdle => return self.is_idle(),
+            Message::Taken => {}
+            Message::Cancel(id) => cancel(&mut self.waiting, id),
+        }
+        false
+    }
+
+    /// Whether the limits let a command go, or when to ask again.
+    fn may_send(&mut self, now: Instant) -> Result<(), Instant> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let Opened {
+            world,
+            vitals,
+            device,
+            ..
+        } = &self.opened;
+        for (gate, unpaid) in self.tolls.iter_mut().filter(|(_, unpaid)| *unpaid > 0) {
+            if let Err(at) = world.pacing.pay(gate, *unpaid) {
+                vitals.enter(Stage::Bytes);
+                return Err(at.max(now));
+            }
+            *unpaid = 0;
+        }
+        match world.pacing.command(*device) {
+            Ok(()) => {
+                vitals.enter(Stage::Device);
+                Ok(())
+            }
+            Err((at, limiter)) => {
+                vitals.enter(match limiter {
+                    Limiter::Device => Stage::DeviceRate,
+                    Limiter::Worker => Stage::WorkerRate,
+                });
+                Err(at)
+            }
+        }
+    }
+
+    /// Carries out one command. An error is the session's end.
+    async fn command(
+        &mut self,
+        id: u64,
+        request: Request,
+        mailbox: &mut Mailbox<Message>,
+    ) -> Result<(), ConnectFailure> {
+        if request.send_by < Instant::now() {
+            let error = DeviceError::new(ErrorClass::Timeout, "it could not be sent in time");
+            let _ = request.reply.send(reply(StepEnd::NotSent(error)));
+            return Ok(());
+        }
+        let asked = match Asked::of(&request.words) {
+            Ok(_) if request.follow.is_some() => Err(DeviceError::new(
+                ErrorClass::Protocol,
+                "REST tells no rows as they come; use transport api or api-ssl",
+            )),
+            asked => asked,
+        };
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(error) => {
+                let _ = request.reply.send(reply(StepEnd::Refused(error)));
+                return Ok(());
+            }
+        };
+        let sent_at = Instant::now();
+        let deadline = sent_at + request.timeout.min(WAITED);
+        let ran = match self.ask(id, &asked, deadline, mailbox).await {
+            // The connection had ended unnoticed: nothing had left, so it is asked once more.
+            Ran::Answered(Answer {
+                end: StepEnd::NotSent(_),
+                ..
+            }) => {
+                if request.send_by < Instant::now() {
+                    let error = DeviceError::new(ErrorClass::Timeout, "it could not be sent in time");
+                    let _ = request.reply.send(reply(StepEnd::NotSent(error)));
+                    return Ok(());
+                }
+                if let Err(failure) = self.connect(deadline).await {
+                    let _ = request.reply.send(reply(StepEnd::NotSent(failure.error.clone())));
+                    return Err(failure);
+                }
+                self.ask(id, &asked, deadline, mailbox).await
+            }
+            ran => ran,
+        };
+        // A question put as a filter may be one that the router does not take as such.
+        let ran = match (ran, asked.otherwise) {
+            (
+                Ran::Answered(Answer {
+                    end: StepEnd::Trapped(_),
+                    ..
+                }),
+                Some(otherwise),
+            ) => self.ask(id, &otherwise, deadline, mailbox).await,
+            (ran, _) => ran,
+        };
+        let Answer { end, sentences } = match ran {
+            Ran::Answered(answer) => answer,
+            Ran::Cancelled => Answer {
+                end: StepEnd::Cancelled,
+                sentences: Vec::new(),
+            },
+            Ran::Late => {
+                let text = "no final answer to the command within its deadline";
+                Answer {
+                    end: StepEnd::NoAnswer(DeviceError::new(ErrorClass::Timeout, text)),
+                    sentences: Vec::new(),
+                }
+            }
+        };
+        if matches!(end, StepEnd::Cancelled | StepEnd::NoAnswer(_)) {
+            self.lingering.push((sent_at + ENDS_AFTER, request.turn.clone()));
+        }
+        let sentences = self.opened.world.budget.answer(sentences);
+        let _ = request.reply.send(Reply { end, sentences });
+        Ok(())
+    }
+
+    /// Asks, and listens meanwhile to whoever wants it ended.
+    async fn ask(
+        &mut self,
+        id: u64,
+        asked: &Asked,
+        deadline: Instant,
+        mailbox: &mut Mailbox<Message>,
+    ) -> Ran {
+        if !self.rest.is_open() {
+            let error = DeviceError::new(ErrorClass::Reset, "the connection was lost");
+            return Ran::Answered(Answer {
+                end: StepEnd::NotSent(error),
+                sentences: Vec::new(),
+            });
+        }
+        let limit = self.opened.world.limits.answer_bytes;
+        let ran = {
+            let mut exchange = std::pin::pin!(self.rest.exchange(asked, limit));
+            let mut abandoned = false;
+            loop {
+                tokio::select! {
+                    biased;
+                    answer = &mut exchange => break Ran::Answered(answer),
+                    message = poll_fn(|cx| mailbox.poll_recv(cx)), if !abandoned => match message {
+                        Some(Message::Cancel(run)) if run == id => break Ran::Cancelled,
+                        Some(Message::Run(run, request)) => self.waiting.push_back((run, request)),
+                        Some(Message::Cancel(run)) => cancel(&mut self.waiting, run),
+                        Some(Message::CloseIfIdle | Message::Taken) => {}
+                        None => abandoned = true,
+                    },
+                    () = tokio::time::sleep_until(deadline.into()) => break Ran::Late,
+                }
+            }
+        };
+        match &ran {
+            Ran::Answered(answer) => {
+                if !matches!(answer.end, StepEnd::NotSent(_) | StepEnd::NoAnswer(_)) {
+                    self.opened.vitals.touch(Instant::now());
+                }
+                let read = u32::try_from(answer.sentences.len()).unwrap_or(u32::MAX);
+                for (_, unpaid) in self.tolls.iter_mut().filter(|(gate, _)| !gate.is_open()) {
+                    *unpaid = unpaid.saturating_add(read);
+                }
+            }
+            Ran::Cancelled | Ran::Late => self.rest.give_up(),
+        }
+        ran
+    }
+
+    /// Connects again.
+    async fn connect(&mut self, deadline: Instant) -> Result<(), ConnectFailure> {
+        let Opened {
+            device,
+            target,
+            way,
+            world,
+            ..
+        } = &self.opened;
+        world.pacing.connect(&target.care.zone).await;
+        let within = world.limits.connect_timeout;
+        let connecting = async {
+            let stream = connect_way(*device, target, *way, world).await?;
+            Rest::open(stream, &target.address, way.port, &target.credentials).await
+        };
+        let until = deadline.min(Instant::now() + within);
+        let connected = tokio::time::timeout_at(until.into(), connecting).await;
+        self.rest = connected.unwrap_or_else(|_| Err(late(way.transport, within)))?;
+        Ok(())
+    }
+}
+
+fn cancel(waiting: &mut VecDeque<(u64, Request)>, id: u64) {
+    if let Some(at) = waiting.iter().position(|(run, _)| *run == id)
+        && let Some((_, request)) = waiting.remove(at)
+    {
+        let _ = request.reply.send(reply(StepEnd::Cancelled));
+    }
+}
+
+fn reply(end: StepEnd) -> Reply {
+    Reply {
+        end,
+        sentences: Bytes::new(),
+    }
+}
+
+fn closed() -> ConnectFailure {
+    ConnectFailure {
+        error: gone(),
+        may_pass: true,
+    }
+}
+
+fn late(transport: Transport, within: Duration) -> ConnectFailure {
+    let text = format!("{transport}: no answer to connect in {} ms", within.as_millis());
+    ConnectFailure {
+        error: DeviceError::new(ErrorClass::Timeout, text),
+        may_pass: true,
+    }
+}
