@@ -6,6 +6,7 @@
 mod answer;
 mod auth;
 mod clock;
+mod context;
 mod data;
 mod dispatch;
 mod error;
@@ -13,14 +14,16 @@ mod limits;
 mod live;
 mod page;
 mod reconcile;
+mod rollout;
 mod seal;
 mod services;
 mod sessions;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use muster_store::Store;
@@ -33,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 pub use data::{DataDirectory, DataError};
 
 use clock::EngineClock;
+use context::Templates;
 use live::Live;
 use reconcile::{Ended, Reconcilers};
 use seal::Seal;
@@ -100,12 +104,15 @@ pub(crate) struct Shared {
     /// How long a small durable write took at the start; not known at first.
     pub(crate) sync_time: OnceLock<Duration>,
     pub(crate) reconcilers: Reconcilers,
+    /// Gates whose servers are being asked: job, wave, gate.
+    pub(crate) asking: Mutex<BTreeSet<(i64, u32, usize)>>,
     pub(crate) ended: Ended,
     /// Limits that were set.
     pub(crate) limits: limits::Current,
     /// Questions that workers have not answered yet.
     pub(crate) asked: services::Asked,
     pub(crate) live: Live,
+    pub(crate) templates: Templates,
     /// Names this run of the engine.
     pub(crate) boot: String,
     pub(crate) worker_token: String,
@@ -178,10 +185,12 @@ impl Engine {
             keep: config.keep.map(|keep| keep.max(KEEP_AT_LEAST)),
             sync_time: OnceLock::new(),
             reconcilers: Reconcilers::default(),
+            asking: Mutex::default(),
             ended: Ended::default(),
             limits: limits::Current::default(),
             asked: services::Asked::default(),
             live: Live::default(),
+            templates: Templates::default(),
             boot: uuid::Uuid::new_v4().to_string(),
             inventory: Arc::default(),
             work: Notify::new(),

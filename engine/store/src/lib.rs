@@ -28,6 +28,7 @@ mod reach;
 mod report;
 mod result;
 mod retention;
+mod rollout;
 mod select;
 mod space;
 mod sql;
@@ -70,6 +71,11 @@ pub use report::{Applied, ApplyReports, Report, ReportAnswer};
 pub use result::{PAGE_BYTES, ResultPage, ResultRecord};
 pub use retention::{
     DeleteJob, DeleteOld, Deleted, ForgetPlans, ForgetRequests, REQUEST_KEPT_MS, Sweep, Swept,
+};
+pub use rollout::{
+    AfterChildren, Approval, Approve, ApproveRefused, Approved, BeginRollout, Begun, EndWave, FreezeRecord,
+    HoldRecord, NewRollout, NoteVerdict, RolloutRecord, SetFreeze, SettleRollout, Settled, SpreadWaves,
+    StorePreview,
 };
 pub use space::{ReturnSpace, Space};
 pub use status::Status;
@@ -272,6 +278,11 @@ fn migrations() -> Vec<Migration> {
             5,
             "reach",
             include_str!("../../../migrations/sqlite/0005_reach.sql"),
+        ),
+        (
+            6,
+            "rollouts",
+            include_str!("../../../migrations/sqlite/0006_rollouts.sql"),
         ),
         (
             7,
