@@ -338,5 +338,6 @@ fn assignment(lease: Lease, limits: &Limits, now: i64) -> v1::Assignment {
         paced,
         job: lease.job,
         device_name: lease.device_name,
+        ..Default::default()
     }
 }
