@@ -14,6 +14,8 @@ pub(crate) struct Answer {
     pub(crate) end: StepEnd,
     /// Reply sentences in wire format.
     pub(crate) sentences: Vec<u8>,
+    /// Whether the router is done with it, whatever came of it.
+    pub(crate) is_over: bool,
 }
 
 /// Bytes of a body that is no JSON which are shown to people.
@@ -26,6 +28,7 @@ pub(crate) fn read(status: StatusCode, kind: &str, location: &str, body: &[u8], 
             Ok(sentences) => Answer {
                 end: StepEnd::Completed,
                 sentences,
+                is_over: true,
             },
             Err(what) => unread(status, kind, body, &what),
         };
@@ -65,6 +68,7 @@ fn no_answer(class: ErrorClass, text: String) -> Answer {
     Answer {
         end: StepEnd::NoAnswer(DeviceError::new(class, text)),
         sentences: Vec::new(),
+        is_over: true,
     }
 }
 
@@ -73,6 +77,7 @@ fn refused_login(text: String) -> Answer {
     Answer {
         end: StepEnd::Refused(DeviceError::new(ErrorClass::Auth, text)),
         sentences: Vec::new(),
+        is_over: true,
     }
 }
 
@@ -98,6 +103,7 @@ fn trap(status: StatusCode, message: &[u8], readable: String) -> Answer {
             category,
         }),
         sentences,
+        is_over: true,
     }
 }
 
