@@ -37,7 +37,7 @@ pub async fn devices(data: &Path, count: u64) -> anyhow::Result<()> {
 }
 
 /// Jobs that are over, so many executions in all, each of all devices that there are. One in ten had an answer of its
-/// own; the others answered as their device always does.
+/// own, stored as the store does; the others answered as their device always does.
 pub fn finished(data: &Path, executions: u64) -> anyhow::Result<u64> {
     let mut database = Connection::open(path(data))?;
     database.pragma_update(None, "synchronous", "off")?;
@@ -68,13 +68,15 @@ pub fn finished(data: &Path, executions: u64) -> anyhow::Result<u64> {
          CREATE TEMP TABLE common (device INTEGER PRIMARY KEY, digest BLOB);
          INSERT INTO common SELECT id, randomblob(32) FROM device;
          INSERT INTO answer
-             SELECT e.id, CASE WHEN e.id % 10 = 0 THEN randomblob(32) ELSE c.digest END
+             SELECT e.id, CASE WHEN e.id % 160 = 0 THEN randomblob(32) WHEN e.id % 10 = 0 THEN x'' ELSE c.digest END
              FROM execution e JOIN common c ON c.device = e.device_id;
-         INSERT INTO step_result (execution_id, step, digest) SELECT execution, 0, digest FROM answer ORDER BY execution;
+         INSERT INTO step_result (execution_id, step, digest, encoding, bytes)
+             SELECT execution, 0, digest, iif(digest = x'', 0, NULL), iif(digest = x'', randomblob(200), NULL)
+             FROM answer ORDER BY execution;
          INSERT INTO blob (digest, encoding, bytes)
-             SELECT digest, 0, randomblob(200) FROM answer GROUP BY digest ORDER BY min(execution);
+             SELECT digest, 0, randomblob(200) FROM answer WHERE digest <> x'' GROUP BY digest ORDER BY min(execution);
          INSERT INTO blob_share (digest, more)
-             SELECT digest, count(*) - 1 FROM answer GROUP BY digest HAVING count(*) > 1;",
+             SELECT digest, count(*) - 1 FROM answer WHERE digest <> x'' GROUP BY digest HAVING count(*) > 1;",
     )?;
     tx.commit()?;
     database.close().map_err(|(_, error)| error)?;
@@ -112,7 +114,9 @@ pub fn recount(data: &Path, executions: u64) -> anyhow::Result<()> {
         (
             "answers",
             "SELECT count(*) FROM execution e JOIN step_result s ON s.execution_id = e.id AND s.step = 0
-             JOIN blob b ON b.digest = s.digest WHERE e.job_id = ?1",
+             LEFT JOIN blob b ON b.digest = s.digest
+             WHERE e.job_id = ?1 AND (s.digest = x'') = (s.bytes IS NOT NULL)
+               AND (s.digest <> x'') = (b.bytes IS NOT NULL)",
         ),
         (
             "executions told by events",

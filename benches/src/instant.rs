@@ -22,7 +22,7 @@ use crate::process::EngineProcess;
 use crate::queue::Answers;
 
 /// Reports in one message, as workers send them.
-const BATCH: usize = 250;
+const BATCH: usize = 500;
 /// Messages that may wait to be sent.
 const AHEAD: usize = 64;
 /// Nothing takes this long.

@@ -140,10 +140,18 @@ fn complete(tx: &Transaction<'_>, job: i64, ids: &[i64], answers: Answers) -> an
     )?;
     let mut step =
         tx.prepare_cached("INSERT INTO step_result (execution_id, step, digest) VALUES (?1, 0, ?2)")?;
+    let mut inline = tx.prepare_cached(
+        "INSERT INTO step_result (execution_id, step, digest, encoding, bytes) VALUES (?1, 0, x'', 0, ?2)",
+    )?;
     for id in ids {
         end.execute(params![id, id % 16, 100])?;
         let answer = answers.of(id.unsigned_abs())?;
         let digest: [u8; 32] = Sha256::digest(&answer).into();
+        // Where the store puts it as well.
+        if answers == Answers::Own && id % 16 != 0 {
+            inline.execute(params![id, answer])?;
+            continue;
+        }
         if store.execute(params![digest, answer])? == 0 {
             share.execute([digest])?;
         }

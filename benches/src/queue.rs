@@ -15,7 +15,7 @@ use routeros_wire::encode;
 use crate::fill;
 
 /// Executions in one batch: what dispatch claims and what a worker reports at once.
-pub const BATCH: usize = 250;
+pub const BATCH: usize = 500;
 /// Long after every bench.
 const FAR: i64 = 1 << 50;
 
@@ -72,6 +72,7 @@ impl Queue {
             budget: Asked::All,
             waves: Vec::new(),
             start: JobState::Running,
+            rollout: None,
             stretch_ms: None,
             deeds: Vec::new(),
             timeout_ms: 30_000,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use muster_engine_core::Outcome;
 use muster_model::limit::Limits;
 use muster_model::{DeviceError, ErrorClass};
@@ -18,7 +19,7 @@ use crate::sessions::Open;
 use crate::{Shared, limits, reconcile};
 
 /// Executions in one claim and one message.
-const BATCH: usize = 250;
+const BATCH: usize = 500;
 /// How long to wait when nothing is known to become ready: a safety net, not a pace.
 const AT_MOST: Duration = Duration::from_secs(1);
 /// After a failure of the store.
@@ -86,15 +87,27 @@ async fn round(shared: &Arc<Shared>, handed_out: &mut usize) -> Result<Round, Di
     let mut next = None;
     let mut more = false;
     let mut capped = false;
-    for Open { id, zones, credit } in sessions {
+    let now = shared.clock.now();
+    let claims = sessions.into_iter().map(|Open { id, zones, credit }| {
         let limit = credit.min(BATCH);
         let claim = Claim {
             session: id,
             zones,
             limit,
-            now: shared.clock.now(),
+            now,
         };
-        let claimed = shared.store.write(claim).await?;
+        async move { (id, limit, shared.store.write(claim).await) }
+    });
+    let mut failed = None;
+    // Side by side, so that they share a commit.
+    for (id, limit, claimed) in join_all(claims).await {
+        let claimed = match claimed {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                failed = Some(error);
+                continue;
+            }
+        };
         next = next.into_iter().chain(claimed.next_ready).min();
         more |= claimed.leases.len() == limit;
         capped |= claimed.capped;
@@ -110,6 +123,9 @@ async fn round(shared: &Arc<Shared>, handed_out: &mut usize) -> Result<Round, Di
         shared.committed();
         // By itself: a worker that is slow to take its batch holds up no other.
         tokio::spawn(hand_out(shared.clone(), id, claimed.leases));
+    }
+    if let Some(error) = failed {
+        return Err(error.into());
     }
     // A session that took less than it could has left nothing that it may take; one without credit was not asked.
     shared.starved.store(

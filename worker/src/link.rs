@@ -27,7 +27,7 @@ use crate::run::{self, Job};
 use crate::session::{Care, Target};
 
 /// Messages in one batch, and their size: a message stays well under gRPC's limits.
-const BATCH: usize = 250;
+const BATCH: usize = 500;
 const BATCH_BYTES: usize = 1 << 20;
 /// How long reports wait for others to go with.
 const GATHER: Duration = Duration::from_millis(3);

@@ -25,7 +25,7 @@ impl Row for Q1 {
     fn spec(&self) -> Spec {
         Spec {
             id: "Q1",
-            what: "the store: executions laid out, claimed and completed in batches of 250 by four loops, each with an \
+            what: "the store: executions laid out, claimed and completed in batches of 500 by four loops, each with an \
                    answer of its own, counters and events, every batch durable at 0.2 ms: speed relative to the baseline",
             unit: "x speed",
             better: Better::Higher,

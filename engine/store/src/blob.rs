@@ -1,7 +1,10 @@
 //! Answers by content: stored once however many devices gave the same, in RouterOS's own wire format.
 //!
+//! What is small and, as far as can be seen, one execution's alone stays with its step: storing it under its digest
+//! would touch another page of an index for each answer.
+//!
 //! A blob lives as long as a step names it. How many do is counted where it is more than one (`blob_share`), in the
-//! transaction that writes or deletes the steps: after every commit each step has its blob, and each blob a step.
+//! transaction that writes or deletes the steps: after every commit each step has its answer, and each blob a step.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +23,11 @@ const COMPRESS_FROM: usize = 512;
 
 /// Bytes of answers that go into one statement together, or a single answer.
 const TOGETHER: usize = 1 << 20;
+
+/// Answers up to this, in bytes as stored, may stay with their step: a row of them fits a page several times.
+const INLINE: usize = 1024;
+/// One answer in so many is noted even if it may be the only one of its kind.
+const NOTED: u64 = 16;
 
 /// SHA-256 of an answer.
 pub(crate) type Digest = [u8; 32];
@@ -52,35 +60,65 @@ pub(crate) async fn store(tx: &mut SqliteConnection, results: &[Answers<'_>]) ->
         answers.extract_if(told, |_, _| true).for_each(drop);
         answers.extend((first..).map(|step| (execution, step)).zip(replies));
     }
-    let mut steps = Vec::new();
-    let mut uses = BTreeMap::<Digest, (i64, &Bytes)>::new();
+    let mut uses = BTreeMap::<Digest, Use<'_>>::new();
     for ((execution, step), bytes) in answers {
-        let digest: Digest = Sha256::digest(bytes).into();
-        steps.push((execution, step, digest));
-        uses.entry(digest).or_insert((0, bytes)).0 += 1;
+        let one = uses.entry(Sha256::digest(bytes).into()).or_insert(Use {
+            bytes,
+            steps: Vec::new(),
+        });
+        one.steps.push((execution, step));
     }
-    if !steps.is_empty() {
-        store_blobs(tx, uses).await?;
-        store_steps(tx, &steps).await?;
+    if !uses.is_empty() {
+        store_answers(tx, uses).await?;
     }
     release(tx, &before).await?;
     Ok(())
 }
 
-async fn store_steps(tx: &mut SqliteConnection, steps: &[(u64, u32, Digest)]) -> Result<(), StoreError> {
-    let mut left = steps;
-    while !left.is_empty() {
-        let (statement, room) = sql::STEP_STORE.of(left.len());
-        let (now, later) = left.split_at(room.min(left.len()));
+/// An answer, and which steps of which executions gave it.
+struct Use<'a> {
+    bytes: &'a Bytes,
+    steps: Vec<(u64, u32)>,
+}
+
+impl Use<'_> {
+    /// Whether it stays with the only step that gave it. One in sixteen goes where it can be found, so that an answer
+    /// that executions give one at a time is stored some sixteen times, and not as often as it is given.
+    fn is_alone(&self) -> bool {
+        matches!(self.steps[..], [(execution, _)] if execution % NOTED != 0)
+    }
+}
+
+/// A step as it is stored.
+struct Step<'a> {
+    execution: u64,
+    step: u32,
+    /// Empty when the answer is in the row.
+    digest: Vec<u8>,
+    inline: Option<(i64, Cow<'a, [u8]>)>,
+}
+
+async fn store_steps(tx: &mut SqliteConnection, mut steps: Vec<Step<'_>>) -> Result<(), StoreError> {
+    // In the order of the table.
+    steps.sort_unstable_by_key(|step| (step.execution, step.step));
+    while !steps.is_empty() {
+        let (statement, room) = sql::STEP_STORE.of(steps.len());
         let mut query = sqlx::query(statement);
-        for (execution, step, digest) in now {
-            query = query.bind(*execution as i64).bind(*step).bind(digest.to_vec());
+        let now = steps.drain(..room.min(steps.len()));
+        let padding = room - now.len();
+        for step in now {
+            let (encoding, bytes) = step.inline.unzip();
+            query = query
+                .bind(step.execution as i64)
+                .bind(step.step)
+                .bind(step.digest)
+                .bind(encoding)
+                .bind(bytes.map(Cow::into_owned));
         }
-        for _ in now.len()..room {
-            query = query.bind(None::<i64>).bind(None::<i64>).bind(None::<i64>);
+        for _ in 0..5 * padding {
+            query = query.bind(None::<i64>);
         }
         query.execute(&mut *tx).await?;
-        left = later;
     }
     Ok(())
 }
@@ -101,8 +139,8 @@ async fn insert_blobs(
                 .bind(encoding)
                 .bind(bytes.into_owned());
         }
-        for _ in 0..padding {
-            query = query.bind(None::<i64>).bind(None::<i64>).bind(None::<i64>);
+        for _ in 0..3 * padding {
+            query = query.bind(None::<i64>);
         }
         query.execute(&mut *tx).await?;
     }
@@ -125,16 +163,14 @@ pub(crate) async fn forget_steps(
     let query = sqlx::query_scalar(sql::STEPS_REMOVE).bind(from.to_string());
     let named: Vec<Vec<u8>> = query.fetch_all(tx).await?;
     let mut uses = BTreeMap::new();
-    for digest in named {
-        *uses.entry(fixed(&digest)?).or_default() += 1;
+    // The others had their answers with them.
+    for digest in named.iter().filter(|digest| !digest.is_empty()) {
+        *uses.entry(fixed(digest)?).or_default() += 1;
     }
     Ok(uses)
 }
 
-async fn store_blobs(
-    tx: &mut SqliteConnection,
-    uses: BTreeMap<Digest, (i64, &Bytes)>,
-) -> Result<(), StoreError> {
+async fn store_answers(tx: &mut SqliteConnection, uses: BTreeMap<Digest, Use<'_>>) -> Result<(), StoreError> {
     // Looking first saves compressing what a thousand devices answered before.
     let query = sqlx::query_scalar(sql::BLOB_KNOWN).bind(digests(uses.keys()));
     let found: Vec<Vec<u8>> = query.fetch_all(&mut *tx).await?;
@@ -142,26 +178,44 @@ async fn store_blobs(
         .iter()
         .map(|digest| fixed(digest))
         .collect::<Result<BTreeSet<_>, _>>()?;
-    let (mut new, mut shared) = (Vec::new(), Vec::new());
+    let (mut steps, mut new, mut shared) = (Vec::new(), Vec::new(), Vec::new());
     let mut waiting = 0;
-    for (digest, (count, bytes)) in uses {
+    for (digest, one) in uses {
         let is_known = known.contains(&digest);
-        let more = count - i64::from(!is_known);
+        let named = |inline| {
+            let digest = if Option::is_some(&inline) {
+                Vec::new()
+            } else {
+                digest.to_vec()
+            };
+            one.steps.iter().map(move |&(execution, step)| Step {
+                execution,
+                step,
+                digest: digest.clone(),
+                inline: inline.clone(),
+            })
+        };
+        let packed = if is_known { None } else { Some(pack(one.bytes)) };
+        if let Some((encoding, stored)) = packed {
+            waiting += stored.len();
+            if one.is_alone() && stored.len() <= INLINE {
+                steps.extend(named(Some((encoding, stored))));
+                continue;
+            }
+            new.push((digest, encoding, stored));
+        }
+        steps.extend(named(None));
+        let more = one.steps.len() as i64 - i64::from(!is_known);
         if more > 0 {
             shared.push(json!([hex(&digest), more]));
         }
-        if is_known {
-            continue;
-        }
-        let (encoding, stored) = pack(bytes);
-        waiting += stored.len();
-        new.push((digest, encoding, stored));
         if waiting > TOGETHER {
             waiting = 0;
             insert_blobs(tx, &mut new).await?;
         }
     }
     insert_blobs(tx, &mut new).await?;
+    store_steps(tx, steps).await?;
     if !shared.is_empty() {
         sqlx::query(sql::BLOB_SHARE)
             .bind(Value::Array(shared).to_string())
@@ -216,11 +270,12 @@ fn pack(bytes: &[u8]) -> (i64, Cow<'_, [u8]>) {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 0xF)])
-        .collect()
+    let mut hex = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        hex.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        hex.push(char::from(DIGITS[usize::from(byte & 0xF)]));
+    }
+    hex
 }
 
 /// Digests as a JSON array of hex, the form `json_each` takes.
@@ -264,18 +319,25 @@ impl Packed {
         if let Some(bytes) = self.unpacked.get(digest) {
             return Ok(bytes.clone());
         }
-        let bytes = match self.packed.remove(digest) {
-            Some((PLAIN, bytes)) => Bytes::from(bytes),
-            Some((LZ4, packed)) => lz4_flex::decompress_size_prepended(&packed)
-                .map(Bytes::from)
-                .map_err(|error| StoreError::Corrupt(format!("a stored answer: {error}")))?,
-            Some((encoding, _)) => {
-                let told = format!("a stored answer has encoding {encoding}");
-                return Err(StoreError::Corrupt(told));
-            }
-            None => return Err(StoreError::Corrupt("a stored answer is missing".into())),
-        };
+        let packed = self.packed.remove(digest);
+        let missing = || StoreError::Corrupt("a stored answer is missing".into());
+        let (encoding, bytes) = packed.ok_or_else(missing)?;
+        let bytes = unpack(encoding, bytes)?;
         self.unpacked.insert(*digest, bytes.clone());
         Ok(bytes)
+    }
+}
+
+/// An answer from what is stored of it.
+pub(crate) fn unpack(encoding: i64, bytes: Vec<u8>) -> Result<Bytes, StoreError> {
+    match encoding {
+        PLAIN => Ok(Bytes::from(bytes)),
+        LZ4 => lz4_flex::decompress_size_prepended(&bytes)
+            .map(Bytes::from)
+            .map_err(|error| StoreError::Corrupt(format!("a stored answer: {error}"))),
+        encoding => {
+            let told = format!("a stored answer has encoding {encoding}");
+            Err(StoreError::Corrupt(told))
+        }
     }
 }

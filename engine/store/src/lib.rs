@@ -28,6 +28,7 @@ mod reach;
 mod report;
 mod result;
 mod retention;
+mod rollout;
 mod select;
 mod space;
 mod sql;
@@ -37,6 +38,7 @@ mod transition;
 mod wave;
 mod writer;
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +71,11 @@ pub use report::{Applied, ApplyReports, Report, ReportAnswer};
 pub use result::{PAGE_BYTES, ResultPage, ResultRecord};
 pub use retention::{
     DeleteJob, DeleteOld, Deleted, ForgetPlans, ForgetRequests, REQUEST_KEPT_MS, Sweep, Swept,
+};
+pub use rollout::{
+    AfterChildren, Approval, Approve, ApproveRefused, Approved, BeginRollout, Begun, EndWave, FreezeRecord,
+    HoldRecord, NewRollout, NoteVerdict, RolloutRecord, SetFreeze, SettleRollout, Settled, SpreadWaves,
+    StorePreview,
 };
 pub use space::{ReturnSpace, Space};
 pub use status::Status;
@@ -273,6 +280,11 @@ fn migrations() -> Vec<Migration> {
             include_str!("../../../migrations/sqlite/0005_reach.sql"),
         ),
         (
+            6,
+            "rollouts",
+            include_str!("../../../migrations/sqlite/0006_rollouts.sql"),
+        ),
+        (
             7,
             "sessions",
             include_str!("../../../migrations/sqlite/0007_sessions.sql"),
@@ -281,6 +293,11 @@ fn migrations() -> Vec<Migration> {
             8,
             "steps",
             include_str!("../../../migrations/sqlite/0008_steps.sql"),
+        ),
+        (
+            9,
+            "inline answers",
+            include_str!("../../../migrations/sqlite/0009_inline_answers.sql"),
         ),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
@@ -337,7 +354,8 @@ pub(crate) fn json_ids(ids: impl IntoIterator<Item = u64>) -> String {
         if at > 0 {
             json.push(',');
         }
-        json.push_str(&id.to_string());
+        // Writing to a string does not fail.
+        let _ = write!(json, "{id}");
     }
     json.push(']');
     json

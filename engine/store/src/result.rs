@@ -7,7 +7,7 @@ use muster_engine_core::Resolution;
 use muster_model::{DeviceError, ExecutionState};
 use sqlx::SqliteConnection;
 
-use crate::blob::{Digest, Packed, fixed};
+use crate::blob::{Digest, Packed, fixed, unpack};
 use crate::transition::{device_error, resolution};
 use crate::{Store, StoreError, json_ids, sql};
 
@@ -110,35 +110,47 @@ async fn with_replies(
     mut rows: Vec<Row>,
 ) -> Result<Vec<ResultRecord>, StoreError> {
     let ids = json_ids(rows.iter().map(|row| row.0.unsigned_abs()));
-    let named: Vec<(i64, Vec<u8>, Option<i64>)> = sqlx::query_as(sql::RESULT_STEPS)
+    let named: Vec<(i64, i64, Vec<u8>, Option<i64>)> = sqlx::query_as(sql::RESULT_STEPS)
         .bind(ids)
         .fetch_all(&mut *tx)
         .await?;
-    let mut steps = BTreeMap::<i64, Vec<(Digest, usize)>>::new();
-    for (execution, digest, length) in named {
+    let mut steps = BTreeMap::<i64, Vec<(i64, Option<Digest>, usize)>>::new();
+    for (execution, step, digest, length) in named {
         let missing = || StoreError::Corrupt("a stored answer is missing".into());
         let length = usize::try_from(length.ok_or_else(missing)?).unwrap_or_default();
-        steps
-            .entry(execution)
-            .or_default()
-            .push((fixed(&digest)?, length));
+        // Without a digest, the answer stands with its step.
+        let digest = match digest.is_empty() {
+            true => None,
+            false => Some(fixed(&digest)?),
+        };
+        steps.entry(execution).or_default().push((step, digest, length));
     }
     // What is read is bounded as it is stored; what is made of it, as it is unpacked.
     let (mut wanted, mut stored) = (BTreeSet::new(), 0);
     let fits = rows.iter().take_while(|row| {
         let fits = stored <= PAGE_BYTES;
-        for (digest, length) in steps.get(&row.0).into_iter().flatten().filter(|_| fits) {
-            stored += if wanted.insert(*digest) { *length } else { 0 };
+        for (_, digest, length) in steps.get(&row.0).into_iter().flatten().filter(|_| fits) {
+            stored += match digest {
+                Some(digest) if !wanted.insert(*digest) => 0,
+                _ => *length,
+            };
         }
         fits
     });
     let fits = fits.count();
     rows.truncate(fits);
     let mut blobs = Packed::load(tx, &wanted).await?;
+    let mut inline = inline(tx, rows.iter().map(|row| row.0.unsigned_abs())).await?;
     let (mut records, mut bytes) = (Vec::with_capacity(rows.len()), 0);
     for row in rows {
         let steps = steps.remove(&row.0).unwrap_or_default();
-        let replies = steps.iter().map(|(digest, _)| blobs.get(digest));
+        let execution = row.0;
+        let replies = steps.iter().map(|(step, digest, _)| match digest {
+            Some(digest) => blobs.get(digest),
+            None => inline
+                .remove(&(execution, *step))
+                .ok_or_else(|| StoreError::Corrupt("a stored answer is missing".into())),
+        });
         let record = record(row, replies.collect::<Result<_, _>>()?)?;
         bytes += record.reply_bytes();
         records.push(record);
@@ -147,6 +159,19 @@ async fn with_replies(
         }
     }
     Ok(records)
+}
+
+/// Answers that stand with their steps, by execution and step.
+async fn inline(
+    tx: &mut SqliteConnection,
+    executions: impl Iterator<Item = u64>,
+) -> Result<BTreeMap<(i64, i64), Bytes>, StoreError> {
+    let query = sqlx::query_as(sql::RESULT_INLINE).bind(json_ids(executions));
+    let rows: Vec<(i64, i64, i64, Vec<u8>)> = query.fetch_all(tx).await?;
+    let unpack = |(execution, step, encoding, bytes): (i64, i64, i64, Vec<u8>)| {
+        Ok(((execution, step), unpack(encoding, bytes)?))
+    };
+    rows.into_iter().map(unpack).collect()
 }
 
 fn record(row: Row, replies: Vec<Bytes>) -> Result<ResultRecord, StoreError> {

@@ -148,6 +148,10 @@ impl Write for Sweep {
             sql::SWEEP_COUNTS,
             sql::SWEEP_WAVES,
             sql::SWEEP_BUDGETS,
+            sql::SWEEP_ROLLOUT,
+            sql::SWEEP_APPROVALS,
+            sql::SWEEP_VERDICTS,
+            sql::SWEEP_AFTER,
             sql::JOB_UNDO,
             sql::SWEEP_REMOVED,
         ];
@@ -170,7 +174,7 @@ async fn batch(tx: &mut SqliteConnection, job: i64) -> Result<Vec<u64>, StoreErr
     for steps in rows.chunk_by(|one, next| one.0 == next.0) {
         for (_, digest, length) in steps {
             if let Some(digest) = digest
-                && seen.insert(fixed(digest)?)
+                && (digest.is_empty() || seen.insert(fixed(digest)?))
             {
                 bytes += usize::try_from(*length).unwrap_or_default();
             }

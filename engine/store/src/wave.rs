@@ -166,7 +166,7 @@ pub(crate) async fn halt_spent(
 }
 
 /// Whether executions of a job are not over.
-async fn has_rest(tx: &mut SqliteConnection, job: i64) -> Result<bool, StoreError> {
+pub(crate) async fn has_rest(tx: &mut SqliteConnection, job: i64) -> Result<bool, StoreError> {
     let counts: Vec<(i32, i64)> = sqlx::query_as(sql::COUNTS).bind(job).fetch_all(tx).await?;
     Ok(transition::counts_of(counts).sum(|state| !state.is_terminal()) > 0)
 }
