@@ -1,5 +1,6 @@
 mod budget;
 mod limit;
+mod reach;
 mod retention;
 mod rollout;
 
