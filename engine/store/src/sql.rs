@@ -204,6 +204,7 @@ statements! {
 
     // Devices
     DEVICE_EXISTING = device!("WHERE d.name IN (SELECT value FROM json_each(?1))");
+    DEVICES_BY_NUMBER = device!("WHERE d.id IN (SELECT value FROM json_each(?1))");
     DEVICE_GET = device!("WHERE d.name = ?1");
     DEVICE_UPSERT = "
         INSERT INTO device (name, address, port, transport, credential, zone, labels, created_at, tls, pin, ports,

@@ -24,7 +24,7 @@ const SHOWN: usize = 60;
 /// Reads an answer. `kind` is its `Content-Type`, `location` where it leads to.
 pub(crate) fn read(status: StatusCode, kind: &str, location: &str, body: &[u8], shape: Shape) -> Answer {
     if status.is_success() {
-        return match good(body, shape) {
+        return match good(status, body, shape) {
             Ok(sentences) => Answer {
                 end: StepEnd::Completed,
                 sentences,
@@ -121,15 +121,16 @@ fn unread(status: StatusCode, kind: &str, body: &[u8], what: &str) -> Answer {
 }
 
 /// The sentences of a good answer, or why it is none.
-fn good(body: &[u8], shape: Shape) -> Result<Vec<u8>, String> {
+fn good(status: StatusCode, body: &[u8], shape: Shape) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
     if body.trim_ascii().is_empty() {
-        return match shape {
-            Shape::Nothing | Shape::Whatever => {
+        // A router that has nothing to say says an empty list, but for a removal.
+        return match (status, shape) {
+            (StatusCode::NO_CONTENT, Shape::Nothing | Shape::Whatever) => {
                 sentence(&mut out, "!done", |_| ());
                 Ok(out)
             }
-            Shape::Rows | Shape::Made => Err("an empty body".into()),
+            _ => Err("an empty body".into()),
         };
     }
     match (Json::parse(body).map_err(|error| error.to_string())?, shape) {
@@ -254,6 +255,7 @@ mod tests {
             (200, "<!DOCTYPE html><html>"),
             (200, r#"[{"name":"cut"#),
             (200, ""),
+            (204, ""),
             (200, "[1]"),
             (200, "12"),
             (502, "<html>Bad Gateway</html>"),

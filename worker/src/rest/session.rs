@@ -234,6 +234,7 @@ impl RestSession {
             ) => self.ask(id, &otherwise, deadline, mailbox).await,
             (ran, _) => ran,
         };
+        let given_up = matches!(ran, Ran::Cancelled | Ran::Late);
         let Answer {
             end,
             sentences,
@@ -254,7 +255,9 @@ impl RestSession {
                 }
             }
         };
-        if !is_over && !matches!(end, StepEnd::NotSent(_)) {
+        // A router goes on with what was given up, and may go on with a change whose answer was lost.
+        let unfinished = !is_over && !matches!(end, StepEnd::NotSent(_));
+        if given_up || unfinished && matches!(*request.turn, Turn::Alone { .. }) {
             self.lingering.push((sent_at + ENDS_AFTER, request.turn.clone()));
         }
         let sentences = self.opened.world.budget.answer(sentences);
