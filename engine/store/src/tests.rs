@@ -1,8 +1,10 @@
 mod budget;
+mod conformance;
 mod limit;
 mod reach;
 mod retention;
 mod rollout;
+mod twins;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
