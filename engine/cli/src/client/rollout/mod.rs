@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use muster_model::file;
-use muster_model::policy::{Amount, Unseen};
+use muster_model::policy::Amount;
 use muster_proto::v1;
 use serde_json::json;
 
@@ -105,7 +105,6 @@ fn spec(path: &Path) -> Result<v1::JobSpec, Failure> {
             budget => budget.to_string(),
         },
         policy: Some((&rollout.policy).into()),
-        unseen: rollout.policy.unseen == Unseen::Allow,
         ..Default::default()
     })
 }
