@@ -16,7 +16,7 @@ use thiserror::Error;
 use tonic::Status;
 
 use crate::sessions::Open;
-use crate::{Shared, limits, reconcile};
+use crate::{Shared, context, limits, reconcile};
 
 /// Executions in one claim and one message.
 const BATCH: usize = 500;
@@ -157,6 +157,7 @@ async fn try_hand_out(shared: &Shared, session: u64, leases: Vec<Lease>) -> Resu
         plans: plans(shared, session, &leases).await?,
         ..Default::default()
     };
+    let mut contexts = context::of(shared, &leases).await?;
     let (mut refused, now) = (Vec::new(), shared.clock.now());
     let limits = shared.limits.get();
     let mut known = BTreeMap::new();
@@ -176,7 +177,11 @@ async fn try_hand_out(shared: &Shared, session: u64, leases: Vec<Lease>) -> Resu
             }
             Some(Ok(found)) => {
                 message.credentials.extend(found.take());
-                message.assignments.push(assignment(lease, &limits, now));
+                let context = contexts.remove(&lease.device);
+                message.assignments.push(v1::Assignment {
+                    context,
+                    ..assignment(lease, &limits, now)
+                });
             }
             Some(Err(reason)) => refused.push(refusal(&lease, ErrorClass::Auth, reason.clone(), now)),
             None => {}

@@ -6,6 +6,7 @@
 mod answer;
 mod auth;
 mod clock;
+mod context;
 mod data;
 mod dispatch;
 mod error;
@@ -35,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 pub use data::{DataDirectory, DataError};
 
 use clock::EngineClock;
+use context::Templates;
 use live::Live;
 use reconcile::{Ended, Reconcilers};
 use seal::Seal;
@@ -110,6 +112,7 @@ pub(crate) struct Shared {
     /// Questions that workers have not answered yet.
     pub(crate) asked: services::Asked,
     pub(crate) live: Live,
+    pub(crate) templates: Templates,
     /// Names this run of the engine.
     pub(crate) boot: String,
     pub(crate) worker_token: String,
@@ -187,6 +190,7 @@ impl Engine {
             limits: limits::Current::default(),
             asked: services::Asked::default(),
             live: Live::default(),
+            templates: Templates::default(),
             boot: uuid::Uuid::new_v4().to_string(),
             inventory: Arc::default(),
             work: Notify::new(),

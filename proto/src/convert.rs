@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use muster_model::{
     Command, CommandError, DeviceError, Effect, Ensure, EnsureError, ErrorClass, ExecutionState, Follow,
-    JobState, Plan, Priority, Step, Values, Verify, Want,
+    Items, JobState, Plan, Priority, Step, Values, Verify, Want,
 };
 
 use crate::v1;
@@ -98,21 +98,54 @@ fn ensure_of(message: &v1::Ensure) -> Result<Ensure, (&'static str, EnsureError)
             let set = Values::new(set.values.clone()).map_err(|error| ("set", error))?;
             Ensure::singleton(&message.menu, set).map_err(|error| ("menu", error))
         }
+        Some(v1::ensure::Want::Items(items)) => items_of(&message.menu, items),
         None => Err(("set", EnsureError::Empty)),
     }
 }
 
+fn items_of(menu: &str, message: &v1::Items) -> Result<Ensure, (&'static str, EnsureError)> {
+    let all = |list: &[v1::Values]| {
+        list.iter()
+            .map(|values| Values::new(values.values.clone()))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let items = Items {
+        key: message.key.clone(),
+        items: all(&message.items).map_err(|error| ("items.items", error))?,
+        absent: all(&message.absent).map_err(|error| ("items.absent", error))?,
+        purge: some(&message.purge),
+        ordered: message.ordered,
+        place_before: some(&message.place_before),
+    };
+    Ensure::items(menu, items).map_err(|error| match error {
+        error @ (EnsureError::Menu(_) | EnsureError::IsCommand(_)) => ("menu", error),
+        error => ("items", error),
+    })
+}
+
 /// A wish as a message.
 fn ensure(ensure: &Ensure) -> v1::Ensure {
-    let Want::Set(set) = ensure.want();
-    let values = set
-        .iter()
-        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let values = |values: &Values| v1::Values {
+        values: values
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
+    };
+    let want = match ensure.want() {
+        Want::Set(set) => v1::ensure::Want::Set(values(set)),
+        Want::Items(items) => v1::ensure::Want::Items(v1::Items {
+            key: items.key.clone(),
+            items: items.items.iter().map(values).collect(),
+            absent: items.absent.iter().map(values).collect(),
+            purge: items.purge.clone().unwrap_or_default(),
+            ordered: items.ordered,
+            place_before: items.place_before.clone().unwrap_or_default(),
+        }),
+    };
     v1::Ensure {
         menu: ensure.menu().to_owned(),
-        want: Some(v1::ensure::Want::Set(v1::Values {
-            values: values.collect(),
-        })),
+        want: Some(want),
     }
 }
 
@@ -334,6 +367,22 @@ mod tests {
             want: Some(v1::ensure::Want::Set(set)),
         };
         assert_eq!(ensure(&ensure_of(&message).expect("valid")), message);
+        let list = v1::Values {
+            values: [("list".to_owned(), "mgmt".to_owned())].into(),
+        };
+        let items = v1::Items {
+            key: vec!["list".into()],
+            items: vec![list.clone()],
+            absent: vec![list],
+            purge: "list=old".into(),
+            ordered: true,
+            place_before: "list=z".into(),
+        };
+        let items = v1::Ensure {
+            menu: "/ip/firewall/address-list".into(),
+            want: Some(v1::ensure::Want::Items(items)),
+        };
+        assert_eq!(ensure(&ensure_of(&items).expect("valid")), items);
         let step = v1::Step {
             kind: Some(v1::step::Kind::Ensure(v1::Ensure {
                 menu: "ip dns".into(),

@@ -1,12 +1,13 @@
 //! One execution in a worker's hands: the attempt machine, and the tasks it asks for.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use muster_model::quiet::SEND_WITHIN;
-use muster_model::{DeviceError, ErrorClass, Plan};
+use muster_model::{DeviceError, ErrorClass, Plan, template};
 use muster_proto::v1;
 use muster_worker_core::{Action, Attempt, ConnectFailure, Ended, Exchange, Manner, Mode, Outcome, StepEnd};
 use tokio::sync::mpsc;
@@ -50,15 +51,24 @@ pub(crate) fn next_run() -> RunId {
 /// Runs one execution to its end and hands over the report.
 pub(crate) async fn run(job: Job, devices: Devices, held: Held) {
     let began = Instant::now();
+    let rendered = match &job.assignment.context {
+        Some(context) => job.plan.render(&device(context)).map(Arc::new),
+        None => Ok(job.plan.clone()),
+    };
+    let plan = rendered.as_ref().unwrap_or(&job.plan).clone();
     let mut run = Run {
-        attempt: Attempt::new(job.plan.clone(), mode(&job.assignment)),
+        attempt: Attempt::new(plan, mode(&job.assignment)),
         job,
         devices,
         held,
         session: None,
         send_by: began,
     };
-    let ended = run.drive().await;
+    let first = match rendered {
+        Ok(_) => Action::Connect,
+        Err(error) => run.attempt.unfit(error.to_string()),
+    };
+    let ended = run.drive(first).await;
     // A device that did not answer well has other worries than to say what it is.
     let answered = ended.error.as_ref().is_none_or(|error| is_answer(error.class));
     let Run {
@@ -93,6 +103,15 @@ struct Run {
     send_by: Instant,
 }
 
+fn device(context: &v1::DeviceContext) -> template::Device {
+    let map = |map: &HashMap<String, String>| map.clone().into_iter().collect();
+    template::Device {
+        labels: map(&context.labels),
+        facts: map(&context.facts),
+        device: map(&context.device),
+    }
+}
+
 fn mode(assignment: &v1::Assignment) -> Mode {
     match (assignment.resolve, assignment.preview) {
         (true, _) => Mode::Resolve(assignment.first_step),
@@ -113,8 +132,8 @@ fn is_answer(class: ErrorClass) -> bool {
 }
 
 impl Run {
-    async fn drive(&mut self) -> Ended {
-        let mut action = Action::Connect;
+    async fn drive(&mut self, first: Action) -> Ended {
+        let mut action = first;
         loop {
             action = match action {
                 Action::Connect => self.connect().await,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use muster_engine_core::budget::{Asked, BadBudget};
 use muster_model::policy::Amount;
-use muster_model::{Effect, Plan, Policy, Priority, Selector, Step};
+use muster_model::{Effect, Plan, Policy, Priority, Selector, Step, Want};
 use muster_proto::{Violation, duration, plan, v1};
 use muster_store::{Deed, Mode};
 use routeros_wire::Expression;
@@ -83,6 +83,26 @@ fn check_expectations(plan: &Plan) -> Vec<Violation> {
     plan.steps.iter().enumerate().filter_map(check).collect()
 }
 
+/// Expressions over the items of a menu.
+fn check_wishes(plan: &Plan) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (at, step) in plan.steps.iter().enumerate() {
+        let Step::Ensure(ensure) = step else { continue };
+        let Want::Items(items) = ensure.want() else {
+            continue;
+        };
+        for (name, text) in [("purge", &items.purge), ("place_before", &items.place_before)] {
+            if let Some(text) = text
+                && let Err(error) = text.parse::<Expression>()
+            {
+                let field = format!("spec.plan.steps[{at}].ensure.items.{name}");
+                violations.push(Violation::new(field, format!("{text:?}: {error}")));
+            }
+        }
+    }
+    violations
+}
+
 /// A rollout's policy, with the budget that stands beside it.
 fn policy(message: &v1::Policy, budget: &str, concurrency: Option<u32>) -> Result<Policy, Vec<Violation>> {
     let budget = match budget.trim() {
@@ -105,6 +125,7 @@ pub(super) fn check(spec: &v1::JobSpec) -> Result<Spec, Vec<Violation>> {
         Plan { steps: Vec::new() }
     });
     violations.extend(check_expectations(&plan));
+    violations.extend(check_wishes(&plan));
     let priority = match spec.priority() {
         v1::JobPriority::Unspecified if spec.priority != 0 => {
             let text = format!("{} is no priority", spec.priority);

@@ -169,7 +169,13 @@ impl Write for CreateJob {
         };
         let laid = draft.lay_out(tx, self.now).await?;
         if laid == 0 {
-            for statement in [sql::SWEEP_WAVES, sql::SWEEP_ROLLOUT, sql::JOB_UNDO] {
+            let made = [
+                sql::SWEEP_WAVES,
+                sql::SWEEP_ROLLOUT,
+                sql::EVENTS_UNDO,
+                sql::JOB_UNDO,
+            ];
+            for statement in made {
                 sqlx::query(statement).bind(job).execute(&mut *tx).await?;
             }
             return Ok(Err(CreateRefused::EmptySelection));
@@ -239,7 +245,7 @@ impl CreateJob {
         Ok(job)
     }
 
-    fn effect(&self) -> Effect {
+    pub(crate) fn effect(&self) -> Effect {
         match self.mode {
             Mode::Preview => Effect::Read,
             Mode::Apply | Mode::AsPreviewed { .. } => self.plan.effect(),
@@ -247,7 +253,7 @@ impl CreateJob {
     }
 
     /// Of a preview every step is a read: no intent is granted for it.
-    fn marks(&self) -> String {
+    pub(crate) fn marks(&self) -> String {
         match self.mode {
             Mode::Preview => "r".repeat(self.plan.steps.len()),
             Mode::Apply | Mode::AsPreviewed { .. } => self.plan.marks(),

@@ -446,6 +446,12 @@ async fn selected<'e>(
 }
 
 impl Store {
+    /// Devices by their numbers, in any order.
+    pub async fn devices_by_number(&self, numbers: &[u64]) -> Result<Vec<DeviceRecord>, StoreError> {
+        let query = sqlx::query_as(sql::DEVICES_BY_NUMBER).bind(crate::json_ids(numbers.iter().copied()));
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
     /// Devices the selector means, by name, from the one after `after`.
     pub async fn devices(
         &self,

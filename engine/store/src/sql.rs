@@ -201,6 +201,7 @@ statements! {
 
     // Devices
     DEVICE_EXISTING = device!("WHERE d.name IN (SELECT value FROM json_each(?1))");
+    DEVICES_BY_NUMBER = device!("WHERE d.id IN (SELECT value FROM json_each(?1))");
     DEVICE_GET = device!("WHERE d.name = ?1");
     DEVICE_UPSERT = "
         INSERT INTO device (name, address, port, transport, credential, zone, labels, created_at, tls, pin, ports,
@@ -382,6 +383,8 @@ statements! {
     LOAD = concat!(
         "SELECT json_group_array(json_array(", loaded_columns!(), "))
          FROM json_each(?1) w CROSS JOIN execution e ON e.id = w.value JOIN job j ON j.id = e.job_id");
+    LOAD_JOB = loaded!("FROM execution e JOIN job j ON j.id = e.job_id WHERE e.job_id = ?1 ORDER BY e.id");
+    EXECUTIONS_HELD = "SELECT session_id, ready_at FROM execution WHERE job_id = ?1 ORDER BY id";
     LOAD_SESSION = loaded!(
         "FROM execution e JOIN job j ON j.id = e.job_id WHERE e.state IN (2, 3) AND e.session_id = ?1 LIMIT ?2");
     LOAD_PENDING = loaded!(
@@ -627,6 +630,7 @@ statements! {
     EVENT_STORE = "
         INSERT INTO event (job_id, at, kind, ended)
         SELECT value ->> 0, ?2, value ->> 1, value -> 2 FROM json_each(?1)";
+    EVENTS_UNDO = "DELETE FROM event WHERE job_id = ?1";
     EVENT_LATEST = "SELECT at FROM event ORDER BY seq DESC LIMIT 1";
     EVENTS_AFTER = "SELECT seq, kind, ended FROM event WHERE job_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
     EVENT_LAST = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'";

@@ -1,7 +1,9 @@
 mod budget;
+mod conformance;
 mod limit;
 mod retention;
 mod rollout;
+mod twins;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

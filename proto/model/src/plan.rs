@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 
 use crate::command::{Command, Verify};
 use crate::effect::Effect;
-use crate::ensure::Ensure;
+use crate::ensure::{Ensure, EnsureError};
+use crate::template;
 
 /// The most steps in one plan.
 pub const MAX_STEPS: usize = 1000;
@@ -64,6 +65,16 @@ impl Step {
     }
 }
 
+/// A step that is nothing for a device.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("step {step}: {error}")]
+pub struct NotRendered {
+    /// From 1.
+    pub step: usize,
+    /// Why.
+    pub error: EnsureError,
+}
+
 /// SHA-256 of a plan's canonical form.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PlanDigest(pub [u8; 32]);
@@ -72,6 +83,33 @@ impl Plan {
     /// The strongest effect of any step; a plan without steps reads.
     pub fn effect(&self) -> Effect {
         self.steps.iter().map(Step::effect).max().unwrap_or(Effect::Read)
+    }
+
+    /// Whether it is different for each device.
+    pub fn is_template(&self) -> bool {
+        self.steps.iter().any(|step| match step {
+            Step::Command(_) => false,
+            Step::Ensure(ensure) => ensure.is_template(),
+        })
+    }
+
+    /// The same for one device.
+    pub fn render(&self, device: &template::Device) -> Result<Self, NotRendered> {
+        let render = |(at, step): (usize, &Step)| match step {
+            Step::Command(_) => Ok(step.clone()),
+            Step::Ensure(ensure) => ensure
+                .render(device)
+                .map(Step::Ensure)
+                .map_err(|error| NotRendered { step: at + 1, error }),
+        };
+        Ok(Self {
+            steps: self
+                .steps
+                .iter()
+                .enumerate()
+                .map(render)
+                .collect::<Result<_, _>>()?,
+        })
     }
 
     /// Its canonical form: compact JSON with the fields in the order of their declaration.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use muster_model::trap::{Refusal, refusal};
-use muster_model::{Command, DeviceError, Effect, ErrorClass, Follow, Plan, Step, Verify};
+use muster_model::{Command, DeviceError, Effect, ErrorClass, Follow, Plan, Step, Verify, Want};
 use routeros_wire::{Expression, Kind, Limits, decode_all};
 
 use crate::diff::{Diff, question};
@@ -255,6 +255,11 @@ impl Attempt {
     /// There is a connection.
     pub fn connected(&mut self) -> Action {
         self.survey_next()
+    }
+
+    /// The plan is nothing for this device, and that is known before anything is asked of it.
+    pub fn unfit(&self, error: impl Into<String>) -> Action {
+        self.end(Outcome::Rejected, DeviceError::new(ErrorClass::Plan, error))
     }
 
     /// There is none.
@@ -632,7 +637,21 @@ fn unproven(end: StepEnd) -> DeviceError {
 /// Whether an answer to a look says that the step was done.
 fn found(step: &Step, answer: &[u8]) -> Result<bool, DeviceError> {
     match step {
-        Step::Ensure(ensure) => Diff::of(ensure, answer).map(|diff| diff.is_empty()),
+        Step::Ensure(ensure) => {
+            let diff = Diff::of(ensure, answer)?;
+            match ensure.want() {
+                // One command sets all of them: what is not as wanted was not done.
+                Want::Set(_) => Ok(diff.is_empty()),
+                Want::Items(_) if diff.is_empty() => Ok(true),
+                Want::Items(_) => {
+                    let text = format!(
+                        "the step was not done, or only in part, when its answer was lost: {}",
+                        diff.text()
+                    );
+                    Err(DeviceError::new(ErrorClass::NotAsWanted, text))
+                }
+            }
+        }
         Step::Command(command) => command
             .verify()
             .map_or(Ok(false), |verify| verified(verify, answer)),

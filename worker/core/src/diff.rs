@@ -1,22 +1,29 @@
 //! What has to change in a menu so that it is as wanted, and the sentences that tell of it.
 //!
-//! A change is told in RouterOS's own wire format like any other answer, so devices that need the same changes have the
-//! same bytes and the same digest:
+//! A change is told in RouterOS's own wire format like any other answer, and without item ids, so devices that need the
+//! same changes have the same bytes and the same digest:
 //!
 //! ```text
-//! !re =op=set =menu=/ip/dns =name=servers =from=8.8.8.8 =to=1.1.1.1,9.9.9.9
+//! !re =op=set    =menu=/ip/dns =name=servers =from=8.8.8.8 =to=1.1.1.1,9.9.9.9
+//! !re =op=set    =menu=/ip/firewall/address-list =item=list=mgmt,address=10.0.0.1 =name=comment =from= =to=core
+//! !re =op=add    =menu=/ip/firewall/address-list =item=list=mgmt,address=10.0.0.2 =to.address=10.0.0.2 =to.list=mgmt
+//! !re =op=remove =menu=/ip/firewall/address-list =item=list=mgmt,address=10.0.0.3 =from.address=10.0.0.3 …
+//! !re =op=move   =menu=/ip/firewall/filter =item=comment=a =before=comment=b
 //! ```
 
 use muster_model::{DeviceError, Ensure, ErrorClass, Values, Want};
 use routeros_wire::{Kind, Limits, Sentence, decode_all, encode};
 
+use crate::items;
 use crate::meaning::same;
 
-/// One change.
+/// One change, as it is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// A property gets another value.
     Set {
+        /// Which item; empty in a menu that is one.
+        item: String,
         /// Its name.
         name: String,
         /// What the device has; `None` when the property is not there.
@@ -24,43 +31,126 @@ pub enum Change {
         /// What is wanted; empty to unset it.
         to: String,
     },
+    /// An item comes.
+    Add {
+        /// Which item.
+        item: String,
+        /// What it is to be.
+        values: Values,
+    },
+    /// An item goes.
+    Remove {
+        /// Which item.
+        item: String,
+        /// What it was: everything but counters and times.
+        values: Vec<(Vec<u8>, Vec<u8>)>,
+    },
+    /// An item goes to another place.
+    Move {
+        /// Which item.
+        item: String,
+        /// The item it is to stand before; empty for the end.
+        before: String,
+    },
+}
+
+/// One command that makes changes, with the device's ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Values of an item, or of a menu that is one.
+    Set {
+        /// The item.
+        id: Option<Vec<u8>>,
+        /// Its values.
+        values: Vec<(String, String)>,
+    },
+    /// A new item.
+    Add {
+        /// Its values.
+        values: Values,
+        /// Where.
+        place: Place,
+    },
+    /// An item to another place.
+    Move {
+        /// The item.
+        id: Vec<u8>,
+        /// Where.
+        place: Place,
+    },
+    /// An item's end.
+    Remove {
+        /// The item.
+        id: Vec<u8>,
+    },
+}
+
+/// A place in an ordered menu.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The end.
+    End,
+    /// Before this item.
+    Before(Vec<u8>),
+    /// Before the item that this write, counted from 0, has added.
+    BeforeAdded(usize),
 }
 
 /// The changes that a menu needs, in the order they are made. Empty when it is as wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Diff {
     /// Each change.
     pub changes: Vec<Change>,
+    /// The commands that make them.
+    pub writes: Vec<Write>,
 }
 
 /// The question that a wish asks of its menu: what it reads is all that it compares.
 pub fn question(ensure: &Ensure) -> Vec<Vec<u8>> {
-    let Want::Set(set) = ensure.want();
-    let names = set.iter().map(|(name, _)| name).collect::<Vec<_>>().join(",");
-    vec![
-        format!("{}/print", ensure.menu()).into_bytes(),
-        format!("=.proplist={names}").into_bytes(),
-    ]
+    let names = match ensure.want() {
+        Want::Set(set) => Some(set.iter().map(|(name, _)| name).collect::<Vec<_>>().join(",")),
+        Want::Items(items) => items::proplist(items),
+    };
+    let mut words = vec![format!("{}/print", ensure.menu()).into_bytes()];
+    words.extend(names.map(|names| format!("=.proplist={names}").into_bytes()));
+    words
 }
 
 impl Diff {
     /// Between what a menu answered to its [`question`] and what is wanted of it.
     pub fn of(ensure: &Ensure, answer: &[u8]) -> Result<Self, DeviceError> {
-        let Want::Set(set) = ensure.want();
-        let (mut items, mut changes) = (0, Vec::new());
+        match ensure.want() {
+            Want::Set(set) => Self::of_one(ensure.menu(), set, answer),
+            Want::Items(wanted) => items::diff(ensure.menu(), wanted, answer),
+        }
+    }
+
+    fn of_one(menu: &str, set: &Values, answer: &[u8]) -> Result<Self, DeviceError> {
+        let (mut count, mut changes) = (0, Vec::new());
         read_rows(answer, |row| {
-            items += 1;
-            changes = set_changes(set, row);
+            count += 1;
+            changes = set_changes("", set, &row);
         });
-        match items {
-            1 => Ok(Self { changes }),
-            items => {
-                let text = format!(
-                    "{} has {items} items; values without a key are for a menu that is one item",
-                    ensure.menu()
-                );
-                Err(DeviceError::new(ErrorClass::Plan, text))
-            }
+        if count != 1 {
+            let text =
+                format!("{menu} has {count} items; values without a key are for a menu that is one item");
+            return Err(DeviceError::new(ErrorClass::Plan, text));
+        }
+        let mut diff = Self::default();
+        diff.set(None, changes);
+        Ok(diff)
+    }
+
+    /// Takes in changes of values, which are one command.
+    pub(crate) fn set(&mut self, id: Option<Vec<u8>>, changes: Vec<Change>) {
+        let value = |change: &Change| match change {
+            Change::Set { name, to, .. } => Some((name.clone(), to.clone())),
+            Change::Add { .. } | Change::Remove { .. } | Change::Move { .. } => None,
+        };
+        let values = changes.iter().filter_map(value).collect::<Vec<_>>();
+        if !values.is_empty() {
+            self.writes.push(Write::Set { id, values });
+            self.changes.extend(changes);
         }
     }
 
@@ -69,53 +159,96 @@ impl Diff {
         self.changes.is_empty()
     }
 
-    /// The commands that make the changes, in order: the words of each.
-    pub fn commands(&self, ensure: &Ensure) -> Vec<Vec<Vec<u8>>> {
-        if self.is_empty() {
-            return Vec::new();
-        }
-        let mut words = vec![format!("{}/set", ensure.menu()).into_bytes()];
-        let values = self.changes.iter().map(|Change::Set { name, to, .. }| (name, to));
-        words.extend(values.map(|(name, to)| format!("={name}={to}").into_bytes()));
-        vec![words]
-    }
-
     /// Appends a `!re` for each change.
     pub fn write(&self, ensure: &Ensure, out: &mut Vec<u8>) {
-        for Change::Set { name, from, to } in &self.changes {
-            let words = [
-                b"!re".to_vec(),
-                b"=op=set".to_vec(),
-                format!("=menu={}", ensure.menu()).into_bytes(),
-                format!("=name={name}").into_bytes(),
-                [b"=from=", from.as_deref().unwrap_or_default()].concat(),
-                format!("=to={to}").into_bytes(),
-            ];
+        for change in &self.changes {
             // No word is empty or longer than what came over the wire.
-            let _ = encode::sentence(out, words);
+            let _ = encode::sentence(out, change.words(ensure.menu()));
         }
     }
 
-    /// For people: `servers is 8.8.8.8, wanted 1.1.1.1`.
+    /// For people: `servers is "8.8.8.8", wanted "1.1.1.1"`; the first few.
     pub fn text(&self) -> String {
-        let one = |Change::Set { name, from, to }: &Change| {
-            let from = from.as_deref().unwrap_or_default();
-            format!("{name} is {:?}, wanted {to:?}", String::from_utf8_lossy(from))
-        };
-        self.changes.iter().map(one).collect::<Vec<_>>().join("; ")
+        const SHOWN: usize = 5;
+        let shown = self.changes.iter().take(SHOWN).map(Change::text);
+        let more = self.changes.len().saturating_sub(SHOWN);
+        let more = (more > 0).then(|| format!("and {more} more differences"));
+        shown.chain(more).collect::<Vec<_>>().join("; ")
     }
 }
 
-fn set_changes(set: &Values, row: Sentence<'_>) -> Vec<Change> {
+impl Change {
+    fn words(&self, menu: &str) -> Vec<Vec<u8>> {
+        let head = |op: &str, item: &str| {
+            let mut words = vec![
+                b"!re".to_vec(),
+                format!("=op={op}").into_bytes(),
+                format!("=menu={menu}").into_bytes(),
+            ];
+            if !item.is_empty() {
+                words.push(format!("=item={item}").into_bytes());
+            }
+            words
+        };
+        match self {
+            Self::Set { item, name, from, to } => {
+                let mut words = head("set", item);
+                words.push(format!("=name={name}").into_bytes());
+                words.push([b"=from=", from.as_deref().unwrap_or_default()].concat());
+                words.push(format!("=to={to}").into_bytes());
+                words
+            }
+            Self::Add { item, values } => {
+                let mut words = head("add", item);
+                let values = values.iter();
+                words.extend(values.map(|(name, value)| format!("=to.{name}={value}").into_bytes()));
+                words
+            }
+            Self::Remove { item, values } => {
+                let mut words = head("remove", item);
+                let values = values.iter();
+                words.extend(values.map(|(name, value)| [b"=from.", &name[..], b"=", value].concat()));
+                words
+            }
+            Self::Move { item, before } => {
+                let mut words = head("move", item);
+                words.push(format!("=before={before}").into_bytes());
+                words
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Set { item, name, from, to } => {
+                let from = from.as_deref().unwrap_or_default();
+                let of = if item.is_empty() {
+                    String::new()
+                } else {
+                    format!(" of {item}")
+                };
+                format!("{name}{of} is {:?}, wanted {to:?}", String::from_utf8_lossy(from))
+            }
+            Self::Add { item, .. } => format!("{item} is not there"),
+            Self::Remove { item, .. } => format!("{item} is there"),
+            Self::Move { item, before } if before.is_empty() => format!("{item} is not at its place"),
+            Self::Move { item, before } => format!("{item} is not before {before}"),
+        }
+    }
+}
+
+/// The values of a row that are not as wanted.
+pub(crate) fn set_changes(item: &str, wanted: &Values, row: &Sentence<'_>) -> Vec<Change> {
     let differs = |(name, to): (&str, &str)| {
         let from = row.get(name.as_bytes());
         (!same(name, from, to.as_bytes())).then(|| Change::Set {
+            item: item.to_owned(),
             name: name.to_owned(),
             from: from.map(<[u8]>::to_vec),
             to: to.to_owned(),
         })
     };
-    set.iter().filter_map(differs).collect()
+    wanted.iter().filter_map(differs).collect()
 }
 
 pub(crate) fn read_rows(answer: &[u8], mut each: impl FnMut(Sentence<'_>)) {
@@ -159,8 +292,11 @@ mod tests {
         )
         .expect("one item");
         assert_eq!(
-            diff.commands(&ensure),
-            [vec![b"/ip/dns/set".to_vec(), b"=servers=1.1.1.1".to_vec()]]
+            diff.writes,
+            [Write::Set {
+                id: None,
+                values: vec![("servers".into(), "1.1.1.1".into())]
+            }]
         );
         assert_eq!(diff.text(), r#"servers is "8.8.8.8", wanted "1.1.1.1""#);
         let mut told = Vec::new();
@@ -180,7 +316,7 @@ mod tests {
         ];
         assert_eq!(sentences, [words.map(|word| word.as_bytes().to_vec())]);
         let same = Diff::of(&ensure, &answer(&[&["=servers=1.1.1.1"]])).expect("one item");
-        assert!(same.is_empty() && same.commands(&ensure).is_empty());
+        assert!(same.is_empty() && same.writes.is_empty());
     }
 
     #[test]

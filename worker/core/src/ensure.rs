@@ -6,11 +6,13 @@
 //!                                                                            └──not──▶ stop
 //! ```
 
+use std::collections::HashMap;
+
 use muster_model::{DeviceError, Ensure, ErrorClass};
-use routeros_wire::encode;
+use routeros_wire::{Kind, Limits, decode_all, encode};
 
 use crate::attempt::{Exchange, Outcome};
-use crate::diff::{Diff, question};
+use crate::diff::{Diff, Place, Write, question};
 
 /// Where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +31,8 @@ pub(crate) struct EnsureRun {
     ensure: Ensure,
     phase: Phase,
     diff: Diff,
-    commands: Vec<Vec<Vec<u8>>>,
+    /// Ids of items that its writes have added, by the number of the write.
+    added: HashMap<usize, Vec<u8>>,
 }
 
 /// What comes next.
@@ -51,7 +54,7 @@ impl EnsureRun {
             ensure,
             phase: Phase::Reading,
             diff: Diff::default(),
-            commands: Vec::new(),
+            added: HashMap::new(),
         }
     }
 
@@ -76,26 +79,69 @@ impl EnsureRun {
                 Err(error) => Next::Stop(Outcome::Rejected, error),
                 Ok(diff) if diff.is_empty() => Next::Done,
                 Ok(diff) => {
-                    self.commands = diff.commands(&self.ensure);
                     self.diff = diff;
                     Next::Ask
                 }
             },
-            Phase::Writing(done) => self.write(done + 1),
+            Phase::Writing(done) => {
+                if let Some(id) = ret(answer) {
+                    self.added.insert(done, id);
+                }
+                self.write(done + 1)
+            }
             Phase::Proving => self.proven(answer),
         }
     }
 
     fn write(&mut self, at: usize) -> Next {
-        match self.commands.get(at) {
-            Some(words) => {
+        match self.diff.writes.get(at) {
+            Some(write) => {
                 self.phase = Phase::Writing(at);
-                Next::Exchange(Exchange::write(words.clone()))
+                Next::Exchange(Exchange::write(self.words(write)))
             }
             None => {
                 self.phase = Phase::Proving;
                 Next::Exchange(Exchange::proof(question(&self.ensure)))
             }
+        }
+    }
+
+    /// The words of a command.
+    fn words(&self, write: &Write) -> Vec<Vec<u8>> {
+        let menu = self.ensure.menu();
+        let command = |verb: &str| format!("{menu}/{verb}").into_bytes();
+        let named = |name: &str, value: &[u8]| [format!("={name}=").as_bytes(), value].concat();
+        match write {
+            Write::Set { id, values } => {
+                let mut words = vec![command("set")];
+                words.extend(id.iter().map(|id| named(".id", id)));
+                let values = values.iter();
+                words.extend(values.map(|(name, value)| named(name, value.as_bytes())));
+                words
+            }
+            Write::Add { values, place } => {
+                let mut words = vec![command("add")];
+                let given = values.iter().filter(|(_, value)| !value.is_empty());
+                words.extend(given.map(|(name, value)| named(name, value.as_bytes())));
+                words.extend(self.id_at(place).map(|id| named("place-before", id)));
+                words
+            }
+            Write::Move { id, place } => {
+                let mut words = vec![command("move"), named("numbers", id)];
+                words.extend(self.id_at(place).map(|id| named("destination", id)));
+                words
+            }
+            Write::Remove { id } => vec![command("remove"), named(".id", id)],
+        }
+    }
+
+    /// The item that a place is before. `None` for the end, which is also where an item goes when the device did not say
+    /// what it called the one before; the look afterwards finds that out.
+    fn id_at<'s>(&'s self, place: &'s Place) -> Option<&'s [u8]> {
+        match place {
+            Place::End => None,
+            Place::Before(id) => Some(id),
+            Place::BeforeAdded(write) => self.added.get(write).map(Vec::as_slice),
         }
     }
 
@@ -105,7 +151,7 @@ impl EnsureRun {
             |outcome, text: String| Next::Stop(outcome, DeviceError::new(ErrorClass::NotAsWanted, text));
         match Diff::of(&self.ensure, answer) {
             Ok(left) if left.is_empty() => Next::Done,
-            Ok(left) if left == self.diff => {
+            Ok(left) if left.changes == self.diff.changes => {
                 let text = format!("the device took the change and is as before: {}", left.text());
                 stop(Outcome::Failed, text)
             }
@@ -129,6 +175,18 @@ impl EnsureRun {
             }
         }
     }
+}
+
+/// The id that a device gave a new item.
+fn ret(answer: &[u8]) -> Option<Vec<u8>> {
+    let mut id = None;
+    // Written by the session, sentence by sentence, within the same limits: it decodes.
+    let _ = decode_all(answer, Limits::default(), |sentence| {
+        if sentence.kind() == Kind::Done {
+            id = sentence.get(b"ret").map(<[u8]>::to_vec);
+        }
+    });
+    id
 }
 
 /// Answers that muster writes in the place of a device.

@@ -8,6 +8,7 @@ pub mod attempt;
 pub mod diff;
 mod ensure;
 mod fingerprint;
+mod items;
 pub mod meaning;
 
 pub use attempt::{Action, Attempt, ConnectFailure, Ended, Exchange, Manner, Mode, Outcome, StepEnd};

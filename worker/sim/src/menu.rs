@@ -33,6 +33,7 @@ pub(crate) enum MenuId {
     Interface,
     IpAddress,
     IpDns,
+    IpFirewallAddressList,
     IpFirewallFilter,
     IpService,
     SystemIdentity,
@@ -112,7 +113,7 @@ const COMMENT: Field = write("comment", Kind::Text);
 const MATCHER: Kind = Kind::Text;
 
 /// Every menu that exists, sorted by path.
-pub(crate) static MENUS: [Menu; 11] = [
+pub(crate) static MENUS: [Menu; 12] = [
     Menu {
         id: MenuId::Interface,
         path: "/interface",
@@ -178,6 +179,22 @@ pub(crate) static MENUS: [Menu; 11] = [
             write("cache-size", Kind::Number(64, 4_294_967_295)).or("2048"),
             write("cache-max-ttl", Kind::Text).or("1w"),
             read("cache-used"),
+        ],
+    },
+    Menu {
+        id: MenuId::IpFirewallAddressList,
+        path: "/ip/firewall/address-list",
+        shape: Shape::Table,
+        verbs: ITEMS,
+        key: None,
+        unique: None,
+        fields: &[
+            need("list", Kind::Text),
+            need("address", Kind::Text),
+            flag("dynamic"),
+            DISABLED,
+            write("timeout", Kind::Text),
+            COMMENT,
         ],
     },
     Menu {

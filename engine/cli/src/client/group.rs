@@ -130,6 +130,13 @@ fn change_text(row: &v1::Row) -> String {
         let found = row.attributes.iter().find(|attribute| attribute.name == name);
         found.map(value_text)
     };
+    let values = |prefix: &str| {
+        let values = row.attributes.iter().filter_map(|attribute| {
+            let name = attribute.name.strip_prefix(prefix)?;
+            Some(format!("{}={}", safe(name), value_text(attribute)))
+        });
+        values.collect::<Vec<_>>().join("  ")
+    };
     let quoted = |value: Option<String>| {
         value
             .filter(|text| !text.is_empty())
@@ -138,7 +145,19 @@ fn change_text(row: &v1::Row) -> String {
     match (get("op").as_deref(), get("menu"), get("command")) {
         (Some("set"), Some(menu), _) => {
             let name = get("name").unwrap_or_default();
-            format!("{menu}  {name}  {} → {}", quoted(get("from")), quoted(get("to")))
+            let item = get("item").map_or_else(String::new, |item| format!("{item}  "));
+            format!(
+                "{menu}  {item}{name}  {} → {}",
+                quoted(get("from")),
+                quoted(get("to"))
+            )
+        }
+        (Some("add"), Some(menu), _) => format!("{menu}  + {}", values("to.")),
+        (Some("remove"), Some(menu), _) => format!("{menu}  - {}", values("from.")),
+        (Some("move"), Some(menu), _) => {
+            let before = get("before").filter(|before| !before.is_empty());
+            let to = before.map_or_else(|| "to the end".to_owned(), |before| format!("before {before}"));
+            format!("{menu}  {}  {to}", get("item").unwrap_or_default())
         }
         (Some("run"), _, Some(command)) => format!("{command}  ({})", get("effect").unwrap_or_default()),
         _ => row_text(row),
@@ -198,6 +217,14 @@ mod tests {
             ("to", "1.1.1.1"),
         ];
         assert_eq!(change_text(&row(&set)), "/ip/dns  servers  \"\" → 1.1.1.1");
+        let add = [
+            ("op", "add"),
+            ("menu", "/a"),
+            ("item", "x=1"),
+            ("to.x", "1"),
+            ("to.y", "2"),
+        ];
+        assert_eq!(change_text(&row(&add)), "/a  + x=1  y=2");
         let run = [
             ("op", "run"),
             ("effect", "disrupt"),

@@ -348,6 +348,7 @@ fn step_json(step: &v1::Step) -> Value {
         Some(v1::step::Kind::Command(command)) => json!(command.words),
         Some(v1::step::Kind::Ensure(ensure)) => match &ensure.want {
             Some(v1::ensure::Want::Set(set)) => json!({ "ensure": ensure.menu, "set": sorted(set) }),
+            Some(v1::ensure::Want::Items(items)) => items_json(&ensure.menu, items),
             None => json!({ "ensure": ensure.menu }),
         },
         None => Value::Null,
@@ -360,15 +361,45 @@ pub(crate) fn step_text(step: &v1::Step) -> String {
         Some(v1::step::Kind::Command(command)) => command.words.join(" "),
         Some(v1::step::Kind::Ensure(ensure)) => {
             let mut text = format!("ensure {}", ensure.menu);
-            if let Some(v1::ensure::Want::Set(set)) = &ensure.want {
-                for (name, value) in sorted(set) {
-                    text.push_str(&format!(" {name}={value}"));
+            match &ensure.want {
+                Some(v1::ensure::Want::Set(set)) => {
+                    for (name, value) in sorted(set) {
+                        text.push_str(&format!(" {name}={value}"));
+                    }
                 }
+                Some(v1::ensure::Want::Items(items)) => {
+                    text.push_str(&format!(
+                        " ({} items by {})",
+                        items.items.len(),
+                        items.key.join(", ")
+                    ));
+                    if !items.absent.is_empty() || !items.purge.is_empty() {
+                        text.push_str(" and others gone");
+                    }
+                }
+                None => {}
             }
             text
         }
         None => String::new(),
     }
+}
+
+fn items_json(menu: &str, items: &v1::Items) -> Value {
+    let all = |list: &[v1::Values]| list.iter().map(|values| json!(sorted(values))).collect::<Value>();
+    let mut object = json!({ "ensure": menu, "key": items.key, "items": all(&items.items) });
+    if !items.absent.is_empty() {
+        object["absent"] = all(&items.absent);
+    }
+    for (name, text) in [("purge", &items.purge), ("place_before", &items.place_before)] {
+        if !text.is_empty() {
+            object[name] = json!(text);
+        }
+    }
+    if items.ordered {
+        object["ordered"] = json!(true);
+    }
+    object
 }
 
 /// By name: a map comes in any order.

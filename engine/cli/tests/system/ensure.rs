@@ -262,3 +262,152 @@ fn a_job_after_a_preview_is_done_only_where_nobody_was_faster() {
         refused.stderr()
     );
 }
+
+const LISTS: &str = r#"
+[[step]]
+ensure = "/ip/firewall/address-list"
+key = ["list", "address"]
+items = [
+    { list = "mgmt", address = "10.{{ labels.n }}.0.0/16", comment = "of {{ device.name }}" },
+    { list = "mgmt", address = "192.0.2.1" },
+]
+purge = "list=mgmt"
+[[step]]
+ensure = "/ip/firewall/filter"
+key = "comment"
+items = [
+    { comment = "muster-a", chain = "input", action = "accept", src-address-list = "mgmt" },
+    { comment = "muster-b", chain = "input", action = "drop" },
+]
+ordered = true
+"#;
+
+#[test]
+fn items_come_change_go_and_move_and_a_second_run_writes_nothing() {
+    let case = Case::new(176, 8, &[]);
+    let on_all = |words: &[&str]| {
+        let words = [&["run", "--all", "--yes", "--json", "--"], words].concat();
+        case.engine.run(&words).ok();
+    };
+    on_all(&[
+        "/ip/firewall/address-list/add",
+        "list=mgmt",
+        "address=198.51.100.1",
+    ]);
+    on_all(&[
+        "/ip/firewall/address-list/add",
+        "list=mgmt",
+        "address=192.0.2.1/32",
+        "comment=ours",
+    ]);
+    on_all(&[
+        "/ip/firewall/address-list/add",
+        "list=other",
+        "address=198.51.100.1",
+    ]);
+    on_all(&[
+        "/ip/firewall/filter/add",
+        "chain=input",
+        "action=drop",
+        "comment=muster-b",
+    ]);
+    on_all(&[
+        "/ip/firewall/filter/add",
+        "chain=forward",
+        "action=drop",
+        "comment=muster-a",
+    ]);
+    let before = case.words().len();
+    let ran = case.run(LISTS, &["--yes", "--budget", "all"]).ok();
+    let told = |result: &Value, step: usize| {
+        let rows = result["steps"][step]["rows"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let of = |row: &Value| {
+            format!(
+                "{} {}",
+                row["op"].as_str().unwrap(),
+                row["item"].as_str().unwrap()
+            )
+        };
+        rows.iter().map(of).collect::<Vec<_>>()
+    };
+    let result = ran.of("r3");
+    assert_eq!(
+        told(&result, 0),
+        [
+            "add list=mgmt,address=10.3.0.0/16",
+            "remove list=mgmt,address=198.51.100.1"
+        ],
+        "{result}"
+    );
+    assert_eq!(result["rows"][0]["to.comment"], "of r3");
+    assert_eq!(
+        result["rows"][1]["from.list"], "mgmt",
+        "what is gone is told as it was"
+    );
+    let changed = told(&result, 1);
+    assert_eq!(changed[0], "move comment=muster-a", "{result}");
+    assert!(
+        changed[1..].contains(&"set comment=muster-a".to_owned()),
+        "{result}"
+    );
+    let words = &case.words()[before..];
+    assert_eq!(words.len(), 8 * 4, "add, remove, move, set: {words:?}");
+    let comments = [
+        "run",
+        "--all",
+        "--json",
+        "--",
+        "/ip/firewall/filter/print",
+        ".proplist=comment,chain",
+    ];
+    let rows = case.engine.run(&comments).ok().of("r3")["rows"].clone();
+    let place = |comment: &str| {
+        let rows = rows.as_array().expect("rows").iter();
+        rows.clone().position(|row| row["comment"] == comment)
+    };
+    assert!(place("muster-a") < place("muster-b"), "{rows}");
+    let again = case.run(LISTS, &["--yes", "--budget", "all"]).ok();
+    assert_eq!(again.of("r3")["state"], "unchanged");
+    assert_eq!(case.words().len(), before + 8 * 4, "a second run writes nothing");
+}
+
+#[test]
+fn a_name_that_is_not_defined_is_told_of_every_device_before_anything_is_written() {
+    let case = Case::new(177, 5, &[]);
+    let plan = LISTS.replace("labels.n ", "labels.nowhere ");
+    let groups = case.run(&plan, &["--preview"]).exits(3).json();
+    assert_eq!(groups.len(), 1, "{groups:?}");
+    assert_eq!(
+        (&groups[0]["state"], &groups[0]["count"]),
+        (&"rejected".into(), &5.into())
+    );
+    let message = groups[0]["error"]["message"].as_str().unwrap();
+    assert!(
+        message.contains("step 1: address = ") && message.contains("undefined"),
+        "{message}"
+    );
+    case.run(&plan, &["--yes"]).exits(3);
+    assert!(case.words().is_empty());
+    let bad = LISTS.replace("list=mgmt\"\n[[step]]", "list = = mgmt\"\n[[step]]");
+    let told = case.run(&bad, &["--preview"]).exits(1);
+    assert!(told.stderr().contains("ensure.items.purge"), "{}", told.stderr());
+}
+
+#[test]
+fn items_of_which_some_were_written_are_unknown_and_say_what_is_missing() {
+    let case = Case::new(178, 1, &["--fault", "lost-write-answer=1"]);
+    let results = case.run(LISTS, &["--yes", "--timeout", "3s"]).exits(3).json();
+    assert_eq!(
+        (&results[0]["state"], &results[0]["error"]["class"]),
+        (&"unknown".into(), &"not_as_wanted".into()),
+        "{results:?}"
+    );
+    assert_eq!(
+        case.words().len(),
+        1,
+        "the first write was done, and no other was tried"
+    );
+}

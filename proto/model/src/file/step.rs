@@ -2,7 +2,7 @@
 
 use super::{Table, Value};
 use crate::command::{Command, Verify};
-use crate::ensure::{Ensure, Values};
+use crate::ensure::{Ensure, Items, Values};
 use crate::plan::{MAX_STEPS, Plan, Step};
 
 /// The steps of a file as a plan; `None` when anything is wrong with them, which is told.
@@ -17,6 +17,18 @@ use crate::plan::{MAX_STEPS, Plan, Step};
 /// [[step]]
 /// ensure = "/ip/dns"                             # a menu of one item
 /// set = { servers = "1.1.1.1,9.9.9.9", allow-remote-requests = false }
+/// [[step]]
+/// ensure = "/ip/firewall/address-list"           # a menu of items
+/// key = ["list", "address"]                      # what tells an item from every other
+/// items = [{ list = "mgmt", address = "{{ labels.mgmt_net }}" }]
+/// absent = [{ list = "old" }]                    # every item with these values goes
+/// purge = "list=mgmt"                            # and every item for which this holds that `items` does not name
+/// [[step]]
+/// ensure = "/ip/firewall/filter"
+/// key = ["comment"]
+/// items = [{ comment = "mgmt", chain = "input", action = "accept" }]
+/// ordered = true                                 # they stand in this order
+/// place-before = "comment=drop"                  # before the first item for which this holds
 /// ```
 pub fn plan(file: &Table<'_>) -> Option<Plan> {
     let tables = file.tables("step");
@@ -107,15 +119,67 @@ fn words<'f>(value: &Value<'f>) -> Option<Vec<&'f str>> {
 
 fn ensure(table: &Table<'_>) -> Option<Step> {
     let menu = table.get("ensure")?;
-    let set = table.need(
-        "set",
-        "write what the menu's values should be: set = { servers = \"1.1.1.1\" }",
-    )?;
-    let values = values(&set)?;
-    let made = Ensure::singleton(menu.text()?, values);
+    let of_items = table.which(&["key", "items", "absent", "purge", "ordered", "place-before"]);
+    let made = match (table.get("set"), of_items.as_slice()) {
+        (Some(set), []) => {
+            let set = values(&set)?;
+            Ensure::singleton(menu.text()?, set)
+        }
+        (Some(set), [first, ..]) => {
+            return set.wrong(format!(
+                "is for a menu that is one item, and {first} for a menu of items; leave one of the two out"
+            ));
+        }
+        (None, []) => {
+            table.need(
+                "set",
+                "write what the menu's values should be: set = { servers = \"1.1.1.1\" }, or key and items for a menu of items",
+            );
+            return None;
+        }
+        (None, _) => Ensure::items(menu.text()?, items(table)?),
+    };
     made.map_err(|error| menu.tell(error.to_string()))
         .ok()
         .map(Step::Ensure)
+}
+
+/// What is wanted of a menu of items.
+fn items(table: &Table<'_>) -> Option<Items> {
+    let list = |name: &str| match table.get(name) {
+        None => Some(Vec::new()),
+        Some(list) => {
+            let entries = list.list("is to be a list of items: [{ name = \"value\" }]")?;
+            let count = entries.len();
+            let entries = entries.iter().filter_map(values).collect::<Vec<_>>();
+            (entries.len() == count).then_some(entries)
+        }
+    };
+    let key = match table.get("key") {
+        None => Some(Vec::new()),
+        // One name may stand by itself.
+        Some(key) => match key.as_text() {
+            Some(name) => Some(vec![name.to_owned()]),
+            None => key
+                .texts()
+                .map(|names| names.into_iter().map(str::to_owned).collect()),
+        },
+    };
+    let text = |name: &str| match table.get(name) {
+        None => Some(None),
+        Some(value) => value.text().map(|text| Some(text.to_owned())),
+    };
+    let ordered = table.get("ordered").map_or(Some(false), |value| value.bool());
+    let (items, absent) = (list("items"), list("absent"));
+    let (purge, place_before) = (text("purge"), text("place-before"));
+    Some(Items {
+        key: key?,
+        items: items?,
+        absent: absent?,
+        purge: purge?,
+        ordered: ordered?,
+        place_before: place_before?,
+    })
 }
 
 /// A table of properties and their values.

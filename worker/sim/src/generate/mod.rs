@@ -52,6 +52,7 @@ impl Profile {
             MenuId::Interface => network::interfaces(self),
             MenuId::IpAddress => network::addresses(self),
             MenuId::IpDns => network::dns(self),
+            MenuId::IpFirewallAddressList => Table::default(),
             MenuId::IpFirewallFilter => firewall::filter(self),
             MenuId::IpService => network::services(self),
             MenuId::SystemIdentity => singleton(Row::default().with("name", self.identity())),

@@ -150,6 +150,62 @@ set = { servers = ["1.1.1.1", "9.9.9.9"], allow-remote-requests = false, cache-s
 }
 
 #[test]
+fn what_items_a_menu_should_have() {
+    let text = r#"
+[[step]]
+ensure = "/ip/firewall/address-list"
+key = ["list", "address"]
+items = [{ list = "mgmt", address = "{{ labels.mgmt_net }}" }]
+purge = "list=mgmt"
+[[step]]
+ensure = "/ip/firewall/filter"
+key = "comment"
+items = [{ comment = "b", chain = "input" }, { comment = "a", chain = "input" }]
+absent = [{ comment = "old" }]
+ordered = true
+place-before = "comment=drop"
+"#;
+    let steps = canonical(text);
+    for part in [
+        r#""want":{"items":{"key":["list","address"],"items":[{"address":"{{ labels.mgmt_net }}","list":"mgmt"}],"purge":"list=mgmt"}}"#,
+        r#""absent":[{"comment":"old"}],"ordered":true,"place-before":"comment=drop""#,
+    ] {
+        assert!(steps.contains(part), "{steps}");
+    }
+    for (step, told) in [
+        ("items = [{ a = 1 }]", "there is no key"),
+        (
+            "key = [\"a\"]\nitems = [{ b = 1 }]",
+            "item 1 has no a, which is part of the key",
+        ),
+        (
+            "key = [\"a\"]\nitems = [{ a = 1 }, { a = 1 }]",
+            "items 1 and 2 have the same key",
+        ),
+        (
+            "key = [\"a\"]\nitems = [{ a = \"{{ labels.\" }]",
+            "step[1].items[1]: a = ",
+        ),
+        (
+            "key = [\"a\"]\nitems = 3",
+            "4:9: step[1].items = 3: is to be a list of items",
+        ),
+        (
+            "key = \"a\"\nset = { a = 1 }",
+            "is for a menu that is one item, and key for a menu of items",
+        ),
+        ("purge = 3", "3:9: step[1].purge = 3: is to be a text"),
+        (
+            "key = \"a\"\nitems = [{ a = 1 }]\nplace-before = \"a=2\"",
+            "set ordered too",
+        ),
+    ] {
+        let all = errors(&format!("[[step]]\nensure = \"/x/y\"\n{step}\n"), step::plan).join("\n");
+        assert!(all.contains(told), "{step}: {all}");
+    }
+}
+
+#[test]
 fn commands_are_texts_or_words_and_say_how_they_are_verified() {
     let text = |text: &str| canonical(&format!("[[step]]\n{text}\n"));
     assert_eq!(

@@ -1,0 +1,91 @@
+//! Values that are different on each device: `{{ labels.mgmt_net }}` (minijinja).
+//!
+//! | name | what |
+//! |---|---|
+//! | `labels.KEY` | a label of the device |
+//! | `facts.version`, `facts.board`, `facts.architecture`, `facts.identity` | what it last said of itself |
+//! | `device.name`, `device.address`, `device.zone` | as in the inventory |
+//!
+//! A name that is not defined is an error, and so is a template that does not come to its end.
+
+use std::collections::BTreeMap;
+
+use minijinja::{Environment, UndefinedBehavior};
+use serde::Serialize;
+
+/// Steps of the template engine that one value may take. A plain insertion takes a handful.
+const FUEL: u64 = 10_000;
+
+/// What templates know of a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Device {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// What it last said of itself, by name. What is not known is not there.
+    pub facts: BTreeMap<String, String>,
+    /// As in the inventory, by name.
+    pub device: BTreeMap<String, String>,
+}
+
+/// Whether a text is more than itself.
+pub fn is_template(text: &str) -> bool {
+    ["{{", "{%", "{#"].iter().any(|mark| text.contains(mark))
+}
+
+/// Whether a text is a template as far as can be told without a device.
+pub fn check(text: &str) -> Result<(), String> {
+    match is_template(text) {
+        true => environment()
+            .template_from_str(text)
+            .map(|_| ())
+            .map_err(|error| told(&error)),
+        false => Ok(()),
+    }
+}
+
+/// The text for a device.
+///
+/// ```
+/// use muster_model::template::{Device, render};
+/// let device = Device { labels: [("site".into(), "ams".into())].into(), ..Device::default() };
+/// assert_eq!(render("{{ labels.site }}-1", &device), Ok("ams-1".into()));
+/// assert!(render("{{ labels.rack }}", &device).is_err());
+/// ```
+pub fn render(text: &str, device: &Device) -> Result<String, String> {
+    match is_template(text) {
+        true => environment()
+            .render_str(text, minijinja::value::Serde(device))
+            .map_err(|error| told(&error)),
+        false => Ok(text.to_owned()),
+    }
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::empty();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(FUEL));
+    environment
+}
+
+/// Without the name of a file that there is not.
+fn told(error: &minijinja::Error) -> String {
+    match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_runs_for_ever() {
+        let forever = "{% for a in range(10000) %}{% for b in range(10000) %}x{% endfor %}{% endfor %}";
+        let device = Device::default();
+        assert!(render(forever, &device).is_err());
+        assert!(check("{{ labels.site").is_err() && check("{% if %}").is_err());
+        assert_eq!(check("10.0.0.1/24"), Ok(()));
+        assert_eq!(render("{ a }", &device), Ok("{ a }".into()));
+    }
+}
