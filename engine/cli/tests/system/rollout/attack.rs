@@ -156,7 +156,7 @@ fn run(seed: u64) -> Told {
                     told.kills.push("engine");
                 }
             }
-        } else if dice.u8(..4) == 0 && promised == BUDGET && seed % 2 == 0 {
+        } else if dice.u8(..4) == 0 && promised == BUDGET && seed.is_multiple_of(2) {
             // Tightened while it runs: what is promised then is never less than what is touched already.
             let ran = engine
                 .run(&["job", "limits", &id, "--budget", "7", "--json"])

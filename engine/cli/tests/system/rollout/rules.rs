@@ -50,6 +50,13 @@ fn a_change_that_breaks_some_halts_as_the_arithmetic_says_and_old_failures_trip_
         (&over["counts"]["succeeded"], &over["counts"]["unknown"]),
         (&87.into(), &3.into())
     );
+    let report = |format: &str| engine.run(&["job", "report", &id, format]).ok().stdout();
+    assert!(report("--html").contains("they were known to be bad"));
+    assert!(report("--junit").contains("tests=\"90\" failures=\"0\" errors=\"3\""));
+    assert_eq!(
+        (report("--csv").lines().count(), report("--jsonl").lines().count()),
+        (91, 91)
+    );
 }
 
 #[test]
