@@ -19,6 +19,7 @@ mod kills;
 mod outcomes;
 mod retention;
 mod rollout;
+mod sessions;
 mod storage;
 mod watch;
 mod wire;
