@@ -362,9 +362,7 @@ impl Run {
         };
         self.phased(Doing::Command(session.clone()));
         let run = next_run();
-        let (follow, telling) = follow
-            .map(|follow| self.follow(follow, session.clone()))
-            .unzip();
+        let (follow, telling) = follow.map(|follow| self.follow(follow, session.clone())).unzip();
         let mut answer = session.follow(words, timeout, send_by, turn, run, follow);
         let reply = tokio::select! {
             reply = &mut answer => reply,
