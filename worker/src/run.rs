@@ -92,6 +92,9 @@ pub(crate) async fn run(job: Job, devices: Devices, held: Held) {
         && let Some(session) = session
         && let Some(facts) = facts::learn(&session, job.assignment.device).await
     {
+        if job.assignment.serial.is_empty() || job.assignment.serial == facts.serial {
+            session.recognised();
+        }
         held.tell_facts(facts);
     }
 }
@@ -242,8 +245,7 @@ impl Run {
             return Ok(true);
         }
         // So that everybody sees it.
-        drop(turn);
-        if let Some(facts) = facts::learn(session, self.job.assignment.device).await {
+        if let Some(facts) = facts::learn_in(session, self.job.assignment.device, turn).await {
             self.held.tell_facts(facts);
         }
         let found = match found.as_str() {

@@ -23,6 +23,8 @@ pub(crate) struct Fleet {
     child: Child,
     pub(crate) base: [u8; 4],
     pub(crate) port: u16,
+    /// What the simulator says at its start.
+    pub(crate) hello: Value,
     control: String,
 }
 
@@ -56,6 +58,7 @@ impl Fleet {
             child,
             base,
             port,
+            hello,
             control,
         }
     }

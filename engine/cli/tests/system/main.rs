@@ -17,6 +17,7 @@ mod harness;
 mod input;
 mod kills;
 mod outcomes;
+mod reach;
 mod retention;
 mod rollout;
 mod sessions;
