@@ -459,7 +459,10 @@ fn a_check_asks_and_lets_the_plan_go_on_or_not() {
     let (words, _) = sent(holds.answered(StepEnd::Completed, free_disk("2000")));
     assert_eq!(words, "/ip/dns/print =.proplist=servers");
     let (replies, _) = holds.into_told();
-    assert_eq!(told(&replies[0]), ["!re =op=check =facts.free_disk=2000", "!done"]);
+    assert_eq!(
+        told(&replies[0]),
+        ["!re =op=check =facts.free_disk=2000", "!done"]
+    );
     let ends = |end, sentences| {
         let mut attempt = of(plan());
         attempt.connected();
