@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "credential",
         "device",
         "job",
+        "policy",
         "schedule",
         "worker",
     ];

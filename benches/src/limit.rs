@@ -106,6 +106,10 @@ fn lay_out(tx: &Transaction<'_>) -> anyhow::Result<(i64, u64)> {
         params![job, total as i64],
     )?;
     tx.execute(
+        "INSERT INTO wave (job_id, number, total) VALUES (?1, 0, ?2)",
+        params![job, total as i64],
+    )?;
+    tx.execute(
         "INSERT INTO event (job_id, at, kind) VALUES (?1, 0, 'created'), (?1, 0, 'state')",
         [job],
     )?;
@@ -116,7 +120,7 @@ fn claim(tx: &Transaction<'_>, job: i64, batch: usize) -> anyhow::Result<Vec<i64
     let mut claim = tx.prepare_cached(
         "UPDATE execution SET state = 2, epoch = epoch + 1, attempts = attempts + 1, session_id = 1
          WHERE id IN (SELECT id FROM execution
-                      WHERE job_id = ?1 AND state = 1 AND open_intent IS NULL AND ready_at <= 0
+                      WHERE job_id = ?1 AND wave = 0 AND state = 1 AND open_intent IS NULL AND ready_at <= 0
                       ORDER BY ready_at LIMIT ?2)
          RETURNING id",
     )?;
@@ -159,6 +163,13 @@ fn complete(tx: &Transaction<'_>, job: i64, ids: &[i64], answers: Answers) -> an
     }
     count(tx, job, 2, -(ids.len() as i64))?;
     count(tx, job, 10, ids.len() as i64)?;
+    let mut tally = tx.prepare_cached(
+        "INSERT INTO budget_count (job_id, wave, in_flight, harmed, rescued, refused, benign, unreached, good, touched,
+                                   ended)
+         VALUES (?1, 0, 0, 0, 0, 0, 0, 0, ?2, 0, ?2)
+         ON CONFLICT (job_id, wave) DO UPDATE SET good = good + excluded.good, ended = ended + excluded.ended",
+    )?;
+    tally.execute(params![job, ids.len() as i64])?;
     let mut event =
         tx.prepare_cached("INSERT INTO event (job_id, at, kind, ended) VALUES (?1, 0, 'ended', ?2)")?;
     event.execute(params![job, serde_json::to_string(ids)?])?;

@@ -72,6 +72,7 @@ impl Queue {
             budget: Asked::All,
             waves: Vec::new(),
             start: JobState::Running,
+            rollout: None,
             stretch_ms: None,
             deeds: Vec::new(),
             timeout_ms: 30_000,

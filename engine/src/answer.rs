@@ -71,6 +71,7 @@ fn reach_of(record: ReachRecord) -> Option<v1::DeviceReach> {
 
 pub(crate) fn job(record: &JobRecord) -> v1::Job {
     let ledger = record.ledger();
+    let rollout = record.rollout.as_deref().map(|(rollout, _)| rollout);
     let timeout = std::time::Duration::from_millis(record.timeout_ms);
     v1::Job {
         id: record.uuid.clone(),
@@ -82,6 +83,10 @@ pub(crate) fn job(record: &JobRecord) -> v1::Job {
             timeout: timeout.try_into().ok(),
             priority: v1::JobPriority::from(record.priority).into(),
             max_concurrency: record.concurrency.unwrap_or(0),
+            policy: rollout.map(|rollout| (&rollout.policy).into()),
+            break_glass: rollout
+                .and_then(|rollout| rollout.break_glass.clone())
+                .unwrap_or_default(),
             budget: record
                 .budget_asked
                 .map(|asked| asked.to_string())
@@ -117,6 +122,7 @@ pub(crate) fn job(record: &JobRecord) -> v1::Job {
         }),
         waves: record.waves.iter().map(wave).collect(),
         open_wave: record.open_wave.saturating_add(1),
+        rollout: None,
     }
 }
 

@@ -14,14 +14,16 @@ mod limits;
 mod live;
 mod page;
 mod reconcile;
+mod rollout;
 mod seal;
 mod services;
 mod sessions;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use muster_store::Store;
@@ -102,6 +104,8 @@ pub(crate) struct Shared {
     /// How long a small durable write took at the start; not known at first.
     pub(crate) sync_time: OnceLock<Duration>,
     pub(crate) reconcilers: Reconcilers,
+    /// Gates whose servers are being asked: job, wave, gate.
+    pub(crate) asking: Mutex<BTreeSet<(i64, u32, usize)>>,
     pub(crate) ended: Ended,
     /// Limits that were set.
     pub(crate) limits: limits::Current,
@@ -181,6 +185,7 @@ impl Engine {
             keep: config.keep.map(|keep| keep.max(KEEP_AT_LEAST)),
             sync_time: OnceLock::new(),
             reconcilers: Reconcilers::default(),
+            asking: Mutex::default(),
             ended: Ended::default(),
             limits: limits::Current::default(),
             asked: services::Asked::default(),

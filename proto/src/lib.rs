@@ -2,8 +2,10 @@
 //! them and the model. The comments in the .proto files are the reference manual.
 
 mod convert;
+mod policy;
 
 pub use convert::{Violation, command, duration, plan, time};
+pub use policy::policy;
 
 /// Package `muster.v1`.
 #[allow(

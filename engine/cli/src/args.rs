@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use muster_proto::v1;
 
+pub(crate) use crate::client::freeze::Freeze;
+pub(crate) use crate::client::rollout::Rollout;
 use crate::{config, duration};
 
 /// Runs commands, changes and audits on fleets of RouterOS routers
@@ -33,9 +35,9 @@ const AFTER_HELP: &str = "\
 Exit codes:
   0  done, all is well          5  some devices not reached, nothing else wrong
   1  usage or no connection     6  refused: right, but not now
-  2  preview: changes pending
-  3  some devices failed        7  detached, or the job still runs
-  4  halted by a rule           8  not signed in, or not allowed";
+  2  changes pending (preview)  7  detached, or the job still runs
+  3  some devices failed        8  not signed in, or not allowed
+  4  halted by a rule";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -54,6 +56,12 @@ pub(crate) enum Command {
         /// The file, TOML; - for standard input
         file: PathBuf,
     },
+    /// Take a file's steps over a fleet in waves, and stop when they do harm
+    #[command(subcommand)]
+    Rollout(Rollout),
+    /// Let no job with effects start anything anywhere, or let them go on
+    #[command(subcommand)]
+    Freeze(Freeze),
     /// Look at jobs, watch them, end them
     #[command(subcommand)]
     Job(Job),
@@ -340,6 +348,37 @@ pub(crate) enum Job {
     },
     /// End a job early
     Abort {
+        /// Its id
+        id: String,
+        /// Why, for the record
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// What was changed stays [default: as the rollout's file says, else this]
+        #[arg(long, group = "changed")]
+        keep: bool,
+        /// What was changed is taken back
+        #[arg(long, group = "changed")]
+        revert: bool,
+        /// What is in flight goes through all steps [default for rollouts]
+        #[arg(long, group = "in_flight")]
+        finish: bool,
+        /// What is in flight stops before its next step [default elsewhere]
+        #[arg(long, group = "in_flight")]
+        stop_at_step: bool,
+    },
+    /// Approve of what a rollout waits for: its beginning, or what keeps its next wave shut
+    Approve {
+        /// Its id
+        id: String,
+        /// Only if this is its digest
+        #[arg(long, default_value = "")]
+        digest: String,
+        /// Why, for the record
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Take back, as a new job, what one that is over has changed
+    Revert {
         /// Its id
         id: String,
         /// Why, for the record

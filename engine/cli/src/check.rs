@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use muster_model::file::{self, Rollout};
-use muster_model::{Effect, FileError};
+use muster_model::{Effect, FileError, FileErrors};
 use serde_json::{Value, json};
 
 use crate::exit::{Done, Exit, Failure};
@@ -39,7 +39,7 @@ pub(crate) fn run(path: &Path, json: bool) -> Done {
 }
 
 /// The text of a file; `-` is standard input.
-fn read(path: &Path) -> Result<String, Failure> {
+pub(crate) fn read(path: &Path) -> Result<String, Failure> {
     let told = |error: std::io::Error| Failure::usage(format!("{}: {error}", path.display()));
     let mut bytes = Vec::new();
     match path.as_os_str() == "-" {
@@ -49,6 +49,21 @@ fn read(path: &Path) -> Result<String, Failure> {
             .map_err(told)?,
     };
     String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{}: it is not UTF-8", path.display())))
+}
+
+/// A file that cannot be used, for commands that need one that can.
+pub(crate) fn failure(path: &Path, errors: &FileErrors) -> Failure {
+    let what = match errors.0.len() {
+        1 => "a mistake".to_owned(),
+        many => format!("{many} mistakes"),
+    };
+    let details = errors.0.iter().map(error_json).collect::<Vec<_>>();
+    Failure::new(
+        Exit::Usage,
+        "INVALID_FILE",
+        format!("{} has {what}", path.display()),
+    )
+    .with("details", Value::Array(details))
 }
 
 fn error_json(error: &FileError) -> Value {

@@ -94,6 +94,11 @@ pub(crate) fn is_read_by_a_person() -> bool {
     std::io::stdout().is_terminal()
 }
 
+/// Whether a person looks at what is told beside the data.
+pub(crate) fn is_watched() -> bool {
+    std::io::stderr().is_terminal()
+}
+
 /// Whether a person sits at both ends: to be asked, and to see the question.
 pub(crate) fn can_ask() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()

@@ -101,6 +101,8 @@ pub struct Context<'a> {
     pub aborting: bool,
     /// The state of a job that admits nothing new for now.
     pub held: Option<JobState>,
+    /// Whether what is in flight stops before its next step: its window has ended, and wants it so (G3).
+    pub stops: bool,
     /// The budget that lets no further execution be touched (C3).
     pub full: Option<Full>,
     /// The delays between tries.
@@ -329,6 +331,9 @@ impl Execution {
             if let Some(state) = context.held {
                 return Err(Illegal::Held(Held::Job(state)));
             }
+        }
+        if self.touched && context.stops {
+            return Err(Illegal::Held(Held::Job(JobState::WaitingWindow)));
         }
         let touches = context.steps.effect(step) >= Effect::Change;
         if let Some(full) = context.full.filter(|_| touches && !self.touched) {

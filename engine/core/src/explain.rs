@@ -36,15 +36,33 @@ pub enum Kind {
     Halted = 12,
     /// Its wave is not open yet.
     Wave = 13,
+    /// Its executions are being put into waves.
+    Scheduled = 30,
+    /// Approvals are missing.
+    Approval = 31,
+    /// Its window is shut.
+    Window = 32,
+    /// A gate, a bake, or too few that went well keep the next wave shut.
+    Gate = 33,
+    /// Everything is frozen.
+    Freeze = 34,
+    /// Other devices of the job go first.
+    Dependency = 35,
 }
 
 impl Kind {
     /// All of them, in the order in which they would have to go away.
     pub const ORDER: &[Self] = &[
         Self::Draft,
+        Self::Scheduled,
+        Self::Approval,
+        Self::Freeze,
         Self::Paused,
         Self::Halted,
+        Self::Window,
+        Self::Gate,
         Self::Wave,
+        Self::Dependency,
         Self::Budget,
         Self::NoWorker,
         Self::WorkersFull,

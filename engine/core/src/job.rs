@@ -40,11 +40,15 @@ impl Counts {
 pub fn settle(state: JobState, counts: &Counts) -> JobState {
     let live = counts.sum(|state| !state.is_terminal());
     match state {
-        JobState::Running | JobState::Paused if live == 0 => match counts.sum(|state| !state.is_good()) {
-            0 => JobState::Completed,
-            _ => JobState::CompletedWithFailures,
-        },
+        JobState::Running | JobState::Paused | JobState::Gated | JobState::WaitingWindow if live == 0 => {
+            match counts.sum(|state| !state.is_good()) {
+                0 => JobState::Completed,
+                _ => JobState::CompletedWithFailures,
+            }
+        }
         JobState::Aborting if live == 0 => JobState::Aborted,
+        // It never began: nobody approved of it in time.
+        JobState::AwaitingApproval | JobState::Scheduled if live == 0 => JobState::Expired,
         state => state,
     }
 }
@@ -54,9 +58,13 @@ pub fn abort(state: JobState) -> Option<JobState> {
     (!state.is_terminal()).then_some(JobState::Aborting)
 }
 
-/// The state a running job goes to when somebody pauses it (A6); `None` when it is not running.
+/// The state a job that goes on by itself goes to when somebody pauses it (A6); `None` for any other.
 pub fn pause(state: JobState) -> Option<JobState> {
-    (state == JobState::Running).then_some(JobState::Paused)
+    matches!(
+        state,
+        JobState::Running | JobState::Gated | JobState::WaitingWindow
+    )
+    .then_some(JobState::Paused)
 }
 
 /// The state a job goes to when a rule stops it (C2, C3); `None` when it is stopped, ending or over already. A rule that
@@ -129,7 +137,11 @@ mod tests {
     #[test]
     fn only_what_runs_is_paused_and_only_what_is_stopped_is_resumed() {
         for &state in JobState::ALL {
-            assert_eq!(pause(state).is_some(), state == JobState::Running);
+            let goes_on = matches!(
+                state,
+                JobState::Running | JobState::Gated | JobState::WaitingWindow
+            );
+            assert_eq!(pause(state).is_some(), goes_on);
             let stopped = matches!(state, JobState::Paused | JobState::Halted);
             assert_eq!(resume(state).is_some(), stopped);
             assert!(!stopped || held(state) == Some(state));

@@ -8,6 +8,7 @@ pub mod explain;
 pub mod job;
 pub mod quarantine;
 pub mod retry;
+pub mod rollout;
 
 pub use budget::{Ledger, Tally};
 pub use execution::{Context, Event, Execution, Held, Illegal, Intent, Outcome, Resolution, Transition};

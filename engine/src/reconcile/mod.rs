@@ -4,6 +4,7 @@
 mod expiry;
 mod leases;
 mod retention;
+pub(crate) mod rollouts;
 mod status;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         keep::<leases::Leases>(&shared),
         keep::<expiry::Expiry>(&shared),
         keep::<retention::Retention>(&shared),
+        keep::<rollouts::Rollouts>(&shared),
     );
 }
 

@@ -34,6 +34,7 @@ pub(crate) struct Reconcilers {
     pub(crate) leases: Reconciler,
     pub(crate) expiry: Reconciler,
     pub(crate) retention: Reconciler,
+    pub(crate) rollouts: Reconciler,
 }
 
 impl Default for Reconcilers {
@@ -43,15 +44,22 @@ impl Default for Reconcilers {
             leases: Reconciler::new("leases"),
             expiry: Reconciler::new("expiry"),
             retention: Reconciler::new("retention"),
+            rollouts: Reconciler::new("rollouts"),
         }
     }
 }
 
 impl Reconcilers {
     pub(crate) fn status(&self) -> Vec<v1::ReconcilerStatus> {
-        [&self.dispatch, &self.leases, &self.expiry, &self.retention]
-            .map(Reconciler::status)
-            .into()
+        [
+            &self.dispatch,
+            &self.leases,
+            &self.expiry,
+            &self.retention,
+            &self.rollouts,
+        ]
+        .map(Reconciler::status)
+        .into()
     }
 }
 

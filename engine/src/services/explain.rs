@@ -10,6 +10,7 @@ use muster_store::{FullValue, JobRecord, OneExecution, Wait, Waiting};
 use tonic::Status;
 
 use super::ask;
+use super::explain_rollout;
 use crate::{Shared, error};
 
 /// Executions in the hands of workers that are asked after: an answer for people, who wait for it.
@@ -78,6 +79,7 @@ async fn gather(
     let mut blockers = Vec::new();
     let pending: u64 = waiting.iter().map(|waiting| waiting.executions).sum();
     blockers.extend(of_the_job(job, pending));
+    blockers.extend(explain_rollout::blockers(shared, job, pending).await?);
     let ready = waiting.iter().filter(|waiting| waiting.wait == Wait::Ready);
     if job.state == JobState::Running {
         blockers.extend(for_budget(shared, job, device, &waiting).await?);
@@ -103,7 +105,7 @@ async fn gather(
     let for_workers = waiting.iter().filter(|waiting| match waiting.wait {
         Wait::Resolving => waiting.ready_at <= now,
         Wait::Ready => job.state == JobState::Running,
-        Wait::Lock | Wait::Offline | Wait::Backoff | Wait::Wave | Wait::Away => false,
+        Wait::Lock | Wait::Offline | Wait::Backoff | Wait::Wave | Wait::Dependency | Wait::Away => false,
     });
     for Waiting { zone, executions, .. } in for_workers {
         let workers = shared.sessions.serving(zone, &named);
@@ -205,6 +207,10 @@ fn of_itself(job: &JobRecord, one: Option<&OneExecution>, waiting: &Waiting) -> 
             };
             (Kind::Wave, text, None, Vec::new())
         }
+        Wait::Dependency => {
+            let text = "other devices of the job go first: those that depend on it".to_owned();
+            (Kind::Dependency, text, None, Vec::new())
+        }
         Wait::Resolving => {
             let text =
                 format!("the answer to a change was lost, and what became of it is being found out{why}");
@@ -231,7 +237,8 @@ fn of_itself(job: &JobRecord, one: Option<&OneExecution>, waiting: &Waiting) -> 
         text,
         holders,
         until,
-        next_check: (!matches!(waiting.wait, Wait::Lock | Wait::Wave)).then_some(waiting.ready_at),
+        next_check: (!matches!(waiting.wait, Wait::Lock | Wait::Wave | Wait::Dependency))
+            .then_some(waiting.ready_at),
         executions: waiting.executions,
     })
 }

@@ -1,7 +1,9 @@
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use muster_engine_core::budget::Asked;
+use muster_model::policy::{Changed, InFlight};
 use muster_model::{Effect, ExecutionState, JobState, Selector};
 use muster_proto::v1::job_service_server::JobService;
 use muster_proto::{Violation, v1};
@@ -11,11 +13,12 @@ use muster_store::{
 };
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::OwnedRwLockReadGuard;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::spec::{check, lifted_budget};
-use super::{Service, explain, group, limits, watch};
+use super::{Service, explain, group, limits, rollout, watch};
 use crate::{Shared, answer, error, page, services};
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -37,6 +40,14 @@ impl JobService for Service {
         let Some(spec) = checked.filter(|_| violations.is_empty()) else {
             return Err(error::invalid(violations));
         };
+        let frozen = self.0.inventory.clone().read_owned().await;
+        let rollout = match &spec.policy {
+            None => None,
+            Some(policy) => {
+                rollout::prepare(&self.0, &spec, policy, &request.approve_digest).await?;
+                Some(rollout::new(&spec, policy, &asked.break_glass))
+            }
+        };
         let now = self.0.clock.now();
         if let Mode::AsPreviewed {
             preview: Some(preview),
@@ -47,8 +58,32 @@ impl JobService for Service {
         }
         let uuid = uuid::Uuid::now_v7().to_string();
         let claimed_by = claimed(&request.claimed_by);
+        let (waves, start, lives, stretch_ms) = match &spec.policy {
+            None => {
+                let stretch = stretch(millis(spec.timeout));
+                (Vec::new(), JobState::Running, spec.timeout, Some(stretch))
+            }
+            // A rollout ends at its time, however much of it waits for the budget.
+            Some(policy) => {
+                let waves = vec![None; policy.waves.len()];
+                (waves, JobState::Scheduled, policy.expires, None)
+            }
+        };
+        let mut deeds = spec.deeds(&uuid, &claimed_by);
+        deeds.extend(
+            rollout
+                .as_ref()
+                .and_then(|rollout| rollout.break_glass.clone())
+                .map(|why| Deed {
+                    claimed_by: claimed_by.clone(),
+                    action: "job.break_glass",
+                    subject: uuid.clone(),
+                    reason: why,
+                    detail: "passes approvals, windows and freezes by".into(),
+                }),
+        );
         let create = CreateJob {
-            deeds: spec.deeds(&uuid, &claimed_by),
+            deeds,
             uuid,
             request_id: Some(request.request_id.clone()).filter(|id| !id.is_empty()),
             request_hash,
@@ -61,15 +96,16 @@ impl JobService for Service {
             priority: spec.priority,
             concurrency: spec.concurrency,
             budget: spec.budget,
-            waves: Vec::new(),
-            start: JobState::Running,
-            stretch_ms: Some(stretch(millis(spec.timeout))),
+            waves,
+            start,
+            rollout,
+            stretch_ms,
             now,
-            expires_at: now.saturating_add_unsigned(millis(spec.timeout)),
+            expires_at: now.saturating_add_unsigned(millis(lives)),
             claimed_by,
         };
         let job = self
-            .create(create, &request.request_id, || empty_selection(&asked))
+            .create(create, &request.request_id, frozen, || empty_selection(&asked))
             .await?;
         Ok(Response::new(v1::CreateJobResponse { job: Some(job) }))
     }
@@ -96,7 +132,7 @@ impl JobService for Service {
         let changes = effect >= Effect::Change;
         let budget = checked.budget.of(preview.total).filter(|_| changes);
         let (at_once, at_once_by) = at_once(budget, checked.concurrency);
-        Ok(Response::new(v1::PreviewJobResponse {
+        let mut answer = v1::PreviewJobResponse {
             budget,
             at_once,
             at_once_by: at_once_by.to_owned(),
@@ -104,7 +140,12 @@ impl JobService for Service {
             effect: v1::Effect::from(effect).into(),
             sample: preview.sample,
             plan_digest: checked.plan.digest().to_string(),
-        }))
+            ..Default::default()
+        };
+        if let Some(policy) = &checked.policy {
+            rollout::preview(&self.0, &checked, policy, &mut answer).await?;
+        }
+        Ok(Response::new(answer))
     }
 
     async fn get_job(
@@ -113,7 +154,7 @@ impl JobService for Service {
     ) -> Result<Response<v1::GetJobResponse>, Status> {
         let record = self.job(&request.into_inner().id).await?;
         Ok(Response::new(v1::GetJobResponse {
-            job: Some(answer::job(&record)),
+            job: Some(rollout::full(&self.0, &record).await?),
         }))
     }
 
@@ -211,7 +252,9 @@ impl JobService for Service {
         request: Request<v1::AbortJobRequest>,
     ) -> Result<Response<v1::AbortJobResponse>, Status> {
         let request = request.into_inner();
+        let record = self.job(&request.id).await?;
         let abort = AbortJob {
+            finish: finishes(&request, &record)?,
             uuid: request.id.clone(),
             claimed_by: claimed(&request.claimed_by),
             reason: reason(&request.reason)?,
@@ -367,6 +410,7 @@ impl JobService for Service {
             budget,
             waves: Vec::new(),
             start: JobState::Running,
+            rollout: None,
             stretch_ms: Some(stretch(record.timeout_ms)),
             now,
             expires_at: now.saturating_add_unsigned(record.timeout_ms),
@@ -379,7 +423,8 @@ impl JobService for Service {
             );
             error::invalid_field("states", text)
         };
-        let job = self.create(create, &request.request_id, nothing).await?;
+        let frozen = self.0.inventory.clone().read_owned().await;
+        let job = self.create(create, &request.request_id, frozen, nothing).await?;
         Ok(Response::new(v1::RetryJobResponse { job: Some(job) }))
     }
 
@@ -389,6 +434,37 @@ impl JobService for Service {
     ) -> Result<Response<v1::ChangeLimitsResponse>, Status> {
         let answer = limits::change(&self.0, request.into_inner()).await?;
         Ok(Response::new(answer))
+    }
+
+    async fn approve_job(
+        &self,
+        request: Request<v1::ApproveJobRequest>,
+    ) -> Result<Response<v1::ApproveJobResponse>, Status> {
+        let answer = rollout::approve(&self.0, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn revert_job(
+        &self,
+        request: Request<v1::RevertJobRequest>,
+    ) -> Result<Response<v1::RevertJobResponse>, Status> {
+        let answer = rollout::revert(&self.0, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn set_freeze(
+        &self,
+        request: Request<v1::SetFreezeRequest>,
+    ) -> Result<Response<v1::SetFreezeResponse>, Status> {
+        let answer = rollout::set_freeze(&self.0, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn get_freeze(
+        &self,
+        _: Request<v1::GetFreezeRequest>,
+    ) -> Result<Response<v1::GetFreezeResponse>, Status> {
+        Ok(Response::new(rollout::get_freeze(&self.0).await?))
     }
 
     type AggregateJobStream = Streamed<v1::AggregateJobResponse>;
@@ -407,15 +483,18 @@ impl Service {
         &self,
         create: CreateJob,
         request_id: &str,
+        frozen: OwnedRwLockReadGuard<()>,
         nothing: impl FnOnce() -> Status,
     ) -> Result<v1::Job, Status> {
         let shared = self.0.clone();
-        let frozen = shared.inventory.clone().read_owned().await;
         let created = tokio::spawn(async move {
             let _frozen = frozen;
             let created = shared.store.write(create).await?;
             if let Ok(Created { uuid, draft: true }) = &created {
                 lay_out(&shared, uuid).await?;
+            }
+            if let Ok(Created { uuid, .. }) = &created {
+                put_into_waves(&shared, uuid).await?;
             }
             shared.committed();
             shared.work_appeared();
@@ -423,7 +502,7 @@ impl Service {
         });
         match created.await.map_err(error::internal)?.map_err(error::store)? {
             Ok(Created { uuid, .. }) => match self.0.store.job(&uuid).await.map_err(error::store)? {
-                Some(record) => Ok(answer::job(&record)),
+                Some(record) => rollout::full(&self.0, &record).await,
                 None => {
                     let message = format!("this request made job {uuid}, which was deleted since");
                     Err(error::precondition("JOB_DELETED", &uuid, message))
@@ -522,6 +601,44 @@ fn check_request_id(id: &str) -> Option<Violation> {
             "it has over 36 characters, or some that are not ASCII",
         )
     })
+}
+
+/// Whether an abort lets what is in flight finish (A7).
+fn finishes(request: &v1::AbortJobRequest, record: &JobRecord) -> Result<bool, Status> {
+    let abort = record.rollout.as_deref().map(|(rollout, _)| rollout.policy.abort);
+    let reverts = match request.changed() {
+        v1::AbortChanged::Unspecified => abort.is_some_and(|abort| abort.changed == Changed::Revert),
+        v1::AbortChanged::Keep => false,
+        v1::AbortChanged::Revert => true,
+    };
+    if reverts {
+        let message = rollout::not_invertible(record);
+        return Err(error::precondition("NOT_INVERTIBLE", &record.uuid, message));
+    }
+    Ok(match request.in_flight() {
+        v1::AbortInFlight::Unspecified => abort.is_some_and(|abort| abort.in_flight == InFlight::Finish),
+        v1::AbortInFlight::Finish => true,
+        v1::AbortInFlight::StopAtStep => false,
+    })
+}
+
+/// Puts the executions of a job that is laid out into waves, if it is a rollout that waits for it.
+async fn put_into_waves(shared: &Arc<Shared>, uuid: &str) -> Result<(), StoreError> {
+    let Some(record) = shared.store.rollout(uuid).await? else {
+        return Ok(());
+    };
+    if record.assigned || record.state != JobState::Scheduled {
+        return Ok(());
+    }
+    match crate::rollout::begin(shared, &record).await {
+        Ok(_) => Ok(()),
+        Err(crate::rollout::BeginError::Store(error)) => Err(error),
+        Err(error) => {
+            // It was looked at before: what is wrong now came in between, and the reconciler tells it.
+            tracing::error!(job = uuid, %error, "a rollout cannot begin");
+            Ok(())
+        }
+    }
 }
 
 /// Lays out what is left of a draft, part by part.

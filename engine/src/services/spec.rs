@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use muster_engine_core::budget::{Asked, BadBudget};
-use muster_model::{Effect, Plan, Priority, Selector, Step, Want};
+use muster_model::policy::Amount;
+use muster_model::{Effect, Plan, Policy, Priority, Selector, Step, Want};
 use muster_proto::{Violation, duration, plan, v1};
 use muster_store::{Deed, Mode};
 use routeros_wire::Expression;
+
+use super::rollout;
 
 /// The deadline of a command unless told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -22,6 +25,8 @@ pub(super) struct Spec {
     pub(super) priority: Priority,
     pub(super) concurrency: Option<u32>,
     pub(super) budget: Asked,
+    /// How it goes over its devices, if it is a rollout.
+    pub(super) policy: Option<Policy>,
     pub(super) mode: Mode,
 }
 
@@ -98,6 +103,20 @@ fn check_wishes(plan: &Plan) -> Vec<Violation> {
     violations
 }
 
+/// A rollout's policy, with the budget that stands beside it.
+fn policy(message: &v1::Policy, budget: &str, concurrency: Option<u32>) -> Result<Policy, Vec<Violation>> {
+    let budget = match budget.trim() {
+        "" => Policy::default().limits.budget,
+        // What is no budget is told beside this.
+        text => text.parse().unwrap_or(Amount::All),
+    };
+    let policy = muster_proto::policy(message, "spec.policy", budget, concurrency)?;
+    match rollout::not_there_yet(&policy) {
+        none if none.is_empty() => Ok(policy),
+        missing => Err(missing),
+    }
+}
+
 /// Checks a spec; all that is wrong with it is told.
 pub(super) fn check(spec: &v1::JobSpec) -> Result<Spec, Vec<Violation>> {
     let mut violations = Vec::new();
@@ -156,6 +175,18 @@ pub(super) fn check(spec: &v1::JobSpec) -> Result<Spec, Vec<Violation>> {
             Asked::RUN
         }),
     };
+    let concurrency = Some(spec.max_concurrency).filter(|cap| *cap > 0);
+    let policy = spec.policy.as_ref().and_then(|message| {
+        policy(message, &spec.budget, concurrency)
+            .map_err(|bad| violations.extend(bad))
+            .ok()
+    });
+    if spec.policy.is_none() && !spec.break_glass.is_empty() {
+        violations.push(Violation::new(
+            "spec.break_glass",
+            "it is of use with a policy only",
+        ));
+    }
     let mode = mode(spec).unwrap_or_else(|violation| {
         violations.push(violation);
         Mode::Apply
@@ -174,8 +205,11 @@ pub(super) fn check(spec: &v1::JobSpec) -> Result<Spec, Vec<Violation>> {
         selector,
         timeout,
         priority,
-        concurrency: Some(spec.max_concurrency).filter(|cap| *cap > 0),
-        budget,
+        concurrency,
+        budget: policy
+            .as_ref()
+            .map_or(budget, |policy| rollout::asked(policy.limits.budget)),
+        policy,
         mode,
     })
 }

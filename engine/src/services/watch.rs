@@ -164,9 +164,10 @@ impl Watcher {
             rows: answer::step(&rows.sentences).rows,
             missed: std::mem::take(&mut self.missed),
         };
+        let job = super::rollout::full(&self.shared, &self.job).await?;
         let message = v1::WatchJobResponse {
             seq: self.seq,
-            job: Some(answer::job(&self.job)),
+            job: Some(job),
             live: vec![live],
             ..v1::WatchJobResponse::default()
         };
@@ -208,7 +209,7 @@ impl Watcher {
     async fn send(&mut self, seq: u64, results: Vec<v1::ExecutionResult>) -> Result<(), Gone> {
         let message = v1::WatchJobResponse {
             seq,
-            job: Some(answer::job(&self.job)),
+            job: Some(super::rollout::full(&self.shared, &self.job).await?),
             results,
             resync: std::mem::take(&mut self.resync),
             live: Vec::new(),

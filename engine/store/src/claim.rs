@@ -100,7 +100,7 @@ pub struct Lease {
     /// The device's zone.
     pub zone: String,
     /// The device's labels, a JSON object.
-    labels: String,
+    pub(crate) labels: String,
 }
 
 impl Lease {
@@ -270,7 +270,7 @@ async fn leases(tx: &mut SqliteConnection, taken: Vec<Ready>) -> Result<Vec<Leas
 
 /// Executions with workers that have not touched their device, beyond those a job's budget has units for: they connect
 /// and log in while others hold the units, and keep no more slots than this from other jobs.
-const PREPARING: u64 = 64;
+pub(crate) const PREPARING: u64 = 64;
 
 /// A job that has something to hand out, as far as claims need it.
 struct Live {

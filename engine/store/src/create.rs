@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use thiserror::Error;
 
 use crate::history::{self, Deed};
+use crate::rollout::{self, NewRollout};
 use crate::transition::{self, Moves, effect_from, effect_number};
 use crate::{Store, StoreError, Write, json_ids, select, sql, wave};
 
@@ -48,6 +49,8 @@ pub struct CreateJob {
     pub waves: Vec<Option<u64>>,
     /// The state it goes to when it is laid out: running, or one in which it waits for [`crate::StartJob`].
     pub start: JobState,
+    /// How it goes over its devices, if it has a policy.
+    pub rollout: Option<NewRollout>,
     /// By how much a unit of the budget that comes free puts off `expires_at` when others waited for it, milliseconds;
     /// `None` for a job that ends at its time in any case.
     pub stretch_ms: Option<u64>,
@@ -166,7 +169,13 @@ impl Write for CreateJob {
         };
         let laid = draft.lay_out(tx, self.now).await?;
         if laid == 0 {
-            for statement in [sql::SWEEP_WAVES, sql::JOB_UNDO] {
+            let made = [
+                sql::SWEEP_WAVES,
+                sql::SWEEP_ROLLOUT,
+                sql::EVENTS_UNDO,
+                sql::JOB_UNDO,
+            ];
+            for statement in made {
                 sqlx::query(statement).bind(job).execute(&mut *tx).await?;
             }
             return Ok(Err(CreateRefused::EmptySelection));
@@ -220,6 +229,9 @@ impl CreateJob {
             .execute(&mut *tx)
             .await?;
         let job = created.last_insert_rowid();
+        if let Some(new) = &self.rollout {
+            rollout::insert(tx, job, new).await?;
+        }
         let one = [None];
         let waves = if self.waves.is_empty() {
             &one[..]
@@ -233,7 +245,7 @@ impl CreateJob {
         Ok(job)
     }
 
-    fn effect(&self) -> Effect {
+    pub(crate) fn effect(&self) -> Effect {
         match self.mode {
             Mode::Preview => Effect::Read,
             Mode::Apply | Mode::AsPreviewed { .. } => self.plan.effect(),
@@ -241,7 +253,7 @@ impl CreateJob {
     }
 
     /// Of a preview every step is a read: no intent is granted for it.
-    fn marks(&self) -> String {
+    pub(crate) fn marks(&self) -> String {
         match self.mode {
             Mode::Preview => "r".repeat(self.plan.steps.len()),
             Mode::Apply | Mode::AsPreviewed { .. } => self.plan.marks(),

@@ -24,6 +24,8 @@ pub enum Wait {
     Ready,
     /// Its wave is not open.
     Wave,
+    /// Other devices of its job go first.
+    Dependency,
     /// It was handed back while the budget had no unit for it.
     Away,
 }
@@ -101,6 +103,7 @@ impl Store {
                 3 => Wait::Backoff,
                 5 => Wait::Wave,
                 6 => Wait::Away,
+                7 => Wait::Dependency,
                 _ => Wait::Ready,
             };
             Waiting {

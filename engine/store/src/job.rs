@@ -11,7 +11,7 @@ use sqlx::{FromRow, Row as _};
 use crate::create::Mode;
 use crate::transition::{counts_of, effect_from};
 use crate::wave::{self, WaveRecord};
-use crate::{Store, StoreError, json_ids, sql};
+use crate::{Approval, RolloutRecord, Store, StoreError, json_ids, sql};
 
 /// A job as stored.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub struct JobRecord {
     pub paused_at: Option<i64>,
     /// The job whose outcomes it tries again.
     pub retry_of: Option<String>,
+    /// How it goes over its devices, with the approvals so far, if it has a policy. Not in lists.
+    pub rollout: Option<Box<(RolloutRecord, Vec<Approval>)>>,
     /// Whether it does its plan, and where.
     pub mode: Mode,
     /// How many executions are in each state.
@@ -117,6 +119,7 @@ impl FromRow<'_, SqliteRow> for JobRecord {
             concurrency: row.try_get(15)?,
             paused_at: row.try_get(16)?,
             retry_of: row.try_get(17)?,
+            rollout: None,
             counts: Vec::new(),
             budget: row.try_get::<Option<i64>, _>(18)?.map(i64::unsigned_abs),
             budget_asked: row
@@ -170,6 +173,11 @@ impl Store {
         job.counts = counts_of(counts).iter().collect();
         let waves = wave::waves_of(&mut *tx, [job.id]).await?.remove(&job.id);
         job.waves = waves.unwrap_or_default();
+        drop(tx);
+        if let Some(rollout) = self.rollout(uuid).await? {
+            let approvals = self.approvals(job.id).await?;
+            job.rollout = Some(Box::new((rollout, approvals)));
+        }
         Ok(Some(job))
     }
 

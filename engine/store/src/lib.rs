@@ -12,6 +12,7 @@
 
 mod blob;
 mod claim;
+pub mod conformance;
 mod create;
 mod credential;
 mod device;
@@ -21,13 +22,16 @@ mod group;
 mod history;
 mod intent;
 mod job;
+mod jobs;
 mod lease;
 mod limit;
+pub mod memory;
 mod quarantine;
 mod reach;
 mod report;
 mod result;
 mod retention;
+mod rollout;
 mod select;
 mod space;
 mod sql;
@@ -49,6 +53,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection, SqlSafeStr, SqliteConnection, SqlitePool};
 use thiserror::Error;
 
+pub(crate) use claim::PREPARING;
 pub use claim::{Claim, Claimed, Expected, Lease, Zones};
 pub use create::{CreateJob, CreateRefused, Created, LayOut, Mode, PART, Retry};
 pub use credential::{CredentialRecord, RemoveCredential, RemoveCredentialRefused, SetCredential};
@@ -62,14 +67,20 @@ pub use group::{Group, Groups};
 pub use history::{Deed, HistoryRecord, chained};
 pub use intent::{GrantIntents, IntentRequest, Verdict};
 pub use job::{Halted, JobRecord, Preview};
+pub use jobs::JobStore;
 pub use lease::{AdoptLeases, Adopted, BeginSession, ExpireJobs, LoseLeases, OpenSession};
 pub use limit::{FullValue, SetLimits};
 pub use quarantine::ReleaseDevices;
 pub use reach::{Contact, StoreContacts, TrustDevice, TrustRefused, Trusted};
 pub use report::{Applied, ApplyReports, Report, ReportAnswer};
-pub use result::{PAGE_BYTES, ResultPage, ResultRecord};
+pub use result::{ExecutionRecord, PAGE_BYTES, ResultPage, ResultRecord};
 pub use retention::{
     DeleteJob, DeleteOld, Deleted, ForgetPlans, ForgetRequests, REQUEST_KEPT_MS, Sweep, Swept,
+};
+pub use rollout::{
+    AfterChildren, Approval, Approve, ApproveRefused, Approved, BeginRollout, Begun, EndWave, FreezeRecord,
+    HoldRecord, NewRollout, NoteVerdict, RolloutRecord, SetFreeze, SettleRollout, Settled, SpreadWaves,
+    StorePreview,
 };
 pub use space::{ReturnSpace, Space};
 pub use status::Status;
@@ -272,6 +283,11 @@ fn migrations() -> Vec<Migration> {
             5,
             "reach",
             include_str!("../../../migrations/sqlite/0005_reach.sql"),
+        ),
+        (
+            6,
+            "rollouts",
+            include_str!("../../../migrations/sqlite/0006_rollouts.sql"),
         ),
         (
             7,

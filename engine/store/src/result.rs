@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use muster_engine_core::Resolution;
+use muster_engine_core::{Execution, Resolution};
 use muster_model::{DeviceError, ExecutionState};
 use sqlx::SqliteConnection;
 
 use crate::blob::{Digest, Packed, fixed, unpack};
-use crate::transition::{device_error, resolution};
+use crate::transition::{Loaded, device_error, resolution};
 use crate::{Store, StoreError, json_ids, sql};
 
 /// Replies of one page of results, in bytes: with the record that grows over it, a page ends. So neither a page nor
@@ -45,6 +45,23 @@ impl ResultRecord {
     }
 }
 
+/// An execution as it is stored, without its answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecutionRecord {
+    /// What decisions are made from.
+    pub execution: Execution,
+    /// Its device's number.
+    pub device: u64,
+    /// Its wave, from 0.
+    pub wave: u32,
+    /// Whether it holds its device against other jobs with effects.
+    pub locked: bool,
+    /// The session that holds it.
+    pub session: Option<u64>,
+    /// When it may be handed out, while it waits, Unix milliseconds.
+    pub ready_at: Option<i64>,
+}
+
 /// Results after one execution.
 #[derive(Clone, Debug)]
 pub struct ResultPage {
@@ -74,6 +91,26 @@ type Row = (
 );
 
 impl Store {
+    /// Every execution of a job, by its row, in the order they were laid out: for looking into a store.
+    pub async fn executions(&self, job: i64) -> Result<Vec<ExecutionRecord>, StoreError> {
+        let mut tx = self.readers().begin().await?;
+        let loaded: Vec<Loaded> = sqlx::query_as(sql::LOAD_JOB)
+            .bind(job)
+            .fetch_all(&mut *tx)
+            .await?;
+        let query = sqlx::query_as(sql::EXECUTIONS_HELD).bind(job);
+        let rest: Vec<(Option<i64>, i64)> = query.fetch_all(&mut *tx).await?;
+        let record = |(loaded, (session, ready_at)): (Loaded, (Option<i64>, i64))| ExecutionRecord {
+            ready_at: Some(ready_at).filter(|_| loaded.execution.state == ExecutionState::Pending),
+            execution: loaded.execution,
+            device: loaded.device.unsigned_abs(),
+            wave: loaded.wave,
+            locked: loaded.locked,
+            session: session.map(i64::unsigned_abs),
+        };
+        Ok(loaded.into_iter().zip(rest).map(record).collect())
+    }
+
     /// A page of a job's executions in the order they were laid out. It has fewer than the limit at the end, or when
     /// it grows over [`PAGE_BYTES`].
     pub async fn results(&self, page: &ResultPage) -> Result<Vec<ResultRecord>, StoreError> {

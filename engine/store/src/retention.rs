@@ -148,6 +148,10 @@ impl Write for Sweep {
             sql::SWEEP_COUNTS,
             sql::SWEEP_WAVES,
             sql::SWEEP_BUDGETS,
+            sql::SWEEP_ROLLOUT,
+            sql::SWEEP_APPROVALS,
+            sql::SWEEP_VERDICTS,
+            sql::SWEEP_AFTER,
             sql::JOB_UNDO,
             sql::SWEEP_REMOVED,
         ];

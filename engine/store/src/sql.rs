@@ -18,7 +18,10 @@ macro_rules! loaded_columns {
             "e.id, e.job_id, e.state, e.epoch, e.attempts, e.touched, e.open_intent, e.error_class, ",
             "e.error_message, e.error_category, e.device_id, j.expires_at, j.state, e.started_at, e.locked, ",
             "e.next_step, e.intent_epoch, e.intent_at, e.resolution, e.resolution_epoch, e.resolution_at, ",
-            "j.steps, j.priority, j.timeout_ms, e.wave, j.budget "
+            "j.steps, j.priority, j.timeout_ms, e.wave, j.budget, ",
+            // Whether nothing new may be touched: outside its window, or while everything is frozen.
+            "j.admit_until, j.stop_at, EXISTS (SELECT 1 FROM freeze) AND NOT EXISTS (SELECT 1 FROM rollout r ",
+            "WHERE r.job_id = e.job_id AND r.break_glass IS NOT NULL) "
         )
     };
 }
@@ -59,7 +62,11 @@ macro_rules! ready_of_job {
                  SELECT 1 FROM execution l WHERE l.device_id = e.device_id AND l.locked = 1 AND l.id <> e.id))
              AND (?7 = '[]' OR NOT EXISTS (
                  SELECT 1 FROM json_each(?7) f JOIN device_label dl
-                 WHERE dl.device_id = e.device_id AND dl.key = f.value ->> 0 AND dl.value = f.value ->> 1))",
+                 WHERE dl.device_id = e.device_id AND dl.key = f.value ->> 0 AND dl.value = f.value ->> 1))
+             AND NOT EXISTS (
+                 SELECT 1 FROM execution_after a
+                 JOIN execution c ON c.job_id = a.job_id AND c.device_id = a.child_id AND c.state < 10
+                 WHERE a.job_id = e.job_id AND a.device_id = e.device_id)",
             $zones
         )
     };
@@ -103,6 +110,19 @@ macro_rules! job {
             "j.mode, (SELECT v.uuid FROM job v WHERE v.id = j.previewed) ",
             "FROM job j JOIN plan p ON p.digest = j.plan_digest ",
             "AND j.id NOT IN (SELECT job_id FROM job_removed) LEFT JOIN job o ON o.id = j.retry_of ",
+            $rest
+        )
+    };
+}
+
+/// The columns a [`crate::RolloutRecord`] is read from, in its order.
+macro_rules! rollout {
+    ($rest:literal) => {
+        concat!(
+            "SELECT r.job_id, j.uuid, j.state, j.claimed_by, r.policy, r.seed, r.assigned, r.digest, j.open_wave, ",
+            "j.steps, j.timeout_ms, j.plan_digest, j.budget, j.concurrency, j.pace, r.pace_since, r.warned_at, ",
+            "r.acknowledged, r.runs, r.hold_by, r.hold_evidence, r.hold_until, r.hold_person, j.admit_until, ",
+            "r.break_glass FROM rollout r JOIN job j ON j.id = r.job_id ",
             $rest
         )
     };
@@ -293,11 +313,15 @@ statements! {
     JOB_PAGE = job!("WHERE j.id < ?1 ORDER BY j.id DESC LIMIT ?2");
     // Jobs with open waves that have something ready: a row for each of those waves.
     JOB_LIVE = "
-        SELECT j.id, j.effect, j.priority, j.concurrency, j.budget, substr(j.steps, 1, 1),
+        SELECT j.id, j.effect, j.priority, min(coalesce(j.concurrency, j.pace), coalesce(j.pace, j.concurrency)),
+               j.budget, substr(j.steps, 1, 1),
                (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state IN (2, 3)),
                (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state = 2), w.number
         FROM job j JOIN wave w ON w.job_id = j.id AND w.number <= j.open_wave
         WHERE j.state = 4 AND j.state < 20 AND j.expires_at > ?1
+          AND (j.admit_until IS NULL OR j.admit_until > ?1)
+          AND (j.effect <= 2 OR NOT EXISTS (SELECT 1 FROM freeze)
+               OR EXISTS (SELECT 1 FROM rollout r WHERE r.job_id = j.id AND r.break_glass IS NOT NULL))
           AND EXISTS (SELECT 1 FROM execution e
                       WHERE e.job_id = w.job_id AND e.wave = w.number AND e.state = 1 AND e.open_intent IS NULL
                         AND e.ready_at <= ?1)
@@ -306,7 +330,8 @@ statements! {
     JOB_STATE_BY_UUID = "SELECT id, state FROM job WHERE uuid = ?1";
     JOB_SETTLE = "UPDATE job SET state = ?2, finished_at = ?3, paused_at = NULL WHERE id = ?1";
     JOB_DUE = "
-        SELECT id FROM job WHERE state IN (4, 9) AND state < 20 AND expires_at <= ?1 ORDER BY id";
+        SELECT id FROM job
+        WHERE state IN (2, 3, 4, 5, 6, 9) AND state < 20 AND expires_at <= ?1 ORDER BY id";
     COUNTS = "SELECT state, count FROM job_count WHERE job_id = ?1";
     COUNTS_OF = "SELECT job_id, state, count FROM job_count WHERE job_id IN (SELECT value FROM json_each(?1))";
     COUNTS_MOVE = "
@@ -358,6 +383,8 @@ statements! {
     LOAD = concat!(
         "SELECT json_group_array(json_array(", loaded_columns!(), "))
          FROM json_each(?1) w CROSS JOIN execution e ON e.id = w.value JOIN job j ON j.id = e.job_id");
+    LOAD_JOB = loaded!("FROM execution e JOIN job j ON j.id = e.job_id WHERE e.job_id = ?1 ORDER BY e.id");
+    EXECUTIONS_HELD = "SELECT session_id, ready_at FROM execution WHERE job_id = ?1 ORDER BY id";
     LOAD_SESSION = loaded!(
         "FROM execution e JOIN job j ON j.id = e.job_id WHERE e.state IN (2, 3) AND e.session_id = ?1 LIMIT ?2");
     LOAD_PENDING = loaded!(
@@ -426,7 +453,7 @@ statements! {
             SELECT min(ready_at) FROM execution WHERE state = 1 AND open_intent IS NOT NULL AND ready_at > ?1)";
     LEASED_OF_JOB = "
         SELECT id, epoch, session_id FROM execution
-        WHERE job_id = ?1 AND state IN (2, 3) AND session_id IS NOT NULL";
+        WHERE job_id = ?1 AND state IN (2, 3) AND session_id IS NOT NULL AND (touched = 0 OR NOT ?2)";
 
     // Claims: what is ready, by the zones a worker may take, and taking it. ?1 now, ?2 limit, ?3 zones as JSON.
     READY_NAMED = ready_of_job!("e.zone IN (SELECT value FROM json_each(?3))");
@@ -459,6 +486,72 @@ statements! {
     JOBS_ASSIGNED = "
         SELECT id, plan_digest, timeout_ms, expires_at, effect, mode FROM job
         WHERE id IN (SELECT value FROM json_each(?1))";
+
+    // Rollouts
+    ROLLOUT_ADD = "INSERT INTO rollout (job_id, policy, seed, break_glass) VALUES (?1, ?2, ?3, ?4)";
+    ROLLOUTS = rollout!("WHERE j.state < 20 ORDER BY j.id");
+    ROLLOUT_OF = rollout!("WHERE r.job_id = ?1");
+    ROLLOUT_BY_UUID = rollout!("WHERE j.uuid = ?1");
+    // Those that wait for others of their job do not keep a wave open by themselves, nor do those that are tried again
+    // because their device could not be reached. ?1 job, ?2 wave.
+    ROLLOUT_BUSY = "
+        SELECT count(*) FROM execution e
+        WHERE e.job_id = ?1 AND e.wave <= ?2 AND e.state < 10
+          AND NOT (e.state IN (1, 2) AND e.touched = 0 AND e.open_intent IS NULL AND e.error_class IS NOT NULL
+                   AND e.error_class IN (1, 2, 3, 8))
+          AND NOT (e.state = 1 AND e.open_intent IS NULL AND EXISTS (
+                  SELECT 1 FROM execution_after a
+                  JOIN execution c ON c.job_id = a.job_id AND c.device_id = a.child_id AND c.state < 10
+                  WHERE a.job_id = e.job_id AND a.device_id = e.device_id))";
+    // ?1 job, ?2 after this device, ?3 limit.
+    ROLLOUT_MEMBERS = device!(
+        "JOIN execution e ON e.device_id = d.id
+         WHERE e.job_id = ?1 AND e.device_id > ?2 ORDER BY e.device_id LIMIT ?3");
+    ROLLOUT_ORDER = "
+        UPDATE execution SET ready_at = ?3 - 86400000 + (a.value ->> 1) FROM json_each(?2) a
+        WHERE execution.job_id = ?1 AND execution.device_id = a.value ->> 0 AND execution.state = 1";
+    ROLLOUT_ASSIGNED = "UPDATE rollout SET assigned = 1, digest = ?2, pace_since = ?3 WHERE job_id = ?1";
+    ROLLOUT_RUNS = "UPDATE rollout SET runs = ?2 WHERE job_id = ?1";
+    ROLLOUT_WARNED = "UPDATE rollout SET warned_at = ?2 WHERE job_id = ?1";
+    ROLLOUT_ACKNOWLEDGE = "UPDATE rollout SET acknowledged = ?2, runs = '[]' WHERE job_id = ?1";
+    ROLLOUT_HOLD = "
+        UPDATE rollout SET hold_by = ?2, hold_evidence = ?3, hold_until = ?4, hold_person = ?5, pace_since = ?6
+        WHERE job_id = ?1";
+    JOB_SET_TIMES = "UPDATE job SET state = ?2, admit_until = ?3, pace = ?4, stop_at = ?5 WHERE id = ?1";
+    JOB_SET_PACE = "UPDATE job SET pace = ?2 WHERE id = ?1";
+    WAVE_END = "
+        UPDATE wave SET ended_at = ?3
+        WHERE job_id = ?1 AND number = ?2 AND ended_at IS NULL AND opened_at IS NOT NULL";
+    AFTER_ADD = "
+        INSERT INTO execution_after (job_id, device_id, child_id)
+        SELECT ?1, value ->> 0, value ->> 1 FROM json_each(?2) WHERE true ON CONFLICT DO NOTHING";
+    APPROVAL_ADD = "
+        INSERT INTO approval (job_id, wave, gate, who, at, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        ON CONFLICT DO NOTHING";
+    APPROVERS = "SELECT who FROM approval WHERE job_id = ?1 AND wave = ?2 AND gate = ?3";
+    APPROVALS = "SELECT wave, who, at, reason FROM approval WHERE job_id = ?1 ORDER BY at, who";
+    APPROVALS_OF_WAVE = "SELECT gate, who FROM approval WHERE job_id = ?1 AND wave = ?2 ORDER BY at, who";
+    VERDICT_STORE = "
+        INSERT INTO gate_verdict (job_id, wave, gate, at, verdict, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        ON CONFLICT (job_id, wave, gate) DO UPDATE SET at = excluded.at, verdict = excluded.verdict,
+            reason = excluded.reason";
+    VERDICTS_OF_WAVE = "SELECT gate, verdict, reason FROM gate_verdict WHERE job_id = ?1 AND wave = ?2 ORDER BY gate";
+    VERDICTS_FORGET = "DELETE FROM gate_verdict WHERE job_id = ?1";
+    FREEZE = "SELECT since, claimed_by, reason FROM freeze";
+    FREEZE_ON = "INSERT INTO freeze (id, since, claimed_by, reason) VALUES (1, ?1, ?2, ?3) ON CONFLICT DO NOTHING";
+    FREEZE_OFF = "DELETE FROM freeze";
+    DURATIONS_OF_PLAN = "
+        SELECT e.finished_at - e.started_at FROM job j JOIN execution e ON e.job_id = j.id
+        WHERE j.plan_digest = ?1 AND e.state IN (10, 11) AND e.started_at IS NOT NULL ORDER BY e.id DESC LIMIT ?2";
+    PREVIEW_OF = "SELECT body FROM preview WHERE digest = ?1";
+    PREVIEW_STORE = "
+        INSERT INTO preview (digest, at, body) VALUES (?1, ?2, ?3)
+        ON CONFLICT (digest) DO UPDATE SET at = excluded.at";
+    PREVIEWS_FORGET = "DELETE FROM preview WHERE at < ?1";
+    SWEEP_ROLLOUT = "DELETE FROM rollout WHERE job_id = ?1";
+    SWEEP_APPROVALS = "DELETE FROM approval WHERE job_id = ?1";
+    SWEEP_VERDICTS = "DELETE FROM gate_verdict WHERE job_id = ?1";
+    SWEEP_AFTER = "DELETE FROM execution_after WHERE job_id = ?1";
 
     // Quarantine
     HARM_STORE = "
@@ -535,6 +628,7 @@ statements! {
     EVENT_STORE = "
         INSERT INTO event (job_id, at, kind, ended)
         SELECT value ->> 0, ?2, value ->> 1, value -> 2 FROM json_each(?1)";
+    EVENTS_UNDO = "DELETE FROM event WHERE job_id = ?1";
     EVENT_LATEST = "SELECT at FROM event ORDER BY seq DESC LIMIT 1";
     EVENTS_AFTER = "SELECT seq, kind, ended FROM event WHERE job_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
     EVENT_LAST = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'";
@@ -545,6 +639,10 @@ statements! {
             SELECT e.zone AS zone, e.ready_at AS ready_at, l.uuid AS holder, e.wave AS wave, e.touched AS touched,
                    CASE WHEN e.open_intent IS NOT NULL THEN 0
                         WHEN e.wave > ?6 THEN 5
+                        WHEN EXISTS (
+                            SELECT 1 FROM execution_after a
+                            JOIN execution c ON c.job_id = a.job_id AND c.device_id = a.child_id AND c.state < 10
+                            WHERE a.job_id = ?1 AND a.device_id = e.device_id) THEN 7
                         WHEN l.uuid IS NOT NULL THEN 1
                         WHEN e.ready_at > ?2 AND e.error_class IN (1, 2, 3, 8) THEN 2
                         WHEN e.ready_at > ?2 AND e.error_class IS NULL THEN 6

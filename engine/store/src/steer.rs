@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 
 use crate::history::{self, Deed};
 use crate::transition::{self, Loaded, Moves};
-use crate::{StoreError, Write, sql, wave};
+use crate::{StoreError, Write, rollout, sql, wave};
 
 /// Ends a job early.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub struct AbortJob {
     pub claimed_by: String,
     /// Why, in their words.
     pub reason: String,
+    /// What touched its device already goes through all of its steps; else it stops before the next one.
+    pub finish: bool,
     /// Unix milliseconds.
     pub now: i64,
 }
@@ -43,37 +45,63 @@ impl Write for AbortJob {
         let Some((job, state)) = transition::job_by_uuid(tx, &self.uuid).await? else {
             return Ok(Aborted::NotFound);
         };
-        let Some(to) = job::abort(state) else {
+        if job::abort(state).is_none() {
             return Ok(Aborted::Over);
-        };
-        let query = sqlx::query(sql::JOB_SETTLE)
-            .bind(job)
-            .bind(to.number())
-            .bind(None::<i64>);
-        query.execute(&mut *tx).await?;
-        transition::note(tx, job, "state", self.now).await?;
-        let deed = deed("job.abort", &self.uuid, &self.claimed_by, &self.reason);
-        history::add(tx, &deed, self.now).await?;
-        loop {
-            let query = sqlx::query_as(sql::LOAD_PENDING).bind(job).bind(CHUNK);
-            let mut waiting: Vec<Loaded> = query.fetch_all(&mut *tx).await?;
-            let mut moves = Moves::default();
-            for loaded in &mut waiting {
-                let moved = moves.decide(loaded, &Event::JobAborted, self.now, None);
-                moved.map_err(|error| StoreError::Corrupt(error.to_string()))?;
-            }
-            moves.write(tx, self.now).await?;
-            if waiting.is_empty() {
-                break;
-            }
         }
-        transition::settle(tx, job, self.now).await?;
-        let held: Vec<(i64, i64, i64)> = sqlx::query_as(sql::LEASED_OF_JOB).bind(job).fetch_all(tx).await?;
+        let finish = self.finish;
+        let mut deed = deed("job.abort", &self.uuid, &self.claimed_by, &self.reason);
+        deed.detail = match finish {
+            true => "what is in flight finishes".into(),
+            false => "what is in flight stops at its next step".into(),
+        };
+        history::add(tx, &deed, self.now).await?;
+        abort(tx, job, self.now).await?;
+        let held: Vec<(i64, i64, i64)> = sqlx::query_as(sql::LEASED_OF_JOB)
+            .bind(job)
+            .bind(finish)
+            .fetch_all(tx)
+            .await?;
         let held = held
             .into_iter()
             .map(|(id, epoch, session)| (id.unsigned_abs(), epoch.unsigned_abs(), session.unsigned_abs()));
         Ok(Aborted::Aborting(held.collect()))
     }
+}
+
+/// Ends a job early: what waits is cancelled.
+async fn abort(tx: &mut SqliteConnection, job: i64, now: i64) -> Result<(), StoreError> {
+    let query = sqlx::query(sql::JOB_SETTLE)
+        .bind(job)
+        .bind(JobState::Aborting.number())
+        .bind(None::<i64>);
+    query.execute(&mut *tx).await?;
+    transition::note(tx, job, "state", now).await?;
+    loop {
+        let query = sqlx::query_as(sql::LOAD_PENDING).bind(job).bind(CHUNK);
+        let mut waiting: Vec<Loaded> = query.fetch_all(&mut *tx).await?;
+        let mut moves = Moves::default();
+        for loaded in &mut waiting {
+            let moved = moves.decide(loaded, &Event::JobAborted, now, None);
+            moved.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        }
+        moves.write(tx, now).await?;
+        if waiting.is_empty() {
+            break;
+        }
+    }
+    transition::settle(tx, job, now).await
+}
+
+/// Ends a job early because a rule says so. What is in flight finishes.
+pub(crate) async fn abort_by_rule(
+    tx: &mut SqliteConnection,
+    job: i64,
+    uuid: &str,
+    reason: &str,
+    now: i64,
+) -> Result<(), StoreError> {
+    history::add(tx, &deed("job.abort", uuid, "muster", reason), now).await?;
+    abort(tx, job, now).await
 }
 
 /// Lets a job admit nothing new (A6), or lets one that a person or a rule has stopped go on. What is in flight is not
@@ -139,6 +167,7 @@ impl Write for PauseJob {
             .await?;
         transition::note(tx, job, "state", self.now).await?;
         if !self.pause {
+            rollout::acknowledge(tx, job).await?;
             // What was in flight when a rule halted it may have been the rest.
             transition::settle(tx, job, self.now).await?;
         }

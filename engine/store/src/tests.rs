@@ -1,6 +1,9 @@
 mod budget;
+mod conformance;
 mod limit;
 mod retention;
+mod rollout;
+mod twins;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -166,6 +169,7 @@ impl Bench {
             uuid: job.to_owned(),
             claimed_by: "tester".into(),
             reason: "a test".into(),
+            finish: false,
             now,
         };
         self.store.write(abort).await.expect("write")
@@ -238,6 +242,7 @@ fn create(words: &[&str], selector: &str, request_id: Option<&str>, hash: u8) ->
         budget: Asked::All,
         waves: Vec::new(),
         start: JobState::Running,
+        rollout: None,
         stretch_ms: None,
         claimed_by: "tester".into(),
         deeds: Vec::new(),

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row as _, SqliteConnection};
 
+use crate::rollout::{self, Ending};
 use crate::{StoreError, quarantine, sql, wave};
 
 /// An execution with what decisions need of its job.
@@ -29,6 +30,12 @@ pub(crate) struct Loaded {
     pub(crate) wave: u32,
     /// Its job's; `None` for no limit.
     pub(crate) budget: Option<u64>,
+    /// Nothing new of its job starts from then on.
+    admit_until: Option<i64>,
+    /// What is in flight of its job stops from then on.
+    stop_at: Option<i64>,
+    /// Nothing with effects starts.
+    frozen: bool,
     steps: String,
     priority: Priority,
     timeout_ms: i64,
@@ -39,6 +46,11 @@ impl Loaded {
     pub(crate) fn may_harm(&self) -> bool {
         let steps = Marks::new(&self.steps);
         steps.any_change_before(steps.len())
+    }
+
+    /// Whether a window or a freeze lets nothing new of its job touch a device.
+    fn is_shut(&self, now: i64) -> bool {
+        self.frozen || self.admit_until.is_some_and(|until| until <= now)
     }
 
     /// Whether a worker holds it for the first time: nothing can have been answered before.
@@ -56,7 +68,8 @@ impl Loaded {
             now,
             expires_at: self.expires_at,
             aborting: self.job_state == JobState::Aborting,
-            held: job::held(self.job_state),
+            held: job::held(self.job_state).or(self.is_shut(now).then_some(JobState::WaitingWindow)),
+            stops: self.stop_at.is_some_and(|at| at <= now),
             full: ledger.and_then(|ledger| ledger.full(self.wave)),
             backoff: match self.priority {
                 Priority::Emergency | Priority::Interactive => Backoff::INTERACTIVE,
@@ -145,6 +158,9 @@ struct Columns {
     timeout_ms: i64,
     wave: u32,
     budget: Option<i64>,
+    admit_until: Option<i64>,
+    stop_at: Option<i64>,
+    frozen: u8,
 }
 
 impl Columns {
@@ -174,6 +190,9 @@ impl Columns {
             steps: self.steps,
             priority: Priority::from_number(self.priority).ok_or_else(|| bad("job.priority"))?,
             timeout_ms: self.timeout_ms,
+            admit_until: self.admit_until,
+            stop_at: self.stop_at,
+            frozen: self.frozen != 0,
         })
     }
 }
@@ -207,6 +226,9 @@ impl FromRow<'_, SqliteRow> for Loaded {
             timeout_ms: row.try_get(23)?,
             wave: row.try_get(24)?,
             budget: row.try_get(25)?,
+            admit_until: row.try_get(26)?,
+            stop_at: row.try_get(27)?,
+            frozen: row.try_get(28)?,
         };
         columns.loaded()
     }
@@ -256,6 +278,8 @@ pub(crate) struct Moves {
     /// How jobs stand, where intents are decided by it.
     ledgers: BTreeMap<i64, Ledger>,
     ended: BTreeMap<i64, Vec<u64>>,
+    /// The same, for rules.
+    endings: BTreeMap<i64, Vec<Ending>>,
     /// Executions that had ended without an answer, and what late evidence says of them.
     resolved: Vec<Value>,
     /// Jobs of theirs.
@@ -323,6 +347,11 @@ impl Moves {
         );
         if ended {
             self.ended.entry(loaded.job).or_default().push(to.id);
+            self.endings.entry(loaded.job).or_default().push(Ending {
+                wave: loaded.wave,
+                state: to.state,
+                touched: to.touched,
+            });
         }
         if to.state.is_harmed() {
             self.harmed.push(json!([loaded.device, to.id]));
@@ -391,6 +420,7 @@ impl Moves {
         let spent = self.tallies.iter().filter(|(_, tally)| tally.spent() > 0);
         let spent = spent.map(|((job, _), _)| *job).collect::<BTreeSet<_>>();
         wave::halt_spent(tx, spent, now).await?;
+        rollout::judge(tx, &self.endings, now).await?;
         wave::stretch(tx, &self.tallies, now).await?;
         for job in self.ended.into_keys() {
             settle(tx, job, now).await?;

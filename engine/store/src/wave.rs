@@ -166,7 +166,7 @@ pub(crate) async fn halt_spent(
 }
 
 /// Whether executions of a job are not over.
-async fn has_rest(tx: &mut SqliteConnection, job: i64) -> Result<bool, StoreError> {
+pub(crate) async fn has_rest(tx: &mut SqliteConnection, job: i64) -> Result<bool, StoreError> {
     let counts: Vec<(i32, i64)> = sqlx::query_as(sql::COUNTS).bind(job).fetch_all(tx).await?;
     Ok(transition::counts_of(counts).sum(|state| !state.is_terminal()) > 0)
 }
@@ -397,24 +397,12 @@ impl Write for ChangeLimits {
             .bind(job)
             .fetch_one(&mut *tx)
             .await?;
-        let changes = match self.changes(&ledger, concurrency.map(i64::unsigned_abs), waves.len()) {
-            Ok(changes) => changes,
+        let concurrency = concurrency.map(i64::unsigned_abs);
+        let changed = match self.checked(&ledger, concurrency, waves.len()) {
+            Ok(changed) => changed,
             Err(refused) => return Ok(Err(refused)),
         };
-        let looser = changes.iter().filter(|(_, change)| *change == Change::Looser);
-        let looser = looser
-            .map(|(text, _)| text.as_str())
-            .collect::<Vec<_>>()
-            .join(", ");
-        if !looser.is_empty() && self.approver.trim().is_empty() {
-            return Ok(Err(LimitsRefused::NeedsApprover(looser)));
-        }
         self.write(tx, job, &mut ledger).await?;
-        let changed = changes.iter().filter(|(_, change)| *change != Change::Same);
-        let changed = changed
-            .map(|(text, _)| text.as_str())
-            .collect::<Vec<_>>()
-            .join(", ");
         if !changed.is_empty() {
             transition::note(tx, job, "limits", self.now).await?;
             history::add(tx, &self.deed(&changed, &ledger), self.now).await?;
@@ -427,6 +415,28 @@ impl Write for ChangeLimits {
 }
 
 impl ChangeLimits {
+    /// What changes, in words; nothing when all limits are as they were.
+    pub(crate) fn checked(
+        &self,
+        ledger: &Ledger,
+        concurrency: Option<u64>,
+        waves: usize,
+    ) -> Result<String, LimitsRefused> {
+        let changes = self.changes(ledger, concurrency, waves)?;
+        let words = |wanted: fn(Change) -> bool| {
+            let changes = changes.iter().filter(|(_, change)| wanted(*change));
+            changes
+                .map(|(text, _)| text.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let looser = words(|change| change == Change::Looser);
+        if !looser.is_empty() && self.approver.trim().is_empty() {
+            return Err(LimitsRefused::NeedsApprover(looser));
+        }
+        Ok(words(|change| change != Change::Same))
+    }
+
     /// Each limit that is given, in words, and how it compares with the one before.
     fn changes(
         &self,
@@ -480,7 +490,7 @@ impl ChangeLimits {
         Ok(())
     }
 
-    fn deed(&self, changed: &str, ledger: &Ledger) -> Deed {
+    pub(crate) fn deed(&self, changed: &str, ledger: &Ledger) -> Deed {
         let approved = match self.approver.trim() {
             "" => String::new(),
             name => format!("; approved by {name}"),

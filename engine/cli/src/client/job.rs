@@ -7,6 +7,7 @@ use super::result::{
     FAILED, counts_text, exit_of, job_json, job_state_name, parse_state, step_text, table, timestamp,
     to_json, to_text,
 };
+use super::rollout;
 use super::run::watch;
 use super::steer;
 use crate::args::Job;
@@ -82,23 +83,37 @@ pub(crate) async fn run(command: Job, engine: &str, json: bool) -> Done {
             };
             steer::retry(&engine, id, again, json).await
         }
-        Job::Abort { id, reason } => {
-            let claimed_by = claimed_by();
+        Job::Abort {
+            id,
+            reason,
+            keep,
+            revert,
+            finish,
+            stop_at_step,
+        } => {
+            let changed = match (keep, revert) {
+                (true, _) => v1::AbortChanged::Keep,
+                (_, true) => v1::AbortChanged::Revert,
+                _ => v1::AbortChanged::Unspecified,
+            };
+            let in_flight = match (finish, stop_at_step) {
+                (true, _) => v1::AbortInFlight::Finish,
+                (_, true) => v1::AbortInFlight::StopAtStep,
+                _ => v1::AbortInFlight::Unspecified,
+            };
             let request = v1::AbortJobRequest {
                 id,
                 reason,
-                claimed_by,
+                claimed_by: claimed_by(),
+                changed: changed.into(),
+                in_flight: in_flight.into(),
             };
-            let job = engine
-                .jobs()
-                .abort_job(request)
-                .await?
-                .into_inner()
-                .job
-                .unwrap_or_default();
-            steer::tell(&job, json);
+            let job = engine.jobs().abort_job(request).await?.into_inner().job;
+            steer::tell(&job.unwrap_or_default(), json);
             Ok(Exit::Ok)
         }
+        Job::Approve { id, digest, reason } => steer::approve(&engine, id, digest, reason, json).await,
+        Job::Revert { id, reason } => steer::revert(&engine, id, reason, json).await,
     }
 }
 
@@ -179,6 +194,7 @@ fn show(job: &v1::Job) {
         ("counts", counts_text(job)),
         ("budget", budget_text(job)),
         ("halted", halted_text(job)),
+        ("rollout", rollout_text(job)),
         (
             "created",
             format!(
@@ -194,11 +210,20 @@ fn show(job: &v1::Job) {
         ),
         ("plan", job.plan_digest.clone()),
     ] {
-        if matches!(key, "budget" | "halted") && value.is_empty() {
+        if matches!(key, "budget" | "halted" | "rollout") && value.is_empty() {
             continue;
         }
         out(format_args!("{key:<9} {value}"));
     }
+    rollout::show(job);
+}
+
+/// What a rollout does and waits for; nothing for other jobs.
+fn rollout_text(job: &v1::Job) -> String {
+    job.rollout
+        .as_ref()
+        .map(|_| rollout::live::headline(job))
+        .unwrap_or_default()
 }
 
 /// What a job's budget is, and what of it is used; nothing for a job that can harm nothing.

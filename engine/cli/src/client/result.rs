@@ -315,6 +315,7 @@ pub(crate) fn job_json(job: &v1::Job) -> Value {
         })),
         "open_wave": job.open_wave,
         "waves": job.waves.iter().map(wave_json).collect::<Value>(),
+        "rollout": job.rollout.as_ref().map(super::rollout::rollout_json),
     })
 }
 

@@ -16,11 +16,12 @@ use super::group;
 use super::result::{
     counts_text, exit_of, is_good, live_json, live_text, step_text, to_head, to_json, to_text,
 };
+use super::rollout::live::{Live, headline};
 use crate::args::{Run, Selection};
 use crate::exit::{Done, Exit, Failure};
 use crate::progress;
 use crate::serve::Stop;
-use crate::terminal::{BOLD, RESET, can_ask, devices, is_closed, number, out, safe};
+use crate::terminal::{self, BOLD, RESET, can_ask, devices, is_closed, number, out, safe};
 
 pub(crate) async fn run(mut args: Run, engine: &str, json: bool) -> Done {
     if let Some(filter) = &args.filter {
@@ -76,6 +77,7 @@ pub(crate) async fn run(mut args: Run, engine: &str, json: bool) -> Done {
                 id: job.id.clone(),
                 reason: "Ctrl-C while it was followed".into(),
                 claimed_by: claimed_by(),
+                ..Default::default()
             };
             engine.jobs().abort_job(request).await?;
             anstream::eprintln!("ended; see muster job results {}", job.id);
@@ -156,10 +158,16 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// Stores a job, which starts it. An engine that does not answer is asked again, with the same request id: it makes
 /// the job once.
 pub(crate) async fn create(engine: &Engine, spec: v1::JobSpec) -> Result<v1::Job, Failure> {
+    create_as(engine, spec, "").await
+}
+
+/// The same, if this is still the digest of what it would do.
+pub(crate) async fn create_as(engine: &Engine, spec: v1::JobSpec, digest: &str) -> Result<v1::Job, Failure> {
     let request = v1::CreateJobRequest {
         spec: Some(spec),
         request_id: uuid::Uuid::new_v4().to_string(),
         claimed_by: claimed_by(),
+        approve_digest: digest.to_owned(),
     };
     let began = Instant::now();
     loop {
@@ -287,8 +295,21 @@ fn usage(failure: Failure) -> Failure {
     failure.with("message", told)
 }
 
-/// Follows a job, printing results as they arrive.
+/// Follows a job to its end: a rollout as it goes, any other by its results as they arrive.
 pub(crate) async fn watch(engine: &Engine, id: &str, json: bool) -> Done {
+    let job = super::job::get(engine, id.to_owned()).await?;
+    if job.rollout.is_none() || json {
+        return watch_results(engine, id, json).await;
+    }
+    let began = Instant::now();
+    let mut live = Live::new(terminal::is_watched());
+    let followed = follow(engine, id, &mut live).await;
+    live.finish();
+    told(followed?, id, began)
+}
+
+/// Follows a job, printing results as they arrive.
+async fn watch_results(engine: &Engine, id: &str, json: bool) -> Done {
     let mut printer = Printer {
         bar: None,
         json,
@@ -301,9 +322,17 @@ pub(crate) async fn watch(engine: &Engine, id: &str, json: bool) -> Done {
     if let Some(bar) = printer.bar.take() {
         bar.finish_and_clear();
     }
-    match followed? {
+    told(followed?, id, printer.began)
+}
+
+/// How following ended.
+fn told(followed: Followed, id: &str, began: Instant) -> Done {
+    match followed {
         Followed::Over(job) => {
-            let took = printer.began.elapsed().as_secs_f64();
+            let took = began.elapsed().as_secs_f64();
+            if job.state() == v1::JobState::Halted {
+                anstream::eprintln!("{}", headline(&job));
+            }
             anstream::eprintln!(
                 "{}: {} in {took:.1} s (job {})",
                 devices(job.total),

@@ -137,3 +137,44 @@ pub(super) fn tell(job: &v1::Job, json: bool) {
         }
     }
 }
+
+pub(super) async fn approve(engine: &Engine, id: String, digest: String, reason: String, json: bool) -> Done {
+    let request = v1::ApproveJobRequest {
+        id,
+        digest,
+        reason,
+        claimed_by: claimed_by(),
+    };
+    let answer = engine.jobs().approve_job(request).await?.into_inner();
+    let job = answer.job.unwrap_or_default();
+    if json {
+        let mut told = job_json(&job);
+        told["approved"] = answer.of.into();
+        told["missing"] = answer.missing.into();
+        out(told);
+        return Ok(Exit::Ok);
+    }
+    match answer.missing {
+        0 => anstream::eprintln!("approved: {}", safe(&answer.of)),
+        missing => anstream::eprintln!("approved: {}; {missing} more needed", safe(&answer.of)),
+    }
+    tell(&job, false);
+    Ok(Exit::Ok)
+}
+
+pub(super) async fn revert(engine: &Engine, id: String, reason: String, json: bool) -> Done {
+    let request = v1::RevertJobRequest {
+        id,
+        reason,
+        request_id: uuid::Uuid::new_v4().to_string(),
+        claimed_by: claimed_by(),
+    };
+    let job = engine
+        .jobs()
+        .revert_job(request)
+        .await?
+        .into_inner()
+        .job
+        .unwrap_or_default();
+    watch(engine, &job.id, json).await
+}

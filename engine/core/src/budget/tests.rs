@@ -119,6 +119,7 @@ proptest! {
                         expires_at: 1_000_000,
                         aborting: false,
                         held: None,
+                        stops: false,
                         full: ledger.full(wave(at)),
                         backoff: Backoff::INTERACTIVE,
                         command: std::time::Duration::from_secs(1),

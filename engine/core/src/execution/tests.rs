@@ -12,6 +12,7 @@ const CONTEXT: Context<'static> = Context {
     expires_at: 30_000,
     aborting: false,
     held: None,
+    stops: false,
     full: None,
     backoff: Backoff::INTERACTIVE,
     command: Duration::from_secs(1),

@@ -1,0 +1,111 @@
+//! `muster rollout`: a file's steps go over a fleet in waves.
+
+pub(super) mod live;
+mod preview;
+mod show;
+
+pub(super) use show::{rollout_json, show};
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use muster_model::file;
+use muster_model::policy::{Amount, Unseen};
+use muster_proto::v1;
+use serde_json::json;
+
+use super::connect::Engine;
+use super::run::{ask, create_as};
+use crate::check;
+use crate::exit::{Done, Exit, Failure};
+use crate::terminal::{devices, out};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rollout {
+    /// Show what a rollout would do: waves, worst case, forecast, digest; exit code 2 when there is something to do
+    Preview {
+        /// The file, TOML; - for standard input
+        file: PathBuf,
+    },
+    /// Start a rollout and show how it goes until it ends or halts
+    Start(Start),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Start {
+    /// The file, TOML; - for standard input
+    pub file: PathBuf,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+    /// Start it only if this is what its preview would show now; exit code 6 and what changed if it is not
+    #[arg(long, value_name = "DIGEST", default_value = "")]
+    pub approve_digest: String,
+    /// Pass approvals, windows and freezes by; the reason goes into the history
+    #[arg(long, value_name = "REASON", default_value = "")]
+    pub break_glass: String,
+    /// Print the job's id and return at once, with exit code 7
+    #[arg(long)]
+    pub detach: bool,
+}
+
+pub(crate) async fn run(command: Rollout, engine: &str, json: bool) -> Done {
+    match command {
+        Rollout::Preview { file } => {
+            let spec = spec(&file)?;
+            let engine = Engine::connect(engine).await?;
+            preview::run(&engine, &file, spec, json).await
+        }
+        Rollout::Start(start) => self::start(start, engine, json).await,
+    }
+}
+
+async fn start(start: Start, engine: &str, json: bool) -> Done {
+    let mut spec = spec(&start.file)?;
+    spec.break_glass.clone_from(&start.break_glass);
+    let engine = Engine::connect(engine).await?;
+    // An approval of the digest is a better yes than any.
+    if !start.yes && start.approve_digest.is_empty() {
+        let request = v1::PreviewJobRequest {
+            spec: Some(spec.clone()),
+        };
+        let answer = engine.jobs().preview_job(request).await?.into_inner();
+        if answer.effect() != v1::Effect::Read {
+            let what = format!("{}: {}", spec.name, preview::in_a_line(&answer));
+            ask(&what, answer.total as usize, &answer.sample, false)?;
+        }
+    }
+    let job = create_as(&engine, spec, &start.approve_digest).await?;
+    if start.detach {
+        match json {
+            true => out(json!({ "job": job.id })),
+            false => out(job.id),
+        }
+        return Ok(Exit::StillRuns);
+    }
+    anstream::eprintln!("job {}: {}", job.id, devices(job.total));
+    super::run::watch(&engine, &job.id, json).await
+}
+
+/// What a file asks for.
+fn spec(path: &Path) -> Result<v1::JobSpec, Failure> {
+    let text = check::read(path)?;
+    let rollout = file::rollout(&text).map_err(|errors| check::failure(path, &errors))?;
+    let limits = &rollout.policy.limits;
+    Ok(v1::JobSpec {
+        name: rollout.name,
+        plan: Some((&rollout.plan).into()),
+        selector: rollout.selector.to_string(),
+        all: rollout.selector.requirements().is_empty(),
+        timeout: rollout.timeout.try_into().ok(),
+        priority: v1::JobPriority::from(rollout.priority).into(),
+        max_concurrency: limits.concurrency.unwrap_or(0),
+        budget: match limits.budget {
+            Amount::All => "all".into(),
+            budget => budget.to_string(),
+        },
+        policy: Some((&rollout.policy).into()),
+        unseen: rollout.policy.unseen == Unseen::Allow,
+        ..Default::default()
+    })
+}

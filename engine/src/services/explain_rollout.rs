@@ -1,0 +1,86 @@
+//! What keeps a rollout: approvals, windows, gates, the freeze.
+
+use muster_engine_core::explain::{Blocker, Kind};
+use muster_engine_core::rollout::approval;
+use muster_model::{Effect, JobState};
+use muster_store::JobRecord;
+use tonic::Status;
+
+use crate::reconcile::rollouts::opening;
+use crate::{Shared, error};
+
+/// What keeps the executions of a job that wait, beside what keeps any job.
+pub(super) async fn blockers(
+    shared: &Shared,
+    job: &JobRecord,
+    executions: u64,
+) -> Result<Vec<Blocker>, Status> {
+    let blocker = |kind, text: String| Blocker {
+        kind,
+        text,
+        holders: Vec::new(),
+        until: None,
+        next_check: None,
+        executions,
+    };
+    let mut blockers = Vec::new();
+    let rollout = job.rollout.as_deref();
+    let broken = rollout.is_some_and(|(rollout, _)| rollout.break_glass.is_some());
+    if let Some(freeze) = shared.store.freeze().await.map_err(error::store)?
+        && job.effect > Effect::Stage
+        && !broken
+    {
+        let text = format!(
+            "everything is frozen by {}: {}; it ends with: freeze off",
+            freeze.claimed_by, freeze.reason
+        );
+        blockers.push(blocker(Kind::Freeze, text));
+    }
+    let Some((rollout, approvals)) = rollout else {
+        return Ok(blockers);
+    };
+    match job.state {
+        JobState::Scheduled => {
+            blockers.push(blocker(
+                Kind::Scheduled,
+                "its executions are being put into waves".into(),
+            ));
+        }
+        JobState::AwaitingApproval => {
+            let given = approvals.iter().filter(|approval| approval.wave.is_none());
+            let names = given.clone().map(|approval| approval.who.as_str());
+            let missing = approval::missing(rollout.policy.approval.needed, names);
+            let text = format!(
+                "{missing} of {} approvals are missing; somebody other than {} gives one with: job approve {}",
+                rollout.policy.approval.needed, job.claimed_by, job.uuid
+            );
+            blockers.push(Blocker {
+                holders: rollout.policy.approval.from.clone(),
+                ..blocker(Kind::Approval, text)
+            });
+        }
+        _ => {}
+    }
+    if let Some(hold) = rollout.hold.as_ref().filter(|_| job.state == JobState::Gated) {
+        let next = match hold.needs_person {
+            true => format!("; a person decides: job approve {0}, or job abort {0}", job.uuid),
+            false => String::new(),
+        };
+        blockers.push(Blocker {
+            until: hold.until,
+            ..blocker(Kind::Gate, format!("{}: {}{next}", hold.by, hold.evidence))
+        });
+    }
+    let times = opening(shared, rollout).await.map_err(error::store)?;
+    if times.is_closed() {
+        let text = match times.opens_at() {
+            Some(_) => "its window is shut, or too little is left of it for one execution",
+            None => "its window never opens: no window is long enough for one execution",
+        };
+        blockers.push(Blocker {
+            until: times.opens_at(),
+            ..blocker(Kind::Window, text.into())
+        });
+    }
+    Ok(blockers)
+}

@@ -1,0 +1,416 @@
+//! Rollouts as clients see them: making and previewing them, approving, freezing.
+
+use std::sync::Arc;
+
+use muster_engine_core::budget::Asked;
+use muster_engine_core::rollout::digest::Approved;
+use muster_engine_core::rollout::{forecast, rule, sequential};
+use muster_model::policy::Amount;
+use muster_model::{Effect, Policy, Selector};
+use muster_proto::{Violation, time, v1};
+use muster_store::{
+    Approve, ApproveRefused, DeviceRecord, JobRecord, NewRollout, RolloutRecord, SetFreeze, StorePreview,
+};
+use tonic::Status;
+
+use super::job::{claimed, job, reason};
+use super::spec::Spec;
+use crate::reconcile::rollouts::{opening, wall_clock};
+use crate::rollout::{Laid, LayError, lay, seed};
+use crate::{Shared, answer, error};
+
+/// Devices read at once.
+const PAGE: u32 = 10_000;
+/// Devices named in a preview.
+const SAMPLE: usize = 10;
+/// Skipped devices named in a preview.
+const SKIPPED: usize = 1000;
+
+/// What a job with a policy is made with beside what every job is made with.
+pub(super) fn new(spec: &Spec, policy: &Policy, break_glass: &str) -> NewRollout {
+    NewRollout {
+        policy: policy.clone(),
+        seed: seed(&spec.plan, policy),
+        break_glass: Some(break_glass.to_owned()).filter(|why| !why.is_empty()),
+    }
+}
+
+/// A policy's budget as jobs keep it until they are laid out; the exact one follows then.
+pub(super) fn asked(budget: Amount) -> Asked {
+    match budget {
+        Amount::All => Asked::All,
+        Amount::Count(count) => Asked::Count(count),
+        Amount::Share(share) => Asked::Share {
+            hundredths: (share.millionths() / 100).max(1),
+            at_least: 1,
+        },
+    }
+}
+
+/// Lays a rollout over what its selector means now, and refuses one that is not what was approved.
+pub(super) async fn prepare(
+    shared: &Shared,
+    spec: &Spec,
+    policy: &Policy,
+    approve_digest: &str,
+) -> Result<(), Status> {
+    let laid = laid(shared, spec, policy).await?;
+    let digest = laid.approved.digest();
+    if approve_digest.is_empty() || approve_digest == digest {
+        return Ok(());
+    }
+    let before = shared
+        .store
+        .previewed(approve_digest)
+        .await
+        .map_err(error::store)?;
+    let changed = match before {
+        Some(before) => changes(&before, &laid.approved),
+        None => format!("no preview with the digest {approve_digest} is known; preview it again"),
+    };
+    let message = format!("what was approved is no longer true: {changed}");
+    Err(error::precondition("DIGEST_CHANGED", approve_digest, message))
+}
+
+fn changes(before: &Approved, now: &Approved) -> String {
+    match before.changes(now) {
+        none if none.is_empty() => "the digest is another one".to_owned(),
+        changes => changes.join("; "),
+    }
+}
+
+async fn laid(shared: &Shared, spec: &Spec, policy: &Policy) -> Result<Laid, Status> {
+    let records = devices(shared, &spec.selector).await?;
+    let seed = seed(&spec.plan, policy);
+    lay(records, &spec.plan, policy, seed).map_err(|error| match error {
+        LayError::Cycle(cycle) => error::invalid_field("spec.policy.parent_label", cycle.to_string()),
+    })
+}
+
+async fn devices(shared: &Shared, selector: &Selector) -> Result<Vec<DeviceRecord>, Status> {
+    let mut records = Vec::<DeviceRecord>::new();
+    loop {
+        let after = records
+            .last()
+            .map(|record| record.device.name.clone())
+            .unwrap_or_default();
+        let page = shared
+            .store
+            .devices(selector, &after, PAGE)
+            .await
+            .map_err(error::store)?;
+        let full = page.len() == PAGE as usize;
+        records.extend(page);
+        if !full {
+            return Ok(records);
+        }
+    }
+}
+
+/// What a rollout would do, beside what every job's preview says.
+pub(super) async fn preview(
+    shared: &Arc<Shared>,
+    spec: &Spec,
+    policy: &Policy,
+    answer: &mut v1::PreviewJobResponse,
+) -> Result<(), Status> {
+    let laid = laid(shared, spec, policy).await?;
+    let plan_digest = spec.plan.digest().0.to_vec();
+    let samples = shared.store.durations(&plan_digest).await.map_err(error::store)?;
+    let now = shared.clock.now();
+    let preview = StorePreview {
+        approved: laid.approved.clone(),
+        now,
+    };
+    shared.store.write(preview).await.map_err(error::store)?;
+    answer.budget = laid.budget;
+    answer.waves = waves(policy, &laid);
+    answer.uncovered = laid
+        .assignment
+        .uncovered
+        .iter()
+        .map(|short| v1::UncoveredStratum {
+            wave: short.wave + 1,
+            stratum: short.stratum.clone(),
+            has: short.has,
+            wants: short.wants,
+        })
+        .collect();
+    answer.digest = laid.approved.digest();
+    let forecast = forecast::forecast(
+        policy,
+        &laid.sizes,
+        laid.budget,
+        &samples,
+        seed(&spec.plan, policy),
+    );
+    answer.forecast = forecast.map(|forecast| v1::Forecast {
+        p50: forecast.p50.try_into().ok(),
+        p95: forecast.p95.try_into().ok(),
+        samples: forecast.samples as u32,
+    });
+    answer.skipped = skipped(shared, spec, &laid).await?;
+    let opening = muster_engine_core::rollout::window::opening(
+        &policy.windows,
+        &policy.freezes,
+        std::time::Duration::ZERO,
+        wall_clock(),
+    );
+    use muster_engine_core::rollout::window::Opening;
+    match opening {
+        Opening::Closed(Some(at)) => answer.opens_at = Some(time(at)),
+        Opening::Closed(None) => answer.notes.push("its window never opens".into()),
+        Opening::Open(_) => {}
+    }
+    if let Some(freeze) = shared.store.freeze().await.map_err(error::store)? {
+        answer.notes.push(format!(
+            "everything is frozen by {}: {}",
+            freeze.claimed_by, freeze.reason
+        ));
+    }
+    if policy.approval.needed > 0 {
+        answer.notes.push(format!(
+            "{} approvals are needed, none of them by its author",
+            policy.approval.needed
+        ));
+    }
+    if let Some(evidence) = &policy.evidence {
+        let needed = sequential::needed(evidence);
+        answer.notes.push(format!(
+            "the evidence gate promotes after {needed} that go well, without one that fails"
+        ));
+    }
+    Ok(())
+}
+
+fn waves(policy: &Policy, laid: &Laid) -> Vec<v1::WavePreview> {
+    let wave = |(number, wave): (u32, &muster_model::policy::Wave)| {
+        let total = laid.sizes[number as usize];
+        v1::WavePreview {
+            number: number + 1,
+            name: wave.name.clone(),
+            size: wave.size.to_string(),
+            total,
+            budget: laid.wave_budgets[number as usize],
+            sample: laid.sample(number, SAMPLE),
+            claim: sequential::claim_of(total),
+        }
+    };
+    (0..).zip(&policy.waves).map(wave).collect()
+}
+
+async fn skipped(shared: &Shared, spec: &Spec, laid: &Laid) -> Result<Vec<v1::SkippedDevice>, Status> {
+    if spec.plan.effect() < Effect::Change {
+        return Ok(Vec::new());
+    }
+    let quarantined = shared
+        .store
+        .quarantined(shared.clock.now())
+        .await
+        .map_err(error::store)?;
+    let meant = laid.records.iter().map(|record| record.device.name.as_str());
+    let meant = meant.collect::<std::collections::BTreeSet<_>>();
+    let skipped = quarantined
+        .into_iter()
+        .filter(|name| meant.contains(name.as_str()));
+    Ok(skipped
+        .take(SKIPPED)
+        .map(|device| v1::SkippedDevice {
+            device,
+            reason: "quarantined".into(),
+        })
+        .collect())
+}
+
+/// How a rollout stands, for its job.
+pub(super) async fn status(shared: &Shared, record: &JobRecord) -> Result<Option<v1::Rollout>, Status> {
+    let Some((rollout, approvals)) = record.rollout.as_deref() else {
+        return Ok(None);
+    };
+    let times = opening(shared, rollout).await.map_err(error::store)?;
+    let given = approvals.iter().filter(|approval| approval.wave.is_none());
+    let missing = muster_engine_core::rollout::approval::missing(
+        rollout.policy.approval.needed,
+        given.map(|approval| approval.who.as_str()),
+    );
+    let over = record.state.is_terminal();
+    Ok(Some(v1::Rollout {
+        digest: rollout.digest.clone().unwrap_or_default(),
+        approvals_missing: if rollout.break_glass.is_some() || over {
+            0
+        } else {
+            missing
+        },
+        approvals: approvals
+            .iter()
+            .map(|approval| v1::Approval {
+                who: approval.who.clone(),
+                at: Some(time(approval.at)),
+                reason: approval.reason.clone(),
+                wave: approval.wave.map_or(0, |wave| wave + 1),
+            })
+            .collect(),
+        hold: rollout.hold.as_ref().filter(|_| !over).map(|hold| v1::Hold {
+            by: hold.by.clone(),
+            evidence: hold.evidence.clone(),
+            until: hold.until.map(time),
+            needs_person: hold.needs_person,
+        }),
+        admit_until: rollout.admit_until.filter(|until| *until > 0 && !over).map(time),
+        opens_at: times.opens_at().filter(|_| !over).map(time),
+        pace: rollout.pace.unwrap_or(0),
+        findings: findings(rollout, record),
+    }))
+}
+
+fn findings(rollout: &RolloutRecord, record: &JobRecord) -> Vec<v1::RuleFinding> {
+    let counted = rollout.counted(&record.waves);
+    let rules = rollout.policy.rules.iter();
+    let mut findings = rules
+        .flat_map(|rule| rule::findings(rule, &counted, &rollout.runs))
+        .map(|finding| v1::RuleFinding {
+            rule: finding.rule,
+            evidence: finding.evidence,
+            trips: finding.trips,
+        })
+        .collect::<Vec<_>>();
+    if let Some(evidence) = &rollout.policy.evidence {
+        let test = sequential::Test::of(evidence, &rule::sum(&counted));
+        findings.push(v1::RuleFinding {
+            rule: "evidence".into(),
+            evidence: test.describe(),
+            trips: test.verdict() == sequential::Verdict::Halt,
+        });
+    }
+    findings
+}
+
+/// A job with everything that is known of it.
+pub(super) async fn full(shared: &Shared, record: &JobRecord) -> Result<v1::Job, Status> {
+    let mut message = answer::job(record);
+    message.rollout = status(shared, record).await?;
+    Ok(message)
+}
+
+pub(super) async fn approve(
+    shared: &Shared,
+    request: v1::ApproveJobRequest,
+) -> Result<v1::ApproveJobResponse, Status> {
+    let approve = Approve {
+        uuid: request.id.clone(),
+        digest: request.digest.clone(),
+        claimed_by: claimed(&request.claimed_by),
+        reason: reason(&request.reason)?,
+        now: shared.clock.now(),
+    };
+    let approved = shared.store.write(approve).await.map_err(error::store)?;
+    let approved = approved.map_err(|refused| refusal(&request.id, &refused))?;
+    shared.committed();
+    shared.work_appeared();
+    shared.reconcilers.rollouts.wake();
+    let record = job(shared, &request.id).await?;
+    Ok(v1::ApproveJobResponse {
+        job: Some(full(shared, &record).await?),
+        of: approved.of,
+        missing: approved.missing,
+    })
+}
+
+fn refusal(id: &str, refused: &ApproveRefused) -> Status {
+    let reason = match refused {
+        ApproveRefused::NotFound => return error::not_found("job", id),
+        ApproveRefused::NotWaiting(_) => "NOT_WAITING",
+        ApproveRefused::Person(_) => "MAY_NOT_APPROVE",
+        ApproveRefused::Digest { .. } => "DIGEST_CHANGED",
+    };
+    error::precondition(reason, id, refused.to_string())
+}
+
+pub(super) async fn set_freeze(
+    shared: &Shared,
+    request: v1::SetFreezeRequest,
+) -> Result<v1::SetFreezeResponse, Status> {
+    let set = SetFreeze {
+        on: request.on,
+        claimed_by: claimed(&request.claimed_by),
+        reason: reason(&request.reason)?,
+        now: shared.clock.now(),
+    };
+    let changed = shared.store.write(set).await.map_err(error::store)?;
+    tracing::warn!(
+        on = request.on,
+        by = request.claimed_by,
+        reason = request.reason,
+        "freeze"
+    );
+    shared.committed();
+    shared.work_appeared();
+    Ok(v1::SetFreezeResponse { changed })
+}
+
+pub(super) async fn get_freeze(shared: &Shared) -> Result<v1::GetFreezeResponse, Status> {
+    let freeze = shared.store.freeze().await.map_err(error::store)?;
+    Ok(match freeze {
+        None => v1::GetFreezeResponse::default(),
+        Some(freeze) => v1::GetFreezeResponse {
+            on: true,
+            since: Some(time(freeze.since)),
+            reason: freeze.reason,
+            claimed_by: freeze.claimed_by,
+        },
+    })
+}
+
+/// Nothing can be taken back yet: the state before a change is not recorded.
+pub(super) async fn revert(
+    shared: &Shared,
+    request: v1::RevertJobRequest,
+) -> Result<v1::RevertJobResponse, Status> {
+    let record = job(shared, &request.id).await?;
+    Err(error::precondition(
+        "NOT_INVERTIBLE",
+        &record.uuid,
+        not_invertible(&record),
+    ))
+}
+
+/// Why the plan of a job cannot be taken back.
+pub(super) fn not_invertible(record: &JobRecord) -> String {
+    format!(
+        "what job {} changed cannot be taken back: the state that its steps found was not recorded; make a job that sets it as it is to be",
+        record.uuid
+    )
+}
+
+/// Parts of a policy that jobs do not follow yet: they are refused, so that nobody relies on them.
+pub(super) fn not_there_yet(policy: &Policy) -> Vec<Violation> {
+    let parts = [
+        ("caps", policy.limits.caps.is_empty()),
+        ("availability", policy.limits.availability.is_empty()),
+        (
+            "membership",
+            policy.membership == muster_model::policy::Membership::Snapshot,
+        ),
+        (
+            "abort_reverts",
+            policy.abort.changed == muster_model::policy::Changed::Keep,
+        ),
+        ("waves.soak", policy.waves.iter().all(|wave| wave.soak.is_zero())),
+        (
+            "rules.action",
+            policy
+                .rules
+                .iter()
+                .all(|rule| rule.action != muster_model::policy::Action::AbortRevert),
+        ),
+    ];
+    let missing = parts.into_iter().filter(|(_, fine)| !fine);
+    missing
+        .map(|(part, _)| {
+            Violation::new(
+                format!("spec.policy.{part}"),
+                "that is not there yet in this version",
+            )
+        })
+        .collect()
+}
