@@ -6,6 +6,7 @@
 //!                      ├──▶ system, bare, sim the product as `serve` builds it, against a bare client loop
 //!                      ├──▶ process, instant   an engine in a process of its own, and workers that answer at once
 //!                      ├──▶ alone, limit       the store in a process of its own, and SQLite without it
+//!                      ├──▶ drive, echo       sessions without an engine, and devices that answer at once
 //!                      ├──▶ server             one large answer over one connection
 //!                      └──▶ peers/             another client's decoder, built and run as a program of its own
 //! ```
@@ -21,6 +22,8 @@ pub mod client;
 pub mod codec;
 pub mod corpus;
 pub mod cpu;
+pub mod drive;
+pub mod echo;
 pub mod fill;
 pub mod instant;
 pub mod limit;

@@ -115,7 +115,7 @@ impl Drop for EngineProcess {
 }
 
 /// What a process has used, as the kernel counts it: processor time in hundredths of a second.
-fn used(process: u32) -> anyhow::Result<Used> {
+pub(crate) fn used(process: u32) -> anyhow::Result<Used> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
     // The name before may have spaces: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
     let fields = stat.rsplit_once(')').context("no name in /proc/PID/stat")?.1;

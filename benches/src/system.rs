@@ -39,6 +39,11 @@ impl System {
     /// Starts engine and worker with their defaults and imports `devices`. The first of them warms up: when a command
     /// on it has ended, the worker has its session with the engine. [`run`](Self::run) leaves it out.
     pub async fn start(devices: &[Device]) -> anyhow::Result<Self> {
+        Self::start_with(devices, DeviceLimits::default()).await
+    }
+
+    /// As [`start`](Self::start), with other limits.
+    pub async fn start_with(devices: &[Device], limits: DeviceLimits) -> anyhow::Result<Self> {
         let directory = scratch::on_disk()?;
         let engine = Engine::start(EngineConfig {
             listen: ([127, 0, 0, 1], 0).into(),
@@ -54,7 +59,7 @@ impl System {
             slots: DEFAULT_SLOTS,
             sessions: sessions()?,
             engine_boot: engine.boot().to_owned(),
-            device: DeviceLimits::default(),
+            device: limits,
             device_roots: None,
         });
         let channel = Endpoint::from_shared(url)?.connect().await?;

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use muster_benches::bare;
 use muster_benches::client::Client;
+use muster_benches::drive::Driver;
+use muster_benches::echo::Echo;
 use muster_benches::fill;
 use muster_benches::instant::{Goal, Session, Work};
 use muster_benches::process::EngineProcess;
@@ -121,4 +124,18 @@ async fn instant_workers_end_a_job() {
         fill::recount(&data, DEVICES + 1).is_err(),
         "a recount that finds nothing wrong with anything"
     );
+}
+
+/// Both clients of the rows about sessions are answered, and go on after a pause.
+#[test]
+fn sessions_and_a_bare_client_are_answered_again_and_again() {
+    let program = Path::new(SCOREBOARD);
+    for client in ["worker", "bare"] {
+        let server = Echo::start(program).expect("a server");
+        let mut driver = Driver::start(program, client, server.port, 20, 3).expect(client);
+        for _ in 0..2 {
+            let ran = driver.run(Duration::from_millis(50)).expect(client);
+            assert!(ran.rate > 0.0 && ran.cpu > 0.0, "{client}: {ran:?}");
+        }
+    }
 }

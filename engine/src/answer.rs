@@ -3,7 +3,8 @@
 use muster_engine_core::Tally;
 use muster_proto::{time, v1};
 use muster_store::{DeviceRecord, HistoryRecord, JobRecord, Mode, ReachRecord, ResultRecord, WaveRecord};
-use routeros_wire::{Kind, Limits, Sentence, decode_all};
+use routeros_wire::decode::decode_each;
+use routeros_wire::{Kind, Limits, Sentence};
 
 pub(crate) fn device(record: DeviceRecord) -> v1::Device {
     let DeviceRecord {
@@ -177,15 +178,18 @@ fn state_count(state: muster_model::ExecutionState, count: u64) -> v1::StateCoun
     }
 }
 
-pub(crate) fn result(job: &str, record: ResultRecord) -> v1::ExecutionResult {
-    v1::ExecutionResult {
+/// A page of results. What its devices answered is decoded all at once.
+pub(crate) fn results(job: &str, records: Vec<ResultRecord>) -> Vec<v1::ExecutionResult> {
+    let replies = records.iter().flat_map(|record| &record.replies);
+    let mut steps = steps(&replies.map(|replies| &**replies).collect::<Vec<_>>()).into_iter();
+    let result = |record: ResultRecord| v1::ExecutionResult {
         execution: record.execution.to_string(),
         job: job.to_owned(),
         device: record.device,
         state: v1::ExecutionState::from(record.state).into(),
         attempts: record.attempts,
         error: record.error.as_ref().map(Into::into),
-        steps: record.replies.iter().map(|replies| step(replies)).collect(),
+        steps: steps.by_ref().take(record.replies.len()).collect(),
         started_at: record.started_at.map(time),
         finished_at: record.finished_at.map(time),
         resolution: record.resolution.map(|resolution| v1::Resolution {
@@ -193,27 +197,35 @@ pub(crate) fn result(job: &str, record: ResultRecord) -> v1::ExecutionResult {
             by: format!("a report under epoch {}", resolution.epoch),
             at: Some(time(resolution.at)),
         }),
-    }
+    };
+    records.into_iter().map(result).collect()
 }
 
 pub(crate) fn step(replies: &[u8]) -> v1::StepResult {
-    let mut step = v1::StepResult::default();
+    steps(&[replies]).pop().unwrap_or_default()
+}
+
+fn steps(replies: &[&[u8]]) -> Vec<v1::StepResult> {
+    let mut steps = vec![v1::StepResult::default(); replies.len()];
     // Stored answers were written by a worker, sentence by sentence, within tighter limits than these.
     let limits = Limits {
         word_bytes: u32::MAX,
         sentence_words: usize::MAX,
         sentence_bytes: usize::MAX,
     };
-    let read = decode_all(replies, limits, |sentence| match sentence.kind() {
-        Kind::Re => step.rows.push(row(sentence)),
-        Kind::Done => step.done = Some(row(sentence)),
-        Kind::Trap => step.traps.push(row(sentence)),
-        Kind::Empty | Kind::Fatal | Kind::Unknown | Kind::NotAReply => {}
+    let errors = decode_each(replies, limits, |of, sentence| {
+        let step = &mut steps[of];
+        match sentence.kind() {
+            Kind::Re => step.rows.push(row(sentence)),
+            Kind::Done => step.done = Some(row(sentence)),
+            Kind::Trap => step.traps.push(row(sentence)),
+            Kind::Empty | Kind::Fatal | Kind::Unknown | Kind::NotAReply => {}
+        }
     });
-    if let Err(error) = read {
+    for (_, error) in errors {
         tracing::error!(%error, "a stored answer does not decode");
     }
-    step
+    steps
 }
 
 fn row(sentence: Sentence<'_>) -> v1::Row {

@@ -13,6 +13,7 @@
 mod budget;
 mod connect;
 mod devices;
+pub mod direct;
 mod facts;
 mod held;
 mod link;

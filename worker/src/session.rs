@@ -7,6 +7,7 @@
 mod open;
 mod serve;
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -49,6 +50,20 @@ pub(crate) struct Care {
 }
 
 impl Target {
+    /// A device in the clear.
+    pub(crate) fn plain(address: SocketAddr, credentials: Arc<Credentials>) -> Self {
+        Self {
+            address: address.ip().to_string(),
+            port: address.port(),
+            transport: Transport::Api,
+            ports: Ports::default(),
+            demand: Demand::Any,
+            worked: None,
+            credentials,
+            care: Arc::default(),
+        }
+    }
+
     /// Whether a session to `other` serves as well. Credentials are compared by content: a changed password needs a
     /// new login.
     pub(crate) fn is_same(&self, other: &Self) -> bool {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::Parser;
 use muster_benches::board::{self, Line};
 use muster_benches::rows::{self, Row, Run};
-use muster_benches::{alone, machine, process, server, sim};
+use muster_benches::{alone, drive, echo, machine, process, server, sim};
 
 /// Measures muster: one row, one number, each beside a baseline that does the same work.
 #[derive(Debug, Parser)]
@@ -33,6 +33,10 @@ fn main() -> ExitCode {
     let done = match words.next() {
         Some(first) if first == OsStr::new(sim::COMMAND) => simulate(words.next().as_deref()),
         Some(first) if first == OsStr::new(server::COMMAND) => server::serve(),
+        Some(first) if first == OsStr::new(echo::COMMAND) => echo::serve(),
+        Some(first) if first == OsStr::new(drive::COMMAND) => {
+            drive::serve(words.map(|word| word.to_string_lossy().into_owned()))
+        }
         Some(first) if first == OsStr::new(process::COMMAND) => serve(words.next().as_deref()),
         Some(first) if first == OsStr::new(alone::COMMAND) => alone::serve(words),
         _ => score(&Args::parse()),

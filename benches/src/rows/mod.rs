@@ -10,8 +10,10 @@ mod create;
 mod decode;
 mod f1;
 mod feed;
+mod fleet;
 mod loops;
 mod peers;
+mod sessions;
 mod store;
 
 /// A number that is watched.
@@ -36,6 +38,12 @@ pub fn all() -> Vec<Box<dyn Row>> {
         Box::new(peers::W4),
         Box::new(bulk::W5),
         Box::new(feed::W6),
+        Box::new(sessions::S1A),
+        Box::new(sessions::S1B),
+        Box::new(sessions::S2),
+        Box::new(sessions::S4),
+        Box::new(fleet::S6),
+        Box::new(fleet::S7),
         Box::new(store::Q1),
         Box::new(loops::Q2),
         Box::new(loops::Q3),

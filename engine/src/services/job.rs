@@ -222,11 +222,8 @@ impl JobService for Service {
         let bytes = records.iter().map(ResultRecord::reply_bytes).sum::<usize>();
         // Without a record over the page's size, the store may still have cut it by bytes.
         let more = records.len() > size as usize || bytes > PAGE_BYTES;
-        let results = records
-            .into_iter()
-            .take(size as usize)
-            .map(|found| answer::result(&record.uuid, found))
-            .collect::<Vec<_>>();
+        let found = records.into_iter().take(size as usize).collect();
+        let results = answer::results(&record.uuid, found);
         let next = results
             .last()
             .filter(|_| more)

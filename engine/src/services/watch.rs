@@ -193,10 +193,7 @@ impl Watcher {
                     None => None,
                 };
                 rest = &rest[told.map_or(some.len(), |at| at + 1)..];
-                let results = records
-                    .into_iter()
-                    .map(|record| answer::result(&self.job.uuid, record))
-                    .collect::<Vec<_>>();
+                let results = answer::results(&self.job.uuid, records);
                 if !results.is_empty() {
                     self.send(before, results).await?;
                 }

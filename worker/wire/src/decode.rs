@@ -18,6 +18,8 @@
 //! several connections ([`Decoder::scan_many`]). What is found is the same, and so are the errors and the time, up
 //! to a factor. `DESIGN.md` in this crate's folder has the measurements.
 
+use std::iter;
+
 use crate::sentence::Sentence;
 
 mod error;
@@ -230,7 +232,14 @@ impl Decoder {
     /// All complete sentences of `buf`, which must be the buffer as last scanned.
     #[inline]
     pub fn sentences<'a>(&'a self, buf: &'a [u8]) -> impl Iterator<Item = Sentence<'a>> {
-        (0..self.tape.ends.len()).map(move |index| self.sentence(buf, index))
+        let Tape { at, marks, ends, .. } = &self.tape;
+        let mut start = 0;
+        ends.iter().map(move |&end| {
+            let end = end as usize;
+            let sentence = Sentence::new(buf, &at[start..=end], &marks[start..end]);
+            start = end + 1;
+            sentence
+        })
     }
 
     /// Forgets the complete sentences. Returns how many bytes the caller has to remove from the buffer's front.
@@ -238,6 +247,13 @@ impl Decoder {
         let used = self.tape.consume();
         self.base += used as u64;
         used
+    }
+
+    /// As new, at the start of another stream, with the memory that it has.
+    pub fn restart(&mut self) {
+        self.tape.restart();
+        self.base = 0;
+        self.failed = None;
     }
 
     /// Gives back what the tape holds beyond its need. For connections that fall idle.
@@ -290,6 +306,59 @@ pub fn windows(
             return Ok(());
         }
     }
+}
+
+/// [`decode_all`] for many byte strings, such as a page of stored results: `each` is told which of them a sentence is
+/// from, and is handed those of one after those of the one before. Short strings are walked in lock step, with
+/// [`Decoder::scan_many`]. Returns the error of each that had one.
+///
+/// ```
+/// use routeros_wire::{Limits, decode::decode_each};
+///
+/// let mut found = Vec::new();
+/// let results = [&b"\x03!re\x04=a=1\0\x05!done\0"[..], b"", b"\x05!done\0\xFF"];
+/// let errors = decode_each(&results, Limits::default(), |of, sentence| found.push((of, sentence.len())));
+/// assert_eq!(found, [(0, 2), (0, 1), (2, 1)]);
+/// assert_eq!(errors.iter().map(|(of, error)| (*of, error.at)).collect::<Vec<_>>(), [(2, 7)]);
+/// ```
+pub fn decode_each(
+    all: &[&[u8]],
+    limits: Limits,
+    mut each: impl FnMut(usize, Sentence<'_>),
+) -> Vec<(usize, DecodeError)> {
+    /// As many tapes as stay in the cache with what they are of.
+    const AT_ONCE: usize = 32;
+    /// Longer ones have lanes of their own.
+    const SHORT: usize = 16 << 10;
+    let mut decoders = vec![Decoder::new(limits); all.len().min(AT_ONCE)];
+    let mut errors = Vec::new();
+    for (group, first) in all.chunks(AT_ONCE).zip((0..).step_by(AT_ONCE)) {
+        let short = |bytes: &[u8]| if bytes.len() <= SHORT { bytes.len() } else { 0 };
+        let mut pairs = iter::zip(&mut decoders, group)
+            .map(|(decoder, bytes)| {
+                decoder.restart();
+                (decoder, &bytes[..short(bytes)])
+            })
+            .collect::<Vec<_>>();
+        Decoder::scan_many(&mut pairs);
+        for ((decoder, bytes), index) in iter::zip(&mut decoders, group).zip(first..) {
+            let read = match short(bytes) < bytes.len() {
+                true => windows(decoder, bytes, |decoder, window| {
+                    decoder
+                        .sentences(window)
+                        .for_each(|sentence| each(index, sentence));
+                }),
+                false => {
+                    decoder
+                        .sentences(bytes)
+                        .for_each(|sentence| each(index, sentence));
+                    decoder.error().map_or(Ok(()), Err)
+                }
+            };
+            errors.extend(read.err().map(|error| (index, error)));
+        }
+    }
+    errors
 }
 
 #[cfg(test)]

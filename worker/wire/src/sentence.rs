@@ -47,7 +47,7 @@ impl<'a> Sentence<'a> {
     pub fn value_at(&self, index: usize, name: &[u8]) -> Option<&'a [u8]> {
         let mark = *self.marks.get(index)?;
         // A name without a value has its `=`, if any, in a word behind it; one that is not near may be anywhere.
-        if mark < mark::of_name(name.len()) {
+        if mark & !mark::SURE < mark::of_name(name.len()) {
             return None;
         }
         match self.word(index)?.strip_prefix(b"=")?.strip_prefix(name)? {
@@ -245,6 +245,31 @@ impl<'a> Iterator for Attributes<'a> {
 /// The name and the value of a word, if it is an attribute. `raw` is the word with its prefix.
 #[inline]
 fn attribute(raw: &[u8], mark: u8) -> Option<(&[u8], &[u8])> {
+    // The common case first, with as few questions as can be: it is known to be one, and the name ends inside it.
+    let name = mark.wrapping_sub(mark::SURE | 2);
+    if name < mark::FAR - 2
+        && let Some((head, value)) = raw.split_at_checked(usize::from(name) + 3)
+    {
+        return Some((&head[2..usize::from(name) + 2], value));
+    }
+    unsure_attribute(raw, mark & !mark::SURE)
+}
+
+/// The same where the bytes have to be looked at.
+#[inline]
+fn unsure_attribute(raw: &[u8], mark: u8) -> Option<(&[u8], &[u8])> {
+    let end = usize::from(mark);
+    if let (2..mark::FAR, Some((head, [_, value @ ..]))) = (mark, raw.split_at_checked(end))
+        && let [..0x80, second, name @ ..] = head
+    {
+        return (*second == b'=').then_some((name, value));
+    }
+    other_attribute(raw, mark)
+}
+
+/// The same for what has no value, a long name, or a longer prefix.
+#[inline(never)]
+fn other_attribute(raw: &[u8], mark: u8) -> Option<(&[u8], &[u8])> {
     let word = match raw {
         [..0x80, b'=', word @ ..] => word,
         [..0x80, ..] | [] => return None,

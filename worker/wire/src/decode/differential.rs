@@ -165,6 +165,12 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// Many short ones, and now and then a long one.
+fn strings() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let short = vec(sentence(), 0..6).prop_map(|sentences| sentences.concat());
+    vec(prop_oneof![20 => short, 1 => stream()], 1..50)
+}
+
 fn limits() -> impl Strategy<Value = Limits> {
     prop_oneof![
         3 => Just(Limits::default()),
@@ -195,6 +201,18 @@ proptest! {
     }
 
     #[test]
+    fn many_strings_are_decoded_as_each_would(streams in strings(), limits in limits()) {
+        let strings = streams.iter().map(Vec::as_slice).collect::<Vec<_>>();
+        let mut found = vec![Found::default(); streams.len()];
+        let errors = decode_each(&strings, limits, |of, sentence| found[of].0.push(sentence.to_vec()));
+        for (of, error) in errors {
+            found[of].1 = Some((error.kind.class(), error.at));
+        }
+        let expected = streams.iter().map(|bytes| oracle(bytes, &limits)).collect::<Vec<_>>();
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
     fn several_connections_at_once_find_what_each_would(
         streams in vec(stream(), 1..9), limits in limits(), sizes in sizes(),
     ) {
@@ -220,7 +238,7 @@ fn rows(count: usize) -> Vec<u8> {
 #[test]
 fn an_error_is_found_in_every_lane() {
     let bytes = rows(400);
-    for at in (0..bytes.len()).step_by(97) {
+    for at in (0..bytes.len()).step_by(211) {
         for bad in [0xF5, 0xFF, 0xF0, 0x7F, 0x00] {
             let mut bytes = bytes.clone();
             bytes[at] = bad;

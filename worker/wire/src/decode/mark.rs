@@ -14,12 +14,18 @@
 //! * [`FAR`] or more: no such byte within 32.
 //!
 //! A longer prefix moves the word but not the mark: it counts as if the prefix had been one byte wide.
+//!
+//! [`SURE`] is added by who happens to know more: that the prefix is one byte and the word begins with `=`. Who splits the
+//! word then need not look at its bytes. Nobody may rely on its absence.
 
 /// The mark of a word of no bytes.
 pub(crate) const END: u8 = 0;
 
 /// The mark of a word with no `=` within the first 32 bytes.
 pub(crate) const FAR: u8 = 32;
+
+/// Set in the mark of a word that is known to be an attribute and to have a prefix of one byte.
+pub(crate) const SURE: u8 = 0x80;
 
 /// Bytes that are compared.
 pub(super) const BLOCK: usize = 32;
@@ -74,8 +80,9 @@ const LOW: u64 = u64::MAX / 0xFF;
 pub(super) fn ends(marks: &[u8], mut each: impl FnMut(usize)) {
     let (chunks, rest) = marks.as_chunks::<8>();
     for (chunk, at) in chunks.iter().zip((0..).step_by(8)) {
-        // No mark is over 0x80, so no byte carries into the next.
-        let mut ends = !(u64::from_le_bytes(*chunk) + LOW * 0x7F) & (LOW << 7);
+        // Without the highest bit no byte carries into the next.
+        let marks = u64::from_le_bytes(*chunk);
+        let mut ends = !(((marks & LOW * 0x7F) + LOW * 0x7F) | marks) & (LOW << 7);
         while ends != 0 {
             each(at + (ends.trailing_zeros() / 8) as usize);
             ends &= ends - 1;
@@ -118,7 +125,7 @@ mod tests {
     fn ends_are_found_at_every_index() {
         for length in 0..40 {
             for at in 0..length {
-                let mut marks = vec![FAR; length];
+                let mut marks = vec![if at % 2 == 0 { FAR } else { SURE | 4 }; length];
                 marks[at] = END;
                 marks[0] = END;
                 let mut found = Vec::new();

@@ -93,6 +93,7 @@ pub(super) enum Jumps {
 }
 
 /// Walks all complete words of `buf`.
+#[inline(never)]
 pub(super) fn walk(tape: &mut Tape, buf: &[u8], limits: &Limits, how: How) -> Result<(), DecodeErrorKind> {
     let How { steps, least, jumps } = how;
     let mut rows = Rows::new();

@@ -251,6 +251,19 @@ impl Tape {
         longest.max(self.at.len() - open)
     }
 
+    /// Forgets everything.
+    pub(super) fn restart(&mut self) {
+        self.at.clear();
+        self.marks.clear();
+        self.ends.clear();
+        *self = Self {
+            at: std::mem::take(&mut self.at),
+            marks: std::mem::take(&mut self.marks),
+            ends: std::mem::take(&mut self.ends),
+            ..Self::default()
+        };
+    }
+
     /// Forgets the complete sentences. Returns how many bytes they had.
     pub(super) fn consume(&mut self) -> usize {
         let used = self.open_at;

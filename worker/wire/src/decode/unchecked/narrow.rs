@@ -137,7 +137,8 @@ fn avx512(walk: &mut Walk<'_>, rows: &mut Rows, until: usize, ahead: Ahead) {
     // SAFETY: `check`: `at` is inside the buffer.
     let [mut p0, mut p1, mut p2, mut p3] =
         std::array::from_fn(|lane| unsafe { starts[lane].add(walk.at[lane]) });
-    let pattern = _mm256_setr_epi64x(EQUALS << 16, EQUALS, EQUALS, EQUALS);
+    // The second byte is one of the signs here: it makes marks sure.
+    let pattern = _mm256_setr_epi64x(EQUALS << 8, EQUALS, EQUALS, EQUALS);
     let (places, masks) = (
         rows.at.as_mut_ptr().cast::<u32>(),
         rows.masks.as_mut_ptr().cast::<u32>(),

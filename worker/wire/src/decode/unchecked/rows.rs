@@ -19,7 +19,8 @@ pub(in crate::decode) struct Rows {
     /// The prefix of each word: its offset in the lane's buffer plus the lane's `low`.
     pub(super) at: [[MaybeUninit<u32>; ROWS]; LANES],
     pub(super) marks: [[MaybeUninit<u8>; ROWS]; LANES],
-    /// Of each word a number with as many zeros at its low end as its mark says.
+    /// Of each word a number with as many zeros at its low end as its mark says, but for the second bit, which says
+    /// whether it is [sure](mark::SURE).
     pub(super) masks: [[MaybeUninit<u32>; ROWS]; LANES],
     /// Every lane has so many entries.
     pub(super) filled: usize,
@@ -58,7 +59,8 @@ impl Rows {
         for (lane, (at, mark)) in row.into_iter().enumerate() {
             self.at[lane][self.filled].write(at.wrapping_add(self.low[lane]));
             if self.masked {
-                self.masks[lane][self.filled].write(1_u32.checked_shl(mark.into()).unwrap_or(0));
+                let bit = 1_u32.checked_shl(mark.into()).unwrap_or(0);
+                self.masks[lane][self.filled].write(bit & !0b10);
             } else {
                 self.marks[lane][self.filled].write(mark);
             }
@@ -109,10 +111,10 @@ impl Rows {
     #[target_feature(enable = "avx2,bmi1,popcnt,avx512f,avx512bw,avx512vl,avx512vpopcntdq")]
     unsafe fn append_masked(&self, lane: usize, count: usize, onto: Onto<'_>, ends: &mut Vec<u32>) {
         use std::arch::x86_64::{
-            _mm_mask_storeu_epi8, _mm512_add_epi32, _mm512_andnot_si512, _mm512_cvtepi32_epi8,
-            _mm512_mask_storeu_epi32, _mm512_maskz_compress_epi32, _mm512_maskz_loadu_epi32,
-            _mm512_popcnt_epi32, _mm512_set1_epi32, _mm512_setr_epi32, _mm512_storeu_si512, _mm512_sub_epi32,
-            _mm512_test_epi32_mask,
+            _mm_mask_add_epi8, _mm_mask_storeu_epi8, _mm_set1_epi8, _mm512_add_epi32, _mm512_andnot_si512,
+            _mm512_cvtepi32_epi8, _mm512_mask_storeu_epi32, _mm512_maskz_compress_epi32,
+            _mm512_maskz_loadu_epi32, _mm512_popcnt_epi32, _mm512_set1_epi32, _mm512_setr_epi32,
+            _mm512_storeu_si512, _mm512_sub_epi32, _mm512_test_epi32_mask,
         };
         let Onto { at, marks } = onto;
         at.reserve(count);
@@ -120,7 +122,12 @@ impl Rows {
         ends.reserve(count + 16);
         let (words, all, sentences) = (at.len(), marks.len(), ends.len());
         let low = _mm512_set1_epi32(self.low[lane] as i32);
-        let (ones, one) = (_mm512_set1_epi32(-1), _mm512_set1_epi32(1));
+        let (ones, one, second) = (
+            _mm512_set1_epi32(-1),
+            _mm512_set1_epi32(0b01),
+            _mm512_set1_epi32(0b10),
+        );
+        let sure = _mm_set1_epi8(mark::SURE as i8);
         let mut index = _mm512_add_epi32(
             _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
             _mm512_set1_epi32(words as i32),
@@ -137,8 +144,10 @@ impl Rows {
                 let masks = self.masks[lane].as_ptr().add(first).cast();
                 let masks = _mm512_maskz_loadu_epi32(some, masks);
                 // The zeros below the lowest one: 32 where there is none.
-                let below = _mm512_andnot_si512(masks, _mm512_add_epi32(masks, ones));
+                let first_sign = _mm512_andnot_si512(second, masks);
+                let below = _mm512_andnot_si512(first_sign, _mm512_add_epi32(first_sign, ones));
                 let made = _mm512_cvtepi32_epi8(_mm512_popcnt_epi32(below));
+                let made = _mm_mask_add_epi8(made, _mm512_test_epi32_mask(masks, second), made, sure);
                 _mm_mask_storeu_epi8(marks.as_mut_ptr().add(all + first).cast(), some, made);
                 // The mark of a word without bytes is zero.
                 let empty = _mm512_test_epi32_mask(masks, one);
