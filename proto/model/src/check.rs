@@ -435,7 +435,7 @@ mod tests {
             ("facts.board > 3", "overload"),
             ("free_disk > 1", "free_disk"),
             ("facts.version >= version('new')", "is no version"),
-            ("facts.cpu_load > 5 || facts.uptime + 'x' == 'y'", "overload"),
+            ("facts.cpu_load > 5 || facts.uptime + 'x' == 'y'", "'add'"),
             ("[1].all(a, [2].all(b, a < b))", "inside one another"),
         ] {
             let error = Check::parse(text).expect_err(text).to_string();
