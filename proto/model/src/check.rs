@@ -82,6 +82,9 @@ pub enum CheckError {
     /// Over [`MAX_BYTES`].
     #[error("the expression has {0} bytes; at most {MAX_BYTES} are allowed")]
     TooLong(usize),
+    /// More brackets or operators than anybody needs.
+    #[error("there are over {OPERATORS} operators, or brackets over {DEPTH} deep; write several checks")]
+    TooMuch,
     /// Not CEL.
     #[error("column {column}: {message}")]
     Syntax {
@@ -212,7 +215,39 @@ impl Check {
     }
 }
 
+/// Brackets in brackets, and operators in all: a parser and an interpreter that call themselves stay within any thread's
+/// stack.
+const DEPTH: usize = 16;
+const OPERATORS: usize = 150;
+
+fn check_size(text: &str) -> Result<(), CheckError> {
+    let (mut quote, mut escaped) = (None, false);
+    let (mut depth, mut operators) = (0usize, 0);
+    for c in text.chars() {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(_) if c == '\\' => escaped = true,
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if c == '\'' || c == '"' => quote = Some(c),
+            None => {
+                operators += usize::from(c.is_ascii_punctuation() && c != '_');
+                match c {
+                    '(' | '[' | '{' => depth += 1,
+                    ')' | ']' | '}' => depth = depth.saturating_sub(1),
+                    _ => {}
+                }
+                if depth > DEPTH || operators > OPERATORS {
+                    return Err(CheckError::TooMuch);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 fn compile(text: &str) -> Result<Program, CheckError> {
+    check_size(text)?;
     Program::compile(text).map_err(|errors| match errors.errors.first() {
         Some(error) => CheckError::Syntax {
             column: usize::try_from(error.pos.1).unwrap_or_default() + 1,
@@ -443,7 +478,28 @@ mod tests {
         }
         let long = format!("facts.uptime > {}", "1".repeat(MAX_BYTES));
         assert!(matches!(Check::parse(&long), Err(CheckError::TooLong(_))));
-        assert!(Check::parse(&"(".repeat(4000)).is_err());
+        for deep in ["(", "[", "!", "-", "1-", "1 + (", "a.", "true ? true : "] {
+            assert_eq!(
+                Check::parse(&deep.repeat(4000 / deep.len())),
+                Err(CheckError::TooMuch),
+                "{deep}"
+            );
+        }
+        // As much as is allowed does not exhaust a thread's stack.
+        for (part, end) in [
+            ("1 - ", "1 == 0"),
+            ("!", "true"),
+            ("true || ", "false"),
+            ("true ? true : ", "false"),
+        ] {
+            let text = format!(
+                "{}{end}",
+                part.repeat(140 / part.matches(|c: char| c.is_ascii_punctuation()).count())
+            );
+            assert_ne!(Check::parse(&text), Err(CheckError::TooMuch), "{part}");
+        }
+        let brackets = format!("{}true{}", "(".repeat(DEPTH), ")".repeat(DEPTH));
+        assert!(Check::parse(&brackets).is_ok());
     }
 
     #[test]
