@@ -27,6 +27,15 @@ const IDENTITY: [&str; 2] = ["/system/identity/print", "=.proplist=name"];
 /// Asks the device what it is. `None` when it does not say.
 pub(crate) async fn learn(session: &Handle, device: u64) -> Option<v1::DeviceFactsReport> {
     let turn = tokio::time::timeout(TIMEOUT, session.turn(false)).await.ok()?;
+    learn_in(session, device, turn).await
+}
+
+/// The same for whoever has a turn.
+pub(crate) async fn learn_in(
+    session: &Handle,
+    device: u64,
+    turn: Arc<Turn>,
+) -> Option<v1::DeviceFactsReport> {
     let (resource, identity, serial) = tokio::join!(
         ask(session, RESOURCE, TIMEOUT, turn.clone()),
         ask(session, IDENTITY, TIMEOUT, turn.clone()),

@@ -18,7 +18,10 @@ macro_rules! loaded_columns {
             "e.id, e.job_id, e.state, e.epoch, e.attempts, e.touched, e.open_intent, e.error_class, ",
             "e.error_message, e.error_category, e.device_id, j.expires_at, j.state, e.started_at, e.locked, ",
             "e.next_step, e.intent_epoch, e.intent_at, e.resolution, e.resolution_epoch, e.resolution_at, ",
-            "j.steps, j.priority, j.timeout_ms, e.wave, j.budget, ",
+            "j.steps, j.priority, ",
+            // Over REST a router goes on, for up to a minute, with a command that nobody waits for any more.
+            "CASE WHEN e.open_intent IS NULL THEN j.timeout_ms ELSE max(j.timeout_ms, coalesce((SELECT 60000 FROM device q ",
+            "WHERE q.id = e.device_id AND q.transport IN ('http', 'https', 'auto')), 0)) END, e.wave, j.budget, ",
             // Whether nothing new may be touched: outside its window, or while everything is frozen.
             "j.admit_until, j.stop_at, EXISTS (SELECT 1 FROM freeze) AND NOT EXISTS (SELECT 1 FROM rollout r ",
             "WHERE r.job_id = e.job_id AND r.break_glass IS NOT NULL) "
@@ -518,7 +521,9 @@ statements! {
         UPDATE rollout SET hold_by = ?2, hold_evidence = ?3, hold_until = ?4, hold_person = ?5, pace_since = ?6
         WHERE job_id = ?1";
     JOB_SET_TIMES = "UPDATE job SET state = ?2, admit_until = ?3, pace = ?4, stop_at = ?5 WHERE id = ?1";
-    JOB_SET_PACE = "UPDATE job SET pace = ?2 WHERE id = ?1";
+    JOB_SET_PACE = "UPDATE job SET pace = ?2, admit_until = ?3 WHERE id = ?1";
+    WAVES_END = "
+        UPDATE wave SET ended_at = ?2 WHERE job_id = ?1 AND ended_at IS NULL AND opened_at IS NOT NULL";
     WAVE_END = "
         UPDATE wave SET ended_at = ?3
         WHERE job_id = ?1 AND number = ?2 AND ended_at IS NULL AND opened_at IS NOT NULL";

@@ -14,6 +14,8 @@ pub(crate) struct Answer {
     pub(crate) end: StepEnd,
     /// Reply sentences in wire format.
     pub(crate) sentences: Vec<u8>,
+    /// Whether the router is done with it, whatever came of it.
+    pub(crate) is_over: bool,
 }
 
 /// Bytes of a body that is no JSON which are shown to people.
@@ -22,10 +24,11 @@ const SHOWN: usize = 60;
 /// Reads an answer. `kind` is its `Content-Type`, `location` where it leads to.
 pub(crate) fn read(status: StatusCode, kind: &str, location: &str, body: &[u8], shape: Shape) -> Answer {
     if status.is_success() {
-        return match good(body, shape) {
+        return match good(status, body, shape) {
             Ok(sentences) => Answer {
                 end: StepEnd::Completed,
                 sentences,
+                is_over: true,
             },
             Err(what) => unread(status, kind, body, &what),
         };
@@ -65,6 +68,7 @@ fn no_answer(class: ErrorClass, text: String) -> Answer {
     Answer {
         end: StepEnd::NoAnswer(DeviceError::new(class, text)),
         sentences: Vec::new(),
+        is_over: true,
     }
 }
 
@@ -73,6 +77,7 @@ fn refused_login(text: String) -> Answer {
     Answer {
         end: StepEnd::Refused(DeviceError::new(ErrorClass::Auth, text)),
         sentences: Vec::new(),
+        is_over: true,
     }
 }
 
@@ -98,6 +103,7 @@ fn trap(status: StatusCode, message: &[u8], readable: String) -> Answer {
             category,
         }),
         sentences,
+        is_over: true,
     }
 }
 
@@ -115,15 +121,16 @@ fn unread(status: StatusCode, kind: &str, body: &[u8], what: &str) -> Answer {
 }
 
 /// The sentences of a good answer, or why it is none.
-fn good(body: &[u8], shape: Shape) -> Result<Vec<u8>, String> {
+fn good(status: StatusCode, body: &[u8], shape: Shape) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
     if body.trim_ascii().is_empty() {
-        return match shape {
-            Shape::Nothing | Shape::Whatever => {
+        // A router that has nothing to say says an empty list, but for a removal.
+        return match (status, shape) {
+            (StatusCode::NO_CONTENT, Shape::Nothing | Shape::Whatever) => {
                 sentence(&mut out, "!done", |_| ());
                 Ok(out)
             }
-            Shape::Rows | Shape::Made => Err("an empty body".into()),
+            _ => Err("an empty body".into()),
         };
     }
     match (Json::parse(body).map_err(|error| error.to_string())?, shape) {
@@ -248,6 +255,7 @@ mod tests {
             (200, "<!DOCTYPE html><html>"),
             (200, r#"[{"name":"cut"#),
             (200, ""),
+            (204, ""),
             (200, "[1]"),
             (200, "12"),
             (502, "<html>Bad Gateway</html>"),

@@ -97,7 +97,7 @@ impl Rest {
             error,
             may_pass: false,
         })?;
-        let Answer { end, sentences } = self.exchange(&asked, 1 << 16).await;
+        let Answer { end, sentences, .. } = self.exchange(&asked, 1 << 16).await;
         let (error, may_pass) = match end {
             StepEnd::Completed => {
                 let mut named = false;
@@ -172,6 +172,7 @@ impl Rest {
             Err(error) => Answer {
                 end: StepEnd::Refused(error),
                 sentences: Vec::new(),
+                is_over: true,
             },
         };
         match answer.end {
@@ -274,6 +275,7 @@ fn no_answer(error: DeviceError) -> Answer {
     Answer {
         end: StepEnd::NoAnswer(error),
         sentences: Vec::new(),
+        is_over: false,
     }
 }
 

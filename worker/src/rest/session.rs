@@ -234,21 +234,30 @@ impl RestSession {
             ) => self.ask(id, &otherwise, deadline, mailbox).await,
             (ran, _) => ran,
         };
-        let Answer { end, sentences } = match ran {
+        let given_up = matches!(ran, Ran::Cancelled | Ran::Late);
+        let Answer {
+            end,
+            sentences,
+            is_over,
+        } = match ran {
             Ran::Answered(answer) => answer,
             Ran::Cancelled => Answer {
                 end: StepEnd::Cancelled,
                 sentences: Vec::new(),
+                is_over: false,
             },
             Ran::Late => {
                 let text = "no final answer to the command within its deadline";
                 Answer {
                     end: StepEnd::NoAnswer(DeviceError::new(ErrorClass::Timeout, text)),
                     sentences: Vec::new(),
+                    is_over: false,
                 }
             }
         };
-        if matches!(end, StepEnd::Cancelled | StepEnd::NoAnswer(_)) {
+        // A router goes on with what was given up, and may go on with a change whose answer was lost.
+        let unfinished = !is_over && !matches!(end, StepEnd::NotSent(_));
+        if given_up || unfinished && matches!(*request.turn, Turn::Alone { .. }) {
             self.lingering.push((sent_at + ENDS_AFTER, request.turn.clone()));
         }
         let sentences = self.opened.world.budget.answer(sentences);
@@ -269,6 +278,7 @@ impl RestSession {
             return Ran::Answered(Answer {
                 end: StepEnd::NotSent(error),
                 sentences: Vec::new(),
+                is_over: true,
             });
         }
         let limit = self.opened.world.limits.answer_bytes;

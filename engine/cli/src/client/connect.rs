@@ -104,7 +104,8 @@ impl From<Status> for Failure {
     }
 }
 
-/// Who asks, for the record: the operating-system user. Claimed, not proven.
+/// Who asks, for the record: the operating-system user as the environment says, or else, under cron and in containers,
+/// the system. Claimed, not proven.
 pub(crate) fn claimed_by() -> String {
     let names = ["USER", "LOGNAME"]
         .into_iter()
@@ -112,5 +113,6 @@ pub(crate) fn claimed_by() -> String {
     names
         .into_iter()
         .find(|name| !name.is_empty())
+        .or_else(|| whoami::username().ok())
         .unwrap_or_default()
 }

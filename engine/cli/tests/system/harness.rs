@@ -23,6 +23,8 @@ pub(crate) struct Fleet {
     child: Child,
     pub(crate) base: [u8; 4],
     pub(crate) port: u16,
+    /// What the simulator says at its start.
+    pub(crate) hello: Value,
     control: String,
 }
 
@@ -56,6 +58,7 @@ impl Fleet {
             child,
             base,
             port,
+            hello,
             control,
         }
     }
@@ -349,6 +352,12 @@ impl Drop for Engine {
 
 /// What a client command said.
 pub(crate) struct Ran(Output);
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self(output)
+    }
+}
 
 impl Ran {
     pub(crate) fn code(&self) -> i32 {

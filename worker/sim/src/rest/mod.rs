@@ -192,6 +192,12 @@ impl Rest {
             Ok(asked) => asked,
             Err(response) => return Next::Answer(response),
         };
+        let writes = Route::of(&asked.words[0]).is_ok_and(Route::is_mutating);
+        let fault = match fault {
+            Some(Fault::LostWrite) if writes => return Next::End(End::Reset),
+            Some(Fault::LostWriteAnswer) if writes => Some(Fault::LostAnswer),
+            fault => fault,
+        };
         if let Some(wait) = world.clamp(self.device, self.now()) {
             tokio::time::sleep(wait).await;
         }

@@ -292,6 +292,10 @@ pub(crate) fn answer(shape: &Shape, replies: &Replies) -> Response {
 pub(crate) fn refusal(shape: &Shape, traps: &[Vec<u8>]) -> Response {
     let message = traps.first().map_or(&b""[..], |message| message);
     let about_an_item = matches!(shape, Shape::One | Shape::Changed { .. } | Shape::Gone);
+    if *shape == Shape::Gone && message.starts_with(b"failure: can not remove builtin") {
+        // As the vendor's page has it of interfaces.
+        return error(406, b"no such command or directory (remove)");
+    }
     match message.starts_with(b"no such item") && about_an_item {
         true => error(404, b""),
         false => error(400, message),
