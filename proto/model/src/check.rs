@@ -127,6 +127,11 @@ impl Check {
         if text.len() > MAX_BYTES {
             return Err(CheckError::TooLong(text.len()));
         }
+        check_size(text)?;
+        deep(|| Self::parse_there(text)).unwrap_or(Err(CheckError::TooMuch))
+    }
+
+    fn parse_there(text: &str) -> Result<Self, CheckError> {
         let program = compile(text)?;
         let mut names = BTreeSet::new();
         walk(program.expression(), false, &mut names)?;
@@ -176,17 +181,19 @@ impl Check {
     }
 
     fn names(&self) -> BTreeSet<(String, String)> {
-        let mut names = BTreeSet::new();
-        if let Ok(program) = compile(&self.0) {
-            // It was walked before.
-            let _ = walk(program.expression(), false, &mut names);
-        }
-        names
+        let gather = || {
+            let mut names = BTreeSet::new();
+            if let Ok(program) = compile(&self.0) {
+                // It was walked before.
+                let _ = walk(program.expression(), false, &mut names);
+            }
+            names
+        };
+        deep(gather).unwrap_or_default()
     }
 
     /// Whether it holds; or why that cannot be told.
     pub fn holds(&self, pre: &Facts, now: &Facts) -> Result<bool, String> {
-        let program = compile(&self.0).map_err(|error| error.to_string())?;
         for (root, name) in self.names() {
             let facts = if root == "pre" { pre } else { now };
             if !facts.contains_key(name.as_str()) {
@@ -197,7 +204,11 @@ impl Check {
                 return Err(format!("{root}.{name} is not known: {why}"));
             }
         }
-        run(&program, pre, now)
+        let evaluate = || {
+            let program = compile(&self.0).map_err(|error| error.to_string())?;
+            run(&program, pre, now)
+        };
+        deep(evaluate).unwrap_or_else(|| Err("there is no thread to evaluate it".into()))
     }
 
     /// The facts it names, as they are: `facts.free_disk=123`.
@@ -215,7 +226,7 @@ impl Check {
     }
 }
 
-/// Brackets in brackets, and operators in all: a parser and an interpreter that call themselves stay within any thread's
+/// Brackets in brackets, and operators in all: a parser and an interpreter that call themselves stay within [`deep`]'s
 /// stack.
 const DEPTH: usize = 16;
 const OPERATORS: usize = 150;
@@ -246,8 +257,17 @@ fn check_size(text: &str) -> Result<(), CheckError> {
     Ok(())
 }
 
+/// Does something on a stack that is deep enough for it: the parser needs more for a bracket than one would think. `None`
+/// when there is no thread for it.
+fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+    const STACK: usize = 32 << 20;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK);
+        thread.spawn_scoped(scope, work).ok()?.join().ok()
+    })
+}
+
 fn compile(text: &str) -> Result<Program, CheckError> {
-    check_size(text)?;
     Program::compile(text).map_err(|errors| match errors.errors.first() {
         Some(error) => CheckError::Syntax {
             column: usize::try_from(error.pos.1).unwrap_or_default() + 1,
