@@ -257,6 +257,9 @@ statements! {
         WHERE id = ?1";
     DEVICE_SERIAL = "
         UPDATE device SET serial = ?2, offered_serial = NULL, offered_serial_at = NULL WHERE id = ?1";
+    DEVICE_TWINS = "
+        SELECT d.id, t.name FROM json_each(?1) w JOIN device d ON d.id = w.value
+        JOIN device t ON t.serial = d.serial AND t.id < d.id GROUP BY d.id";
     DEVICE_CONTACTS = "
         UPDATE device SET
             worked = CASE WHEN n.worked <> '' THEN n.worked WHEN n.reached OR n.certificate <> '' THEN device.worked END,
