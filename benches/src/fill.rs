@@ -68,7 +68,7 @@ pub fn finished(data: &Path, executions: u64) -> anyhow::Result<u64> {
          CREATE TEMP TABLE common (device INTEGER PRIMARY KEY, digest BLOB);
          INSERT INTO common SELECT id, randomblob(32) FROM device;
          INSERT INTO answer
-             SELECT e.id, CASE WHEN e.id % 160 = 0 THEN randomblob(32) WHEN e.id % 10 = 0 THEN x'' ELSE c.digest END
+             SELECT e.id, CASE WHEN e.id % 640 = 0 THEN randomblob(32) WHEN e.id % 10 = 0 THEN x'' ELSE c.digest END
              FROM execution e JOIN common c ON c.device = e.device_id;
          INSERT INTO step_result (execution_id, step, digest, encoding, bytes)
              SELECT execution, 0, digest, iif(digest = x'', 0, NULL), iif(digest = x'', randomblob(200), NULL)

@@ -55,7 +55,8 @@ struct Sessions {
 
 #[derive(Debug)]
 struct Entry {
-    target: Target,
+    /// Shared with the session.
+    target: Arc<Target>,
     handle: Handle,
     used: u64,
 }
@@ -113,9 +114,10 @@ impl Devices {
         let spawn = |session| {
             self.0.tasks.spawn(session);
         };
+        let target = Arc::new(target.clone());
         let handle = session::spawn(key, target.clone(), self.0.clone(), spawn);
         let entry = Entry {
-            target: target.clone(),
+            target,
             handle: handle.clone(),
             used,
         };

@@ -11,6 +11,7 @@ use muster_model::{DeviceError, ErrorClass, Plan, template};
 use muster_proto::v1;
 use muster_worker_core::{Action, Attempt, ConnectFailure, Ended, Exchange, Manner, Mode, Outcome, StepEnd};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::devices::{Devices, Line};
 use crate::facts;
@@ -38,6 +39,8 @@ const RECONNECTS: usize = 3;
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 const HELD_AT_MOST: Duration = Duration::from_secs(30);
 
+/// How long the end of a followed step waits for its last rows to be told.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
 /// Batches of rows of a followed step that wait to be told.
 const LIVE_AHEAD: usize = 4;
 
@@ -150,13 +153,25 @@ impl Run {
         }
     }
 
+    /// Whether a step of the plan is followed.
+    fn follows(&self) -> bool {
+        let followed = |step: &muster_model::Step| matches!(step, muster_model::Step::Command(command) if command.follow().is_some());
+        self.job.plan.steps.iter().any(followed)
+    }
+
     /// Has a session that is logged in and a turn on it: alone for a plan with effects, so that nobody else's
     /// command stands in front of a change once it is granted, and nobody else's end takes it along. Who only looks
     /// does not wait for such a plan to end, but takes the device's second connection.
     async fn connect(&mut self) -> Action {
         let alone = self.attempt.is_alone();
+        // Whoever listens for an hour does not keep changes waiting.
+        let first = if self.follows() && !alone {
+            Line::Second
+        } else {
+            Line::Main
+        };
         for _ in 0..RECONNECTS {
-            let (mut line, mut session) = (Line::Main, self.session(Line::Main));
+            let (mut line, mut session) = (first, self.session(first));
             let mut turn = None;
             if let Err(action) = self.ready(&session).await {
                 return action;
@@ -349,7 +364,7 @@ impl Run {
         };
         self.phased(Doing::Command(session.clone()));
         let run = next_run();
-        let follow = follow.map(|follow| self.follow(follow, session.clone()));
+        let (follow, telling) = follow.map(|follow| self.follow(follow, session.clone())).unzip();
         let mut answer = session.follow(words, timeout, send_by, turn, run, follow);
         let reply = tokio::select! {
             reply = &mut answer => reply,
@@ -363,17 +378,21 @@ impl Run {
                 })
             }
         };
+        if let Some(telling) = telling {
+            // What was told live is told before the end is.
+            let _ = tokio::time::timeout(TOLD_WITHIN, telling).await;
+        }
         let Reply { end, sentences } = reply.unwrap_or_else(|_| session::never_sent());
         self.attempt.answered(end, sentences)
     }
 
     /// Has the rows of a step told as they come: a task takes them from the session, as fast as the engine takes them.
-    fn follow(&self, follow: muster_model::Follow, session: Handle) -> Box<Follow> {
+    fn follow(&self, follow: muster_model::Follow, session: Handle) -> (Box<Follow>, JoinHandle<()>) {
         let (live, mut rows) = mpsc::channel(LIVE_AHEAD);
         let (held, step) = (self.held.clone(), self.attempt.at());
         let v1::Assignment { job, device_name, .. } = &self.job.assignment;
         let (job, device) = (*job, device_name.clone());
-        tokio::spawn(async move {
+        let telling = tokio::spawn(async move {
             while let Some(sentences) = rows.recv().await {
                 session.taken();
                 let device = device.clone();
@@ -386,11 +405,12 @@ impl Run {
                 .await;
             }
         });
-        Box::new(Follow {
+        let follow = Follow {
             lasts: Duration::from_millis(follow.lasts_ms),
             rows: follow.rows,
             live,
-        })
+        };
+        (Box::new(follow), telling)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use muster_proto::v1;
 use muster_store::{EventRecord, JobRecord, PAGE_BYTES, ResultRecord};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -99,6 +99,10 @@ impl Watcher {
             // Read after the events, so that counts are never older than they are.
             self.job = self.read_job().await?;
             let full = events.len() == EVENTS as usize;
+            // Rows before the end of what they are rows of.
+            while let Some(rows) = self.live.as_mut().and_then(|live| waiting(live)) {
+                self.tell_live(rows).await?;
+            }
             if first || !events.is_empty() {
                 self.tell(events).await?;
                 first = false;
@@ -222,5 +226,16 @@ async fn rows(
     match live {
         Some(live) => live.recv().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Rows that are there already.
+fn waiting(
+    live: &mut broadcast::Receiver<Arc<v1::LiveRows>>,
+) -> Option<Result<Arc<v1::LiveRows>, RecvError>> {
+    match live.try_recv() {
+        Ok(rows) => Some(Ok(rows)),
+        Err(TryRecvError::Lagged(missed)) => Some(Err(RecvError::Lagged(missed))),
+        Err(TryRecvError::Closed | TryRecvError::Empty) => None,
     }
 }

@@ -81,6 +81,11 @@ async fn serve(
                 break shared.lease;
             }
         };
+        if let Some(Up::Live(rows)) = message {
+            // At once and in order: what is told after it may be the end.
+            shared.live.tell(rows);
+            continue;
+        }
         let Ok(permit) = work.clone().acquire_owned().await else {
             break shared.lease;
         };
@@ -245,9 +250,8 @@ async fn on_message(
         Some(Up::Draining(_)) => {
             shared.sessions.with(id, |session| session.draining = true);
         }
-        Some(Up::Live(rows)) => shared.live.tell(rows),
         Some(Up::Told(told)) => shared.asked.told(told),
-        Some(Up::Hello(_)) | None => {}
+        Some(Up::Hello(_) | Up::Live(_)) | None => {}
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ const TOGETHER: usize = 1 << 20;
 /// Answers up to this, in bytes as stored, may stay with their step: a row of them fits a page several times.
 const INLINE: usize = 1024;
 /// One answer in so many is noted even if it may be the only one of its kind.
-const NOTED: u64 = 16;
+const NOTED: u64 = 64;
 
 /// SHA-256 of an answer.
 pub(crate) type Digest = [u8; 32];
@@ -82,8 +82,8 @@ struct Use<'a> {
 }
 
 impl Use<'_> {
-    /// Whether it stays with the only step that gave it. One in sixteen goes where it can be found, so that an answer
-    /// that executions give one at a time is stored some sixteen times, and not as often as it is given.
+    /// Whether it stays with the only step that gave it. One in [`NOTED`] goes where it can be found, so that an answer
+    /// that executions give one at a time is stored so many times, and not as often as it is given.
     fn is_alone(&self) -> bool {
         matches!(self.steps[..], [(execution, _)] if execution % NOTED != 0)
     }

@@ -1,6 +1,7 @@
 //! The one writer: a queue drained into group commits.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use sqlx::{Connection, SqliteConnection};
@@ -19,8 +20,11 @@ pub trait Write: Send + Sync + 'static {
 
 /// Operations that may wait; beyond it, callers wait to be let in.
 const QUEUE: usize = 1024;
-/// Operations in one commit. Each is a batch by itself, so this bounds the time one waiter can be held up.
+/// Operations that are taken up together.
 const GROUP: usize = 256;
+/// Each operation is a batch by itself: after so long those that were done are committed, so that who waits for them
+/// does not wait for all the others.
+const TURN: Duration = Duration::from_millis(20);
 
 #[derive(Clone)]
 pub(crate) struct Handle(mpsc::Sender<Message>);
@@ -90,11 +94,12 @@ async fn run(mut connection: SqliteConnection, mut queue: mpsc::Receiver<Message
     drop(closing);
 }
 
-/// All in one transaction; if that fails, each in its own, so that one bad operation fails alone.
+/// As many as fit into a turn in each transaction; if one fails, each operation in its own, so that one bad operation
+/// fails alone.
 async fn commit_group(connection: &mut SqliteConnection, mut group: Vec<Box<dyn Operation>>) {
-    if group.len() > 1 {
+    while !group.is_empty() {
         match transaction(connection, &mut group).await {
-            Ok(()) => return group.into_iter().for_each(|operation| operation.finish(Ok(()))),
+            Ok(done) => group.drain(..done).for_each(|operation| operation.finish(Ok(()))),
             // It is nobody's fault in the group, and each by itself would wait as long again.
             Err(StoreError::Locked) => {
                 tracing::warn!(operations = group.len(), "another process holds the database");
@@ -102,8 +107,14 @@ async fn commit_group(connection: &mut SqliteConnection, mut group: Vec<Box<dyn 
                     .into_iter()
                     .for_each(|operation| operation.finish(Err(StoreError::Locked)));
             }
+            Err(error) if group.len() == 1 => {
+                if let Some(operation) = group.pop() {
+                    operation.finish(Err(error));
+                }
+            }
             Err(error) => {
                 tracing::warn!(%error, operations = group.len(), "group commit failed; retrying one by one");
+                break;
             }
         }
     }
@@ -111,21 +122,22 @@ async fn commit_group(connection: &mut SqliteConnection, mut group: Vec<Box<dyn 
         let mut alone = [operation];
         let result = transaction(connection, &mut alone).await;
         let [operation] = alone;
-        operation.finish(result);
+        operation.finish(result.map(|_| ()));
     }
 }
 
+/// Commits the first of these operations: at least one, and no more when a turn is over. Returns how many.
 async fn transaction(
     connection: &mut SqliteConnection,
     operations: &mut [Box<dyn Operation>],
-) -> Result<(), StoreError> {
+) -> Result<usize, StoreError> {
     sqlx::query(sql::BEGIN).execute(&mut *connection).await?;
-    let result = run_all(connection, operations).await;
+    let result = run_some(connection, operations).await;
     let ended = match &result {
-        Ok(()) => sqlx::query(sql::COMMIT).execute(&mut *connection).await,
+        Ok(_) => sqlx::query(sql::COMMIT).execute(&mut *connection).await,
         Err(_) => sqlx::query(sql::ROLLBACK).execute(&mut *connection).await,
     };
-    if let (Ok(()), Err(error)) = (&result, ended) {
+    if let (Ok(_), Err(error)) = (&result, ended) {
         // A commit that failed (disk full, I/O error) may leave the transaction open.
         let _ = sqlx::query(sql::ROLLBACK).execute(connection).await;
         return Err(error.into());
@@ -133,11 +145,20 @@ async fn transaction(
     result
 }
 
-async fn run_all(tx: &mut SqliteConnection, operations: &mut [Box<dyn Operation>]) -> Result<(), StoreError> {
+async fn run_some(
+    tx: &mut SqliteConnection,
+    operations: &mut [Box<dyn Operation>],
+) -> Result<usize, StoreError> {
+    let began = Instant::now();
+    let mut done = 0;
     for operation in operations {
         operation.run(tx).await?;
+        done += 1;
+        if began.elapsed() >= TURN {
+            break;
+        }
     }
-    Ok(())
+    Ok(done)
 }
 
 trait Operation: Send {

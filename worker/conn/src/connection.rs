@@ -1,6 +1,6 @@
 //! The connection itself.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use routeros_wire::{
@@ -8,7 +8,8 @@ use routeros_wire::{
 };
 use thiserror::Error;
 
-use crate::exchange::{Exchange, ExchangeId, Outcome, State, UnknownCause};
+use crate::exchange::{DIGITS, Exchange, ExchangeId, Outcome, State, UnknownCause};
+use crate::exchanges::Exchanges;
 use crate::login::{Credentials, Login, LoginRefused, Progress};
 
 /// What a connection is told at its start.
@@ -127,7 +128,7 @@ pub struct Connection {
     /// Requests opened before the login was through; sent when it is.
     waiting: Vec<u8>,
     last_id: u64,
-    exchanges: BTreeMap<ExchangeId, Exchange>,
+    exchanges: Exchanges,
     outcomes: VecDeque<(ExchangeId, Outcome)>,
     strays: u32,
     /// The login went through at some time, so that exchanges may have left.
@@ -173,7 +174,7 @@ impl Connection {
             left: 0,
             waiting: Vec::new(),
             last_id: 0,
-            exchanges: BTreeMap::new(),
+            exchanges: Exchanges::default(),
             outcomes: VecDeque::new(),
             strays: 0,
             ready: false,
@@ -194,7 +195,6 @@ impl Connection {
             return Err(OpenError::Closed);
         }
         let id = ExchangeId(self.last_id + 1);
-        let tag = [b".tag=".as_slice(), &id.tag()].concat();
         let ready = matches!(self.phase, Phase::Ready);
         let out = if ready {
             &mut self.output
@@ -202,8 +202,10 @@ impl Connection {
             &mut self.waiting
         };
         let before = out.len() as u64;
-        let words = words.into_iter().map(Word::Theirs).chain([Word::Tag(&tag)]);
-        encode::sentence(out, words)?;
+        if let Err(error) = encode_tagged(out, words, id) {
+            out.truncate(before as usize);
+            return Err(error.into());
+        }
         // While the login runs this counts from the start of `waiting`; `logged_in` adds what lies before.
         let first_byte = if ready { self.left + before } else { before };
         self.last_id = id.0;
@@ -214,7 +216,7 @@ impl Connection {
             trapped: false,
             interrupted: false,
         };
-        self.exchanges.insert(id, exchange);
+        self.exchanges.push(id, exchange);
         Ok(id)
     }
 
@@ -223,7 +225,7 @@ impl Connection {
     /// bytes are already in line, so the device is asked all the same.
     pub fn cancel(&mut self, exchange: ExchangeId, now: Instant) {
         let give_up_at = now + self.config.cancel_grace;
-        match self.exchanges.get_mut(&exchange) {
+        match self.exchanges.get_mut(exchange) {
             Some(open) if open.state == State::Open => open.state = State::Cancelling { give_up_at },
             _ => return,
         }
@@ -233,7 +235,7 @@ impl Connection {
     fn send_cancel(&mut self, exchange: ExchangeId, give_up_at: Instant) {
         let target = [b"=tag=".as_slice(), &exchange.tag()].concat();
         if let Ok(id) = self.open([b"/cancel".as_slice(), &target], None)
-            && let Some(cancel) = self.exchanges.get_mut(&id)
+            && let Some(cancel) = self.exchanges.get_mut(id)
         {
             cancel.state = State::Cancel { give_up_at };
         }
@@ -277,7 +279,7 @@ impl Connection {
     }
 
     fn handle_due(&mut self, id: ExchangeId, now: Instant) {
-        let Some(exchange) = self.exchanges.get_mut(&id) else {
+        let Some(exchange) = self.exchanges.get_mut(id) else {
             return;
         };
         match exchange.state {
@@ -312,8 +314,8 @@ impl Connection {
             Phase::Ready | Phase::Closing(_) | Phase::Closed => None,
         };
         self.exchanges
-            .values()
-            .filter_map(Exchange::due)
+            .iter()
+            .filter_map(|(_, exchange)| exchange.due())
             .chain(login)
             .min()
     }
@@ -421,7 +423,7 @@ impl Connection {
         }
         let asked = self.ready.then(|| sentence.tag()).flatten();
         let id = asked.and_then(ExchangeId::from_tag);
-        let Some((id, exchange)) = id.and_then(|id| Some((id, self.exchanges.get_mut(&id)?))) else {
+        let Some((id, exchange)) = id.and_then(|id| Some((id, self.exchanges.get_mut(id)?))) else {
             self.strays += 1;
             return match self.strays > self.config.stray_replies {
                 true => Step::Close(CloseCause::StrayReplies(self.config.stray_replies)),
@@ -439,7 +441,7 @@ impl Connection {
                 if awaited {
                     self.outcomes.push_back((id, exchange.final_outcome()));
                 }
-                self.exchanges.remove(&id);
+                self.exchanges.remove(id);
             }
             _ => {}
         }
@@ -495,7 +497,7 @@ impl Connection {
 
     /// Ends what is open, then the connection.
     fn finish_close(&mut self) -> Option<Event<'_>> {
-        for (id, exchange) in std::mem::take(&mut self.exchanges) {
+        for (id, exchange) in self.exchanges.take() {
             if exchange.is_awaited() {
                 let left = self.ready && exchange.first_byte < self.left;
                 let outcome = if left {
@@ -524,19 +526,18 @@ fn shown(bytes: &[u8]) -> Vec<u8> {
     bytes[..bytes.len().min(32)].to_vec()
 }
 
-/// A word of a request: the caller's, or the tag we add.
-enum Word<'a, W> {
-    Theirs(W),
-    Tag(&'a [u8]),
-}
-
-impl<W: AsRef<[u8]>> AsRef<[u8]> for Word<'_, W> {
-    fn as_ref(&self) -> &[u8] {
-        match self {
-            Word::Theirs(word) => word.as_ref(),
-            Word::Tag(tag) => tag,
-        }
+/// Appends a request with its tag.
+fn encode_tagged<I>(out: &mut Vec<u8>, words: I, id: ExchangeId) -> Result<(), EncodeError>
+where
+    I: IntoIterator,
+    I::Item: AsRef<[u8]>,
+{
+    for word in words {
+        encode::word(out, word.as_ref())?;
     }
+    encode::tag(out, id.digits(&mut [0; DIGITS]))?;
+    encode::end(out);
+    Ok(())
 }
 
 #[cfg(test)]

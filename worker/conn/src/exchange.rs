@@ -7,6 +7,9 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExchangeId(pub(crate) u64);
 
+/// The digits of the largest number.
+pub(crate) const DIGITS: usize = 20;
+
 impl ExchangeId {
     pub(crate) fn from_tag(tag: &[u8]) -> Option<Self> {
         // Only the form we send: a leading zero or a plus sign was never ours.
@@ -17,6 +20,19 @@ impl ExchangeId {
             .parse()
             .ok()
             .map(Self)
+    }
+
+    /// The number as text, in a buffer of the caller's.
+    pub(crate) fn digits(self, buffer: &mut [u8; DIGITS]) -> &[u8] {
+        let (mut rest, mut at) = (self.0, DIGITS);
+        loop {
+            at -= 1;
+            buffer[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                return &buffer[at..];
+            }
+        }
     }
 
     pub(crate) fn tag(self) -> Vec<u8> {
@@ -105,6 +121,14 @@ impl Exchange {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_are_those_of_the_number() {
+        for number in [1, 9, 10, 12_345, u64::MAX] {
+            let id = ExchangeId(number);
+            assert_eq!(id.digits(&mut [0; DIGITS]), id.tag());
+        }
+    }
 
     #[test]
     fn only_tags_of_our_own_form_are_ours() {

@@ -20,6 +20,7 @@
 
 mod connection;
 mod exchange;
+mod exchanges;
 mod login;
 
 pub use connection::{CloseCause, Config, Connection, Event, OpenError};

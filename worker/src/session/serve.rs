@@ -36,7 +36,7 @@ use crate::stream::Stream;
 pub(crate) type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Starts a session. It connects at once, or as soon as the world's limits let it.
-pub(crate) fn spawn(key: Key, target: Target, world: Arc<World>, spawn: impl FnOnce(Serving)) -> Handle {
+pub(crate) fn spawn(key: Key, target: Arc<Target>, world: Arc<World>, spawn: impl FnOnce(Serving)) -> Handle {
     let (messages, mailbox) = mailbox();
     let vitals = Arc::new(Vitals::new());
     let handle = Handle {
@@ -73,7 +73,7 @@ impl Drop for Told {
     }
 }
 
-async fn run(key: Key, target: Target, world: Arc<World>, mut mailbox: Mailbox<Message>, told: Told) {
+async fn run(key: Key, target: Arc<Target>, world: Arc<World>, mut mailbox: Mailbox<Message>, told: Told) {
     let vitals = &told.0;
     let (device, asked) = (key.0, target.transport);
     let mut failures = Vec::new();

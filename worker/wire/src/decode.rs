@@ -14,9 +14,10 @@
 //! Nothing is looked at twice: an unfinished word costs one more look at its prefix, and only when it is all there.
 //!
 //! The walk is a chain, each length telling where the next one is, and a processor could follow four such chains in
-//! the time of one. So large buffers are walked at four places at once ([`speculate`]), and so are the buffers of
-//! several connections ([`Decoder::scan_many`]). What is found is the same, and so are the errors and the time, up
-//! to a factor. `DESIGN.md` in this crate's folder has the measurements.
+//! the time of one. So large buffers are walked at four places at once ([`speculate`]), and so are several buffers
+//! ([`Decoder::scan_many`], [`decode_each`]); where words are very short, some processors find sixteen at a time. What is
+//! found is the same, and so are the errors and the time, up to a factor. `DESIGN.md` in this crate's folder has the
+//! measurements.
 
 use std::iter;
 

@@ -20,6 +20,7 @@ mod outcomes;
 mod reach;
 mod retention;
 mod rollout;
+mod sessions;
 mod storage;
 mod watch;
 mod wire;

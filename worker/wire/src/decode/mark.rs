@@ -82,7 +82,7 @@ pub(super) fn ends(marks: &[u8], mut each: impl FnMut(usize)) {
     for (chunk, at) in chunks.iter().zip((0..).step_by(8)) {
         // Without the highest bit no byte carries into the next.
         let marks = u64::from_le_bytes(*chunk);
-        let mut ends = !(((marks & LOW * 0x7F) + LOW * 0x7F) | marks) & (LOW << 7);
+        let mut ends = !(((marks & (LOW * 0x7F)) + LOW * 0x7F) | marks) & (LOW << 7);
         while ends != 0 {
             each(at + (ends.trailing_zeros() / 8) as usize);
             ends &= ends - 1;

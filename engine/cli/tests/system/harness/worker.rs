@@ -51,6 +51,11 @@ impl Worker {
         self.child = Some(child);
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().expect("running").id()
+    }
+
     /// Stops it, and waits until each of its threads stands still.
     pub(crate) fn stop(&self) {
         super::stop(self.child.as_ref().expect("running"));

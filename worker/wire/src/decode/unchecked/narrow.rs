@@ -9,7 +9,9 @@
 //! inside the lane's buffer, and that the rows are inside [`Rows`].
 
 use super::rows::Rows;
-use super::{Vectors, prefetch, vector, vectors};
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+use super::{Vectors, vectors};
+use super::{prefetch, vector};
 use crate::decode::lanes::{Ahead, LANES, ROWS, STRIDE, Walk};
 use crate::decode::mark::BLOCK;
 

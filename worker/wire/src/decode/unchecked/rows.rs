@@ -12,6 +12,7 @@ use std::mem::MaybeUninit;
 use super::burst::Onto;
 use super::ends;
 use crate::decode::lanes::{LANES, ROWS};
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 use crate::decode::mark;
 
 /// The words of each lane in order.

@@ -48,7 +48,7 @@ fn lanes<const MASKED: bool>(walk: &mut Walk<'_>, rows: &mut Rows, until: usize)
             left |= lasts[lane].wrapping_sub(next[lane]);
             // Behind a prefix of two bytes everything stands one further on, and neither its second byte nor the
             // first one of the word counts. The first one of a word never has to.
-            let equal = u64::from(vector::equal(block) & !(7 * wide as u32 | 0b10)) | 1 << (BLOCK + 1);
+            let equal = u64::from(vector::equal(block) & !((7 * wide as u32) | 0b10)) | 1 << (BLOCK + 1);
             let equal = equal >> wide;
             // SAFETY: row < until <= ROWS.
             unsafe {

@@ -1,0 +1,227 @@
+//! Sessions under limits: what is told live, rates and caps as the simulated routers count them, and a worker that runs
+//! out of descriptors.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::time::Instant;
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use serde_json::Value;
+
+use crate::harness::worker::Worker;
+use crate::harness::{Engine, Fleet, until};
+
+/// A `listen` tells rows as they come, does not keep a change waiting, and ends well when it told enough.
+#[test]
+fn rows_are_told_as_they_come_until_there_are_enough() {
+    let fleet = Fleet::start(105, 1, &[]);
+    let engine = Engine::start(&[]);
+    engine.import(&fleet, 1, "\n");
+    let words = [
+        "run",
+        "--json",
+        "--select",
+        "name=r0",
+        "--rows",
+        "2",
+        "--for",
+        "60s",
+        "--",
+        "/interface/listen",
+    ];
+    let mut listening = engine
+        .command(&words)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the client runs");
+    let mut lines = BufReader::new(listening.stdout.take().expect("piped")).lines();
+    let listens = || fleet.get("/counters")["commands"]["/interface/listen"].as_u64();
+    until("the router listens", || listens() == Some(1));
+    let mut row = |comment: &str| -> Value {
+        let word = format!("comment={comment}");
+        let set = ["run", "-y", "--all", "--", "/interface/set", ".id=*1", &word];
+        engine.run(&set).ok();
+        let line = lines.next().expect("a row").expect("UTF-8");
+        serde_json::from_str(&line).expect("JSON")
+    };
+    let first = row("one");
+    assert_eq!(
+        (&first["device"], &first["row"]["comment"]),
+        (&"r0".into(), &"one".into())
+    );
+    assert_eq!(row("two")["row"]["comment"], "two");
+    let last = lines.next().expect("a result").expect("UTF-8");
+    let result: Value = serde_json::from_str(&last).expect("JSON");
+    assert_eq!(result["state"], "succeeded");
+    assert_eq!(result["rows"].as_array().map(Vec::len), Some(2));
+    assert!(listening.wait().expect("ended").success());
+    let cancels = || fleet.get("/counters")["commands"]["/cancel"].as_u64();
+    assert_eq!(cancels(), Some(1), "ended by /cancel");
+}
+
+/// More commands than a router should get wait for its rate, as the router itself counts them; `job explain` names the
+/// limit, and raising it lets them go.
+#[test]
+fn a_router_gets_no_more_commands_than_its_rate() {
+    const JOBS: usize = 12;
+    const BURST: u64 = 3;
+    let fleet = Fleet::start(106, 1, &[]);
+    let engine = Engine::start(&[]);
+    engine.import(&fleet, 1, "\n");
+    // The facts of the first contact are commands too.
+    engine.run(&["run", "--all", "--", "/system/identity/print"]).ok();
+    let asked = || {
+        let counters = fleet.get("/counters");
+        let commands = counters["commands"].as_object().expect("by path").iter();
+        let ours = commands.filter(|(path, _)| *path != "/login");
+        ours.map(|(_, count)| count.as_u64().expect("a number"))
+            .sum::<u64>()
+    };
+    until("facts are asked", || asked() >= 3);
+    let limits = [
+        "admin",
+        "limits",
+        "device.commands=1",
+        "device.burst=3",
+        "--reason",
+        "a test",
+    ];
+    engine.run(&limits).ok();
+    let (began, before) = (Instant::now(), asked());
+    let job = |_| {
+        let words = [
+            "run",
+            "--all",
+            "--detach",
+            "--timeout",
+            "120s",
+            "--json",
+            "--",
+            "/system/identity/print",
+        ];
+        let created = engine.run(&words).exits(7).json();
+        created[0]["job"].as_str().expect("an id").to_owned()
+    };
+    let jobs = (0..JOBS).map(job).collect::<Vec<_>>();
+    let last = jobs.last().expect("several");
+    let explained = || {
+        engine
+            .run(&["job", "explain", last, "--device", "r0"])
+            .ok()
+            .stdout()
+    };
+    until("the limit is named", || {
+        let allowed = BURST + began.elapsed().as_secs() + 1;
+        let asked = asked() - before;
+        assert!(asked <= allowed, "{asked} commands, and {allowed} are allowed");
+        explained().contains("device.commands")
+    });
+    engine.run(&["admin", "limits", "device.commands=1000"]).ok();
+    let done =
+        |job: &String| engine.run(&["job", "show", job, "--json"]).ok().json()[0]["state"] == "completed";
+    until("all are done", || jobs.iter().all(done));
+    let history = engine.run(&["history", "limits", "--json"]).ok().json();
+    assert_eq!(history.len(), 2);
+    assert_eq!(history[0]["reason"], "a test");
+}
+
+/// With room for a few connections, many devices are asked one after the other, and never more at once.
+#[test]
+fn a_worker_keeps_no_more_sessions_than_it_has_room_for() {
+    const DEVICES: usize = 40;
+    const ROOM: u64 = 6;
+    let fleet = Fleet::start(107, DEVICES, &[]);
+    // 256 descriptors are for everything else.
+    let limit = format!("ulimit -Sn {0}; ulimit -Hn {0}; exec \"$@\"", 256 + ROOM);
+    let mut engine = Engine::prepare(&[]).through(["sh", "-c", &limit, "sh"].map(str::to_owned).to_vec());
+    engine.start_again();
+    engine.import(&fleet, DEVICES, "\n");
+    for _ in 0..2 {
+        let words = [
+            "run",
+            "--all",
+            "--timeout",
+            "60s",
+            "--json",
+            "--",
+            "/system/identity/print",
+        ];
+        let mut running = engine
+            .command(&words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("runs");
+        let lines = BufReader::new(running.stdout.take().expect("piped")).lines();
+        let told = std::thread::spawn(move || lines.count());
+        while running.try_wait().expect("a child").is_none() {
+            let open = connections_to(fleet.port);
+            // The table changes while it is read: one that went and the one that came for it may both be in it.
+            assert!(open <= ROOM + 2, "{open} connections at once");
+        }
+        assert_eq!(told.join().expect("no panic"), DEVICES);
+    }
+}
+
+/// Connections of this machine to a port of it that are open or being opened, as the kernel has them: a router hears of
+/// an end only after it was one.
+fn connections_to(port: u16) -> u64 {
+    const OPEN: [&str; 2] = ["01", "02"];
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("a table");
+    let leads_there = |line: &&str| {
+        let fields = line.split_whitespace().collect::<Vec<_>>();
+        fields[2].ends_with(&format!(":{port:04X}")) && OPEN.contains(&fields[3])
+    };
+    table.lines().skip(1).filter(leads_there).count() as u64
+}
+
+/// A worker whose descriptors run out makes do with fewer sessions, says so, and fails nobody.
+#[test]
+fn a_worker_without_descriptors_goes_on_with_fewer_sessions() {
+    const DEVICES: usize = 60;
+    let fleet = Fleet::start(108, DEVICES, &[]);
+    let engine = Engine::start(&["--no-worker"]);
+    engine.import(&fleet, DEVICES, "\n");
+    let worker = Worker::start(&engine, "poor", &[]);
+    engine
+        .run(&[
+            "run",
+            "--select",
+            "name=r0",
+            "--timeout",
+            "60s",
+            "--",
+            "/system/identity/print",
+        ])
+        .ok();
+    let open = std::fs::read_dir(format!("/proc/{}/fd", worker.id()))
+        .expect("it runs")
+        .count() as u64;
+    let few = Rlimit {
+        current: Some(open + 12),
+        maximum: Some(open + 12),
+    };
+    let pid = Pid::from_raw(worker.id() as i32);
+    prlimit(pid, Resource::Nofile, few).expect("its own child");
+    let ran = engine
+        .run(&[
+            "run",
+            "--all",
+            "--timeout",
+            "120s",
+            "--json",
+            "--",
+            "/system/identity/print",
+        ])
+        .ok();
+    let good = |result: &Value| result["state"] == "succeeded";
+    assert_eq!(ran.json().iter().filter(|result| good(result)).count(), DEVICES);
+    let said = || {
+        engine
+            .log
+            .text()
+            .contains("the worker keeps fewer sessions from now on")
+    };
+    until("it says so", said);
+}

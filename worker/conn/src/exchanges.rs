@@ -1,0 +1,48 @@
+//! The exchanges of one connection: a few at a time, so that looking at all of them beats any index.
+
+use crate::exchange::{Exchange, ExchangeId};
+
+/// Exchanges in the order they were opened, which is that of their numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Exchanges(Vec<(ExchangeId, Exchange)>);
+
+/// Room that is kept while there are none: what a connection may have in flight by default.
+const KEPT: usize = 4;
+
+impl Exchanges {
+    /// Adds one whose number is above all others'.
+    pub(crate) fn push(&mut self, id: ExchangeId, exchange: Exchange) {
+        self.0.push((id, exchange));
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ExchangeId) -> Option<&mut Exchange> {
+        let found = self.0.iter_mut().find(|(other, _)| *other == id);
+        found.map(|(_, exchange)| exchange)
+    }
+
+    pub(crate) fn remove(&mut self, id: ExchangeId) {
+        if let Some(at) = self.0.iter().position(|(other, _)| *other == id) {
+            self.0.remove(at);
+        }
+        if self.0.is_empty() && self.0.capacity() > KEPT {
+            self.0 = Vec::new();
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(ExchangeId, Exchange)> {
+        self.0.iter()
+    }
+
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Exchange> {
+        self.0.iter_mut().map(|(_, exchange)| exchange)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// All of them, leaving none.
+    pub(crate) fn take(&mut self) -> Vec<(ExchangeId, Exchange)> {
+        std::mem::take(&mut self.0)
+    }
+}
