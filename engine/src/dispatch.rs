@@ -161,15 +161,6 @@ async fn try_hand_out(shared: &Shared, session: u64, leases: Vec<Lease>) -> Resu
     let (mut refused, now) = (Vec::new(), shared.clock.now());
     let limits = shared.limits.get();
     let mut known = BTreeMap::new();
-    // Two devices that are one router would have its changes done at the same time.
-    let changed = leases
-        .iter()
-        .filter(|lease| !lease.effect.is_read() && lease.serial.is_some());
-    let changed = changed.map(|lease| lease.device).collect::<Vec<_>>();
-    let twins = match changed.is_empty() {
-        true => BTreeMap::new(),
-        false => shared.store.twins(changed.into_iter()).await?,
-    };
     for lease in leases {
         if lease.expected == Expected::Unseen && lease.resolve.is_none() {
             let reason = "the preview did not read this device; nothing was written. Preview again";
@@ -181,13 +172,6 @@ async fn try_hand_out(shared: &Shared, session: u64, leases: Vec<Lease>) -> Resu
             known.insert(name.clone(), credential(shared, session, &name).await?);
         }
         match known.get_mut(&name) {
-            Some(Ok(_)) if let Some(twin) = twins.get(&lease.device) => {
-                let serial = lease.serial.as_deref().unwrap_or_default();
-                let reason = format!(
-                    "it is the same router as device {twin} (serial number {serial}): change it there, or remove one of the two"
-                );
-                refused.push(refusal(&lease, ErrorClass::Identity, reason, now));
-            }
             Some(Ok(_)) if let Some(reason) = another_router(&lease) => {
                 refused.push(refusal(&lease, ErrorClass::Identity, reason, now));
             }

@@ -377,6 +377,13 @@ pub(crate) enum Job {
         #[arg(long, default_value = "")]
         reason: String,
     },
+    /// What became of a job: as a page, for build servers, or for programs
+    Report {
+        /// Its id
+        id: String,
+        #[command(flatten)]
+        format: crate::client::report::Format,
+    },
     /// Take back, as a new job, what one that is over has changed
     Revert {
         /// Its id

@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use muster_model::file::{self, Rollout};
+use muster_model::policy::NotYet;
 use muster_model::{Effect, FileError, FileErrors};
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ use crate::terminal::{out, safe};
 /// Checks a file and says what it means, or everything that is wrong with it.
 pub(crate) fn run(path: &Path, json: bool) -> Done {
     let text = read(path)?;
-    match file::rollout(&text) {
+    match file::rollout(&text).and_then(supported) {
         Ok(rollout) => {
             match json {
                 true => out(
@@ -35,6 +36,27 @@ pub(crate) fn run(path: &Path, json: bool) -> Done {
             }
             Ok(Exit::Usage)
         }
+    }
+}
+
+/// A rollout of which this version can do every part.
+pub(crate) fn supported(rollout: Rollout) -> Result<Rollout, FileErrors> {
+    let error = |part: NotYet| FileError {
+        line: 1,
+        column: 1,
+        field: part.file.to_owned(),
+        value: None,
+        message: "is right, but not there yet in this version".to_owned(),
+    };
+    let errors = rollout
+        .policy
+        .not_there_yet()
+        .into_iter()
+        .map(error)
+        .collect::<Vec<_>>();
+    match errors.is_empty() {
+        true => Ok(rollout),
+        false => Err(FileErrors(errors)),
     }
 }
 

@@ -78,6 +78,8 @@ pub(crate) async fn begin(shared: &Arc<Shared>, rollout: &RolloutRecord) -> Resu
         budget: laid.budget,
         waves: waves.map(|(number, budget)| (number as u32, *budget)).collect(),
         pace,
+        shut: rollout.break_glass.is_none()
+            && !(rollout.policy.windows.is_empty() && rollout.policy.freezes.is_empty()),
         wait: rollout.policy.approval.needed > 0 && rollout.break_glass.is_none(),
         now,
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use muster_engine_core::budget::Asked;
 use muster_engine_core::rollout::digest::Approved;
 use muster_engine_core::rollout::{forecast, rule, sequential};
-use muster_model::policy::Amount;
+use muster_model::policy::{Amount, NotYet};
 use muster_model::{Effect, Policy, Selector};
 use muster_proto::{Violation, time, v1};
 use muster_store::{
@@ -384,33 +384,9 @@ pub(super) fn not_invertible(record: &JobRecord) -> String {
 
 /// Parts of a policy that jobs do not follow yet: they are refused, so that nobody relies on them.
 pub(super) fn not_there_yet(policy: &Policy) -> Vec<Violation> {
-    let parts = [
-        ("caps", policy.limits.caps.is_empty()),
-        ("availability", policy.limits.availability.is_empty()),
-        (
-            "membership",
-            policy.membership == muster_model::policy::Membership::Snapshot,
-        ),
-        (
-            "abort_reverts",
-            policy.abort.changed == muster_model::policy::Changed::Keep,
-        ),
-        ("waves.soak", policy.waves.iter().all(|wave| wave.soak.is_zero())),
-        (
-            "rules.action",
-            policy
-                .rules
-                .iter()
-                .all(|rule| rule.action != muster_model::policy::Action::AbortRevert),
-        ),
-    ];
-    let missing = parts.into_iter().filter(|(_, fine)| !fine);
-    missing
-        .map(|(part, _)| {
-            Violation::new(
-                format!("spec.policy.{part}"),
-                "that is not there yet in this version",
-            )
-        })
-        .collect()
+    let told = |part: NotYet| {
+        let field = format!("spec.policy.{}", part.message);
+        Violation::new(field, "that is not there yet in this version")
+    };
+    policy.not_there_yet().into_iter().map(told).collect()
 }

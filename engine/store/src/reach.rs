@@ -1,14 +1,12 @@
 //! How devices were reached: what worked, which certificates they presented, and who accepts what is new.
 
-use std::collections::BTreeMap;
-
 use serde_json::json;
 use sqlx::SqliteConnection;
 use thiserror::Error;
 
 use crate::device::DeviceRecord;
 use crate::history::{self, Deed};
-use crate::{Store, StoreError, Write, json_ids, sql};
+use crate::{StoreError, Write, sql};
 
 /// How a device was reached, as a worker tells it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,24 +76,6 @@ async fn pin(tx: &mut SqliteConnection, id: i64, pin: &str, by: &str, now: i64) 
         .execute(tx)
         .await?;
     Ok(())
-}
-
-impl Store {
-    /// Those of these devices that are, by their serial number, the same router as one that was in the inventory before
-    /// them, and its name (A10).
-    pub async fn twins(
-        &self,
-        devices: impl Iterator<Item = u64>,
-    ) -> Result<BTreeMap<u64, String>, StoreError> {
-        let rows: Vec<(i64, String)> = sqlx::query_as(sql::DEVICE_TWINS)
-            .bind(json_ids(devices))
-            .fetch_all(self.readers())
-            .await?;
-        Ok(rows
-            .into_iter()
-            .map(|(id, name)| (id.unsigned_abs(), name))
-            .collect())
-    }
 }
 
 /// Accepts what a device presented: without `pin` and `serial` whatever waits to be accepted.

@@ -520,6 +520,13 @@ pub(crate) async fn settle(tx: &mut SqliteConnection, job: i64, now: i64) -> Res
         return Ok(());
     }
     let finished_at = settled.is_terminal().then_some(now);
+    if finished_at.is_some() {
+        sqlx::query(sql::WAVES_END)
+            .bind(job)
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
+    }
     let query = sqlx::query(sql::JOB_SETTLE)
         .bind(job)
         .bind(settled.number())

@@ -112,6 +112,7 @@ pub(crate) async fn run(command: Job, engine: &str, json: bool) -> Done {
             steer::tell(&job.unwrap_or_default(), json);
             Ok(Exit::Ok)
         }
+        Job::Report { id, format } => super::report::run(&engine, id, format).await,
         Job::Approve { id, digest, reason } => steer::approve(&engine, id, digest, reason, json).await,
         Job::Revert { id, reason } => steer::revert(&engine, id, reason, json).await,
     }
@@ -286,7 +287,7 @@ pub(super) struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    fn new(engine: &'a Engine, id: &'a str, states: &[v1::ExecutionState]) -> Self {
+    pub(super) fn new(engine: &'a Engine, id: &'a str, states: &[v1::ExecutionState]) -> Self {
         Self {
             engine,
             id,

@@ -14,6 +14,7 @@ pub(crate) mod import;
 pub(crate) mod job;
 mod limits;
 mod plan;
+pub(crate) mod report;
 pub(crate) mod result;
 pub(crate) mod rollout;
 pub(crate) mod run;

@@ -353,6 +353,12 @@ impl Drop for Engine {
 /// What a client command said.
 pub(crate) struct Ran(Output);
 
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self(output)
+    }
+}
+
 impl Ran {
     pub(crate) fn code(&self) -> i32 {
         self.0.status.code().expect("an exit code")

@@ -115,6 +115,8 @@ pub struct BeginRollout {
     pub pace: Option<u32>,
     /// Approvals are to be waited for.
     pub wait: bool,
+    /// It has windows: nothing starts before one is found to be open.
+    pub shut: bool,
     /// Unix milliseconds.
     pub now: i64,
 }
@@ -150,6 +152,7 @@ impl Write for BeginRollout {
         sqlx::query(sql::JOB_SET_PACE)
             .bind(job)
             .bind(self.pace)
+            .bind(self.shut.then_some(0))
             .execute(&mut *tx)
             .await?;
         let budget = self.budget.map(wave::number);

@@ -178,20 +178,3 @@ async fn over_rest_not_done_is_concluded_only_after_the_minute_that_a_router_may
         assert_eq!(state, ExecutionState::Failed, "{transport}");
     }
 }
-
-#[tokio::test]
-async fn two_devices_with_one_serial_number_are_one_router_and_the_first_of_them_counts() {
-    let bench = Bench::with_devices(3).await;
-    let facts = |serial: &str| FactsRecord {
-        serial: serial.into(),
-        ..FactsRecord::default()
-    };
-    let facts = vec![(1, facts("A")), (2, facts("B")), (3, facts("A"))];
-    bench
-        .store
-        .write(StoreFacts { facts, now: 1 })
-        .await
-        .expect("write");
-    let twins = bench.store.twins([1, 2, 3].into_iter()).await.expect("read");
-    assert_eq!(twins.into_iter().collect::<Vec<_>>(), [(3, "r1".to_owned())]);
-}

@@ -49,6 +49,7 @@ impl Bench {
             waves: vec![(0, Some(5)), (1, None)],
             pace: None,
             wait,
+            shut: false,
             now: 0,
         };
         let expected = if wait { Begun::Waiting } else { Begun::Running };

@@ -123,6 +123,48 @@ pub enum Unseen {
     Allow,
 }
 
+/// A part of a policy that is checked and kept, and that jobs do not follow yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotYet {
+    /// Where it stands in a file.
+    pub file: &'static str,
+    /// Where it stands in a message.
+    pub message: &'static str,
+}
+
+impl Policy {
+    /// Parts of it that jobs do not follow yet: they are refused, so that nobody relies on them.
+    pub fn not_there_yet(&self) -> Vec<NotYet> {
+        let reverts = |rule: &Rule| rule.action == Action::AbortRevert;
+        let parts = [
+            (!self.limits.caps.is_empty(), "cap", "caps"),
+            (
+                !self.limits.availability.is_empty(),
+                "availability",
+                "availability",
+            ),
+            (
+                self.membership == Membership::Continuous,
+                "membership",
+                "membership",
+            ),
+            (
+                self.abort.changed == Changed::Revert,
+                "abort.changed",
+                "abort_reverts",
+            ),
+            (
+                self.waves.iter().any(|wave| !wave.soak.is_zero()),
+                "soak",
+                "waves.soak",
+            ),
+            (self.rules.iter().any(reverts), "rule.action", "rules.action"),
+        ];
+        let used = parts.into_iter().filter(|(used, ..)| *used);
+        used.map(|(_, file, message)| NotYet { file, message }).collect()
+    }
+}
+
 /// How long a rollout may take unless told otherwise.
 pub const EXPIRES: Duration = Duration::from_secs(72 * 3600);
 

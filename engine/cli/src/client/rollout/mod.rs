@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use muster_model::file;
-use muster_model::policy::{Amount, Unseen};
+use muster_model::policy::Amount;
 use muster_proto::v1;
 use serde_json::json;
 
@@ -26,6 +26,9 @@ pub(crate) enum Rollout {
     Preview {
         /// The file, TOML; - for standard input
         file: PathBuf,
+        /// Read every device, too, and tell what would change on which; the preview's id is for start --previewed
+        #[arg(long)]
+        read: bool,
     },
     /// Start a rollout and show how it goes until it ends or halts
     Start(Start),
@@ -41,6 +44,9 @@ pub(crate) struct Start {
     /// Start it only if this is what its preview would show now; exit code 6 and what changed if it is not
     #[arg(long, value_name = "DIGEST", default_value = "")]
     pub approve_digest: String,
+    /// Change only devices that are as this preview found them (rollout preview --read); others end rejected
+    #[arg(long, value_name = "JOB", default_value = "")]
+    pub previewed: String,
     /// Pass approvals, windows and freezes by; the reason goes into the history
     #[arg(long, value_name = "REASON", default_value = "")]
     pub break_glass: String,
@@ -51,10 +57,10 @@ pub(crate) struct Start {
 
 pub(crate) async fn run(command: Rollout, engine: &str, json: bool) -> Done {
     match command {
-        Rollout::Preview { file } => {
+        Rollout::Preview { file, read } => {
             let spec = spec(&file)?;
             let engine = Engine::connect(engine).await?;
-            preview::run(&engine, &file, spec, json).await
+            preview::run(&engine, &file, spec, read, json).await
         }
         Rollout::Start(start) => self::start(start, engine, json).await,
     }
@@ -63,6 +69,9 @@ pub(crate) async fn run(command: Rollout, engine: &str, json: bool) -> Done {
 async fn start(start: Start, engine: &str, json: bool) -> Done {
     let mut spec = spec(&start.file)?;
     spec.break_glass.clone_from(&start.break_glass);
+    spec.previewed.clone_from(&start.previewed);
+    let allowed = spec.policy.as_ref().is_some_and(|policy| policy.allow_unseen);
+    spec.unseen = allowed && !start.previewed.is_empty();
     let engine = Engine::connect(engine).await?;
     // An approval of the digest is a better yes than any.
     if !start.yes && start.approve_digest.is_empty() {
@@ -90,7 +99,9 @@ async fn start(start: Start, engine: &str, json: bool) -> Done {
 /// What a file asks for.
 fn spec(path: &Path) -> Result<v1::JobSpec, Failure> {
     let text = check::read(path)?;
-    let rollout = file::rollout(&text).map_err(|errors| check::failure(path, &errors))?;
+    let rollout = file::rollout(&text)
+        .and_then(check::supported)
+        .map_err(|errors| check::failure(path, &errors))?;
     let limits = &rollout.policy.limits;
     Ok(v1::JobSpec {
         name: rollout.name,
@@ -105,7 +116,6 @@ fn spec(path: &Path) -> Result<v1::JobSpec, Failure> {
             budget => budget.to_string(),
         },
         policy: Some((&rollout.policy).into()),
-        unseen: rollout.policy.unseen == Unseen::Allow,
         ..Default::default()
     })
 }

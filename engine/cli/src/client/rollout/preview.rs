@@ -7,7 +7,9 @@ use muster_proto::v1;
 use serde_json::{Value, json};
 
 use super::super::connect::Engine;
+use super::super::group;
 use super::super::result::{table, timestamp};
+use super::super::run::create;
 use crate::exit::{Done, Exit};
 use crate::terminal::{devices, number, out, safe};
 
@@ -16,7 +18,7 @@ const NAMES: usize = 3;
 /// Lines of a list before the rest is only counted.
 const LINES: usize = 10;
 
-pub(super) async fn run(engine: &Engine, file: &Path, spec: v1::JobSpec, json: bool) -> Done {
+pub(super) async fn run(engine: &Engine, file: &Path, spec: v1::JobSpec, read: bool, json: bool) -> Done {
     let request = v1::PreviewJobRequest {
         spec: Some(spec.clone()),
     };
@@ -24,6 +26,17 @@ pub(super) async fn run(engine: &Engine, file: &Path, spec: v1::JobSpec, json: b
     match json {
         true => out(to_json(&spec, &answer)),
         false => show(file, &spec, &answer),
+    }
+    if read {
+        let spec = v1::JobSpec {
+            preview: true,
+            policy: None,
+            budget: String::new(),
+            priority: v1::JobPriority::Interactive.into(),
+            ..spec
+        };
+        let job = create(engine, spec).await?;
+        return group::preview(engine, &job.id, None, json).await;
     }
     // What only reads leaves nothing to be done.
     Ok(match answer.effect() {
