@@ -449,7 +449,7 @@ impl Claim {
                     .bind(i64::from(locks))
                     .bind(caps.full());
                 let found = ready(&query.fetch_one(&mut *tx).await?)?;
-                let (kept, all) = self.keep(tx, caps, found).await?;
+                let (kept, all) = self.keep(tx, caps, found, locks).await?;
                 self.claim(tx, &kept, Some(locks)).await?;
                 taken.extend(kept);
                 if all {
@@ -461,18 +461,32 @@ impl Claim {
         Ok(taken)
     }
 
-    /// Of these, those that their devices' label values have room for, and whether that is all of them.
+    /// Of these, those that can be had together, with room in the limits of their devices' label values, and whether that
+    /// is all of them.
     async fn keep(
         &self,
         tx: &mut SqliteConnection,
         caps: &mut Caps,
         found: Vec<Ready>,
+        locks: bool,
     ) -> Result<(Vec<Ready>, bool), StoreError> {
         let devices = found.iter().map(|ready| ready.device).collect::<Vec<_>>();
         let fit = caps.fit(tx, &devices).await?;
-        let all = fit.iter().all(|fits| *fits);
+        let taken = found.len();
         let kept = found.into_iter().zip(fit).filter(|(_, fits)| *fits);
-        Ok((kept.map(|(ready, _)| ready).collect(), all))
+        let mut kept = kept.map(|(ready, _)| ready).collect::<Vec<_>>();
+        if locks {
+            // Of rows that are one router, only the first: the others wait for it from now on.
+            let mut routers = BTreeSet::new();
+            kept.retain(|ready| {
+                ready
+                    .serial
+                    .as_ref()
+                    .is_none_or(|serial| routers.insert(serial.clone()))
+            });
+        }
+        let all = kept.len() == taken;
+        Ok((kept, all))
     }
 
     /// `locks` is whether they hold their devices from now on.

@@ -304,6 +304,11 @@ fn migrations() -> Vec<Migration> {
             "inline answers",
             include_str!("../../../migrations/sqlite/0009_inline_answers.sql"),
         ),
+        (
+            12,
+            "serial",
+            include_str!("../../../migrations/sqlite/0012_serial.sql"),
+        ),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
         Migration::new(

@@ -63,6 +63,9 @@ macro_rules! ready_of_job {
             "e.job_id = ?4 AND e.wave = ?5 AND e.state = 1 AND e.open_intent IS NULL
              AND (?6 = 0 OR NOT EXISTS (
                  SELECT 1 FROM execution l WHERE l.device_id = e.device_id AND l.locked = 1 AND l.id <> e.id))
+             AND (?6 = 0 OR d.serial IS NULL OR NOT EXISTS (
+                 SELECT 1 FROM device o JOIN execution l ON l.device_id = o.id AND l.locked = 1
+                 WHERE o.serial = d.serial AND o.id <> d.id))
              AND (?7 = '[]' OR NOT EXISTS (
                  SELECT 1 FROM json_each(?7) f JOIN device_label dl
                  WHERE dl.device_id = e.device_id AND dl.key = f.value ->> 0 AND dl.value = f.value ->> 1))
@@ -641,14 +644,15 @@ statements! {
     // Explain. ?1 job, ?2 now, ?3 device or null, ?4 whether devices are held, ?5 limit, ?6 the last open wave.
     EXPLAIN_WAITING = "
         SELECT kind, zone, count(*), min(ready_at), holder, wave, touched FROM (
-            SELECT e.zone AS zone, e.ready_at AS ready_at, l.uuid AS holder, e.wave AS wave, e.touched AS touched,
+            SELECT e.zone AS zone, e.ready_at AS ready_at, coalesce(l.uuid, t.uuid) AS holder, e.wave AS wave,
+                   e.touched AS touched,
                    CASE WHEN e.open_intent IS NOT NULL THEN 0
                         WHEN e.wave > ?6 THEN 5
                         WHEN EXISTS (
                             SELECT 1 FROM execution_after a
                             JOIN execution c ON c.job_id = a.job_id AND c.device_id = a.child_id AND c.state < 10
                             WHERE a.job_id = ?1 AND a.device_id = e.device_id) THEN 7
-                        WHEN l.uuid IS NOT NULL THEN 1
+                        WHEN coalesce(l.uuid, t.uuid) IS NOT NULL THEN 1
                         WHEN e.ready_at > ?2 AND e.error_class IN (1, 2, 3, 8) THEN 2
                         WHEN e.ready_at > ?2 AND e.error_class IS NULL THEN 6
                         WHEN e.ready_at > ?2 THEN 3
@@ -657,7 +661,11 @@ statements! {
                   WHERE job_id = ?1 AND state = 1 AND (?3 IS NULL OR device_id = ?3) LIMIT ?5) e
             LEFT JOIN (SELECT x.device_id, x.job_id, o.uuid FROM execution x JOIN job o ON o.id = x.job_id
                        WHERE x.locked = 1) l
-                ON ?4 AND l.device_id = e.device_id AND l.job_id <> e.job_id)
+                ON ?4 AND l.device_id = e.device_id AND l.job_id <> e.job_id
+            -- Of another row that is the same router.
+            LEFT JOIN (SELECT a.id AS device_id, o.uuid FROM device a JOIN device b ON b.serial = a.serial AND b.id <> a.id
+                       JOIN execution x ON x.device_id = b.id AND x.locked = 1 JOIN job o ON o.id = x.job_id) t
+                ON ?4 AND t.device_id = e.device_id)
         GROUP BY kind, zone, holder, wave, touched ORDER BY kind, zone, wave";
     // Those that ask for their first intent, by wave. ?1 job, ?2 device or null.
     EXPLAIN_ASKING = "

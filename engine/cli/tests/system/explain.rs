@@ -373,3 +373,17 @@ fn its_wave_is_not_open() {
     );
     assert_eq!(scene.blocker(Some("r0"))["kind"], "no_worker");
 }
+
+#[test]
+fn it_is_being_laid_out() {
+    let scene = Scene::with(1, READ);
+    Database::open(&scene.engine.data()).run("UPDATE job SET state = 1");
+    let told = scene.explain(&scene.job, None);
+    assert_eq!(
+        (&told[0]["kind"], &told[0]["text"]),
+        (
+            &"draft".into(),
+            &"the job is being laid out: 1 devices so far".into()
+        )
+    );
+}

@@ -302,3 +302,52 @@ async fn classes_go_in_order_and_a_job_keeps_to_its_cap() {
     bench.claim(session, Zones::Rest, 1).await;
     assert_eq!(leased(bench.record(&capped).await), 3);
 }
+
+#[tokio::test]
+async fn two_rows_of_the_inventory_that_are_one_router_are_one_device() {
+    let bench = Bench::with_devices(3).await;
+    let devices = bench
+        .store
+        .devices(&Selector::default(), "", 10)
+        .await
+        .expect("read");
+    let facts = FactsRecord {
+        serial: "HF1".into(),
+        ..FactsRecord::default()
+    };
+    let twins = devices[..2].iter().map(|device| (device.id, facts.clone()));
+    let learn = StoreFacts {
+        facts: twins.collect(),
+        now: 1,
+    };
+    bench.store.write(learn).await.expect("write");
+    let job = bench.job(CHANGE, "").await;
+    let session = bench.session("i", &[]).await;
+    let names = |leases: &[Lease]| {
+        let names = leases.iter().map(|lease| lease.device_name.clone());
+        names.collect::<Vec<_>>()
+    };
+    let taken = bench.claim(session, Zones::Rest, 10).await;
+    assert_eq!(names(&taken), ["r1", "r3"], "r2 is r1");
+    assert!(bench.claim(session, Zones::Rest, 10).await.is_empty());
+    let record = bench.record(&job).await;
+    let waiting = bench.store.waiting(&record, None, 5).await.expect("read");
+    let why = waiting
+        .iter()
+        .map(|waiting| (waiting.wait, waiting.holder.clone()));
+    assert_eq!(why.collect::<Vec<_>>(), [(Wait::Lock, Some(job.clone()))]);
+    let read = bench.job(READ, "").await;
+    assert_eq!(
+        bench.claim(session, Zones::Rest, 10).await.len(),
+        3,
+        "reads share"
+    );
+    assert_eq!(bench.record(&read).await.total, 3);
+    assert_eq!(bench.grant(&taken[0]).await, Verdict::Granted);
+    bench.report(&taken[0], Outcome::Succeeded, &[]).await;
+    assert_eq!(
+        names(&bench.claim_at(session, Zones::Rest, 10, 20).await.leases),
+        ["r2"]
+    );
+    bench.check_counts(&job).await;
+}
