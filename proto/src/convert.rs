@@ -3,8 +3,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use muster_model::{
-    Command, CommandError, DeviceError, Effect, Ensure, EnsureError, ErrorClass, ExecutionState, Follow,
-    Items, JobState, Plan, Priority, Step, Values, Verify, Want,
+    Check, Command, CommandError, DeviceError, Effect, Ensure, EnsureError, ErrorClass, ExecutionState,
+    Follow, Items, JobState, Plan, Priority, Step, Values, Verify, Want,
 };
 
 use crate::v1;
@@ -56,9 +56,16 @@ pub fn plan(message: Option<&v1::Plan>, path: &str) -> Result<Plan, Vec<Violatio
                     violations.push(Violation::new(field, error.to_string()));
                 }
             },
+            Some(v1::step::Kind::Check(message)) => match Check::parse(&message.expression) {
+                Ok(check) => checked.push(Step::Check(check)),
+                Err(error) => {
+                    let field = format!("{path}.steps[{at}].check.expression");
+                    violations.push(Violation::new(field, error.to_string()));
+                }
+            },
             None => violations.push(Violation::new(
                 format!("{path}.steps[{at}]"),
-                "a step needs a kind: command or ensure",
+                "a step needs a kind: command, ensure or check",
             )),
         }
     }
@@ -203,6 +210,9 @@ impl From<&Plan> for v1::Plan {
         let kind = |step: &Step| match step {
             Step::Command(words) => v1::step::Kind::Command(command(words)),
             Step::Ensure(wish) => v1::step::Kind::Ensure(ensure(wish)),
+            Step::Check(check) => v1::step::Kind::Check(v1::Check {
+                expression: check.text().to_owned(),
+            }),
         };
         Self {
             steps: plan

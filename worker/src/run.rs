@@ -133,7 +133,7 @@ fn mode(assignment: &v1::Assignment) -> Mode {
 fn is_answer(class: ErrorClass) -> bool {
     matches!(
         class,
-        ErrorClass::NotAsWanted | ErrorClass::Plan | ErrorClass::Trap
+        ErrorClass::Check | ErrorClass::Drift | ErrorClass::NotAsWanted | ErrorClass::Plan | ErrorClass::Trap
     )
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use muster_model::{DeviceError, ExecutionState};
+use muster_model::{DeviceError, ErrorClass, ExecutionState};
 use sha2::{Digest as _, Sha256};
 
 use crate::transition::device_error;
@@ -11,12 +11,12 @@ use crate::{Store, StoreError, sql};
 /// Devices named in a group.
 const SAMPLE: usize = 10;
 
-/// Executions that ended alike: in the same state, with the same error and the same answers.
+/// Executions that ended alike: in the same state, for the same reason and with the same answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// How they ended.
     pub state: ExecutionState,
-    /// Why, when it is not well.
+    /// Why, when it is not well; of devices that could not be reached, what the first of them met.
     pub error: Option<DeviceError>,
     /// SHA-256 over the digests of their answers.
     pub digest: [u8; 32],
@@ -35,6 +35,18 @@ pub struct Groups {
     pub groups: Vec<Group>,
     /// How many more there are, and the executions in them.
     pub left_out: (u64, u64),
+}
+
+/// What makes an error the same for two devices: not the address of one that could not be reached, nor what a device said
+/// to a check that does not hold.
+fn reason(error: &DeviceError) -> (ErrorClass, String) {
+    use ErrorClass::{Address, Check, Refused, Reset, Timeout};
+    let message = match error.class {
+        Address | Refused | Reset | Timeout => "",
+        Check => error.message.split(" does not hold: ").next().unwrap_or_default(),
+        _ => &error.message,
+    };
+    (error.class, message.to_owned())
 }
 
 type Row = (
@@ -58,11 +70,7 @@ impl Store {
             let unknown = || StoreError::Corrupt(format!("execution {execution} is in state {state}"));
             let digest: [u8; 32] = Sha256::digest(answers.unwrap_or_default()).into();
             let error = device_error(class, message, category);
-            let key = (
-                state,
-                error.clone().map(|error| (error.class, error.message)),
-                digest,
-            );
+            let key = (state, error.as_ref().map(reason), digest);
             let place = *at.entry(key).or_insert(groups.len());
             if place == groups.len() {
                 groups.push(Group {

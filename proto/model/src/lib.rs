@@ -5,6 +5,7 @@
 //! * [`file`]: files that people write, read with the place of every mistake.
 //! * [`ExecutionState`], [`JobState`] and [`ErrorClass`]: how it went.
 
+pub mod check;
 pub mod command;
 pub mod device;
 pub mod effect;
@@ -24,6 +25,7 @@ pub mod transport;
 pub mod trap;
 pub mod trust;
 
+pub use check::{Check, CheckError};
 pub use command::{Command, CommandError, Follow, Verify};
 pub use device::Device;
 pub use effect::Effect;

@@ -189,6 +189,8 @@ states! {
         NotAsWanted = 51, "not_as_wanted";
         /// The device is not as the preview found it, or the preview did not find it.
         Drift = 52, "drift";
+        /// A check of the plan does not hold.
+        Check = 53, "check";
     }
 }
 

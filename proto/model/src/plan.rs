@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::check::Check;
 use crate::command::{Command, Verify};
 use crate::effect::Effect;
 use crate::ensure::{Ensure, EnsureError};
@@ -28,6 +29,8 @@ pub enum Step {
     Command(Command),
     /// What should be true of a menu.
     Ensure(Ensure),
+    /// What has to hold for the plan to go on.
+    Check(Check),
 }
 
 impl Step {
@@ -36,6 +39,7 @@ impl Step {
         match self {
             Self::Command(command) => command.effect(),
             Self::Ensure(_) => Effect::Change,
+            Self::Check(_) => Effect::Read,
         }
     }
 
@@ -43,7 +47,7 @@ impl Step {
     pub fn verify(&self) -> Option<&Verify> {
         match self {
             Self::Command(command) => command.verify(),
-            Self::Ensure(_) => None,
+            Self::Ensure(_) | Self::Check(_) => None,
         }
     }
 
@@ -53,6 +57,7 @@ impl Step {
         match self {
             Self::Command(command) => command.verify().is_some(),
             Self::Ensure(_) => true,
+            Self::Check(_) => false,
         }
     }
 
@@ -61,6 +66,7 @@ impl Step {
         match self {
             Self::Command(command) => command.words().join(" "),
             Self::Ensure(ensure) => format!("ensure {}", ensure.menu()),
+            Self::Check(check) => format!("check {}", check.text()),
         }
     }
 }
@@ -88,7 +94,7 @@ impl Plan {
     /// Whether it is different for each device.
     pub fn is_template(&self) -> bool {
         self.steps.iter().any(|step| match step {
-            Step::Command(_) => false,
+            Step::Command(_) | Step::Check(_) => false,
             Step::Ensure(ensure) => ensure.is_template(),
         })
     }
@@ -96,7 +102,7 @@ impl Plan {
     /// The same for one device.
     pub fn render(&self, device: &template::Device) -> Result<Self, NotRendered> {
         let render = |(at, step): (usize, &Step)| match step {
-            Step::Command(_) => Ok(step.clone()),
+            Step::Command(_) | Step::Check(_) => Ok(step.clone()),
             Step::Ensure(ensure) => ensure
                 .render(device)
                 .map(Step::Ensure)

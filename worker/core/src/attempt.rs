@@ -16,16 +16,18 @@
 //! *failed*: a lost answer is a question, and the engine does not repeat it. An attempt that is to look after such a
 //! question asks what verifies the step and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use muster_model::check::{Facts, Source};
 use muster_model::trap::{Refusal, refusal};
 use muster_model::{Command, DeviceError, Effect, ErrorClass, Follow, Plan, Step, Verify, Want};
 use routeros_wire::{Expression, Kind, Limits, decode_all};
 
 use crate::diff::{Diff, question};
 use crate::ensure::{EnsureRun, Next, Phase, told};
+use crate::facts;
 use crate::fingerprint::Fingerprint;
 
 /// Bytes of all answers of one attempt: they travel in one message, which may have 64 MiB.
@@ -183,6 +185,10 @@ pub struct Attempt {
     plan: Arc<Plan>,
     step: usize,
     mode: Mode,
+    /// What is being asked for a check, until it is known.
+    asking: Option<Asking>,
+    /// What the device said before the first step.
+    pre: Facts,
     /// What is being compared with what a preview found, until it is.
     survey: Option<Survey>,
     /// What menus answered to that, by step, as long as nothing was written.
@@ -194,6 +200,16 @@ pub struct Attempt {
     replies: Vec<Bytes>,
     /// Of a preview, when it is done.
     fingerprint: Option<[u8; 32]>,
+}
+
+/// Questions whose answers a check needs.
+#[derive(Clone, Debug)]
+struct Asking {
+    /// The one that is asked, and those that follow.
+    sources: Vec<Source>,
+    facts: Facts,
+    /// Whether it is for later, before the first step.
+    before: bool,
 }
 
 /// A look at every menu that a plan wants something of.
@@ -221,6 +237,8 @@ impl Attempt {
             plan,
             step: step as usize,
             mode,
+            asking: None,
+            pre: Facts::new(),
             survey: surveys.then_some(survey),
             kept: BTreeMap::new(),
             wish: None,
@@ -254,7 +272,15 @@ impl Attempt {
 
     /// There is a connection.
     pub fn connected(&mut self) -> Action {
-        self.survey_next()
+        let checks = self.plan.steps.iter().filter_map(|step| match step {
+            Step::Check(check) => Some(check.needs_before()),
+            Step::Command(_) | Step::Ensure(_) => None,
+        });
+        let needed = checks.flatten().collect::<BTreeSet<_>>();
+        match self.mode {
+            Mode::Apply { first_step: 0, .. } if !needed.is_empty() => self.ask(needed, true),
+            Mode::Apply { .. } | Mode::Resolve(_) | Mode::Preview => self.survey_next(),
+        }
     }
 
     /// The plan is nothing for this device, and that is known before anything is asked of it.
@@ -285,7 +311,7 @@ impl Attempt {
                 let next = wish.granted();
                 self.follow(next)
             }
-            (Some(Step::Ensure(_)), None) | (None, _) => self.begin_step(),
+            (Some(Step::Ensure(_)), None) | (Some(Step::Check(_)) | None, _) => self.begin_step(),
         }
     }
 
@@ -316,6 +342,9 @@ impl Attempt {
     /// The exchange is over. `sentences` are its replies, in wire format without tags.
     pub fn answered(&mut self, end: StepEnd, sentences: Bytes) -> Action {
         let plan = self.plan.clone();
+        if let Some(asking) = self.asking.take() {
+            return self.told(asking, end, sentences);
+        }
         if let Some(survey) = self.survey.take() {
             return self.surveyed(survey, end, sentences);
         }
@@ -323,8 +352,84 @@ impl Attempt {
             Some(step) if self.is_look() => self.looked(step, end, &sentences),
             Some(Step::Command(command)) => self.command_ended(command, end, sentences),
             Some(Step::Ensure(_)) => self.wish_answered(end, sentences),
-            None => self.begin_step(),
+            Some(Step::Check(_)) | None => self.begin_step(),
         }
+    }
+
+    /// Asks for what a check needs. It may be nothing.
+    fn ask(&mut self, needed: BTreeSet<Source>, before: bool) -> Action {
+        let asking = Asking {
+            sources: needed.into_iter().collect(),
+            facts: Facts::new(),
+            before,
+        };
+        self.ask_next(asking)
+    }
+
+    fn ask_next(&mut self, asking: Asking) -> Action {
+        match asking.sources.first() {
+            Some(source) => {
+                let exchange = Exchange::question(facts::question(*source));
+                self.asking = Some(asking);
+                Action::Exchange(exchange)
+            }
+            None if asking.before => {
+                self.pre = asking.facts;
+                self.survey_next()
+            }
+            None => self.checked(&asking.facts),
+        }
+    }
+
+    fn told(&mut self, mut asking: Asking, end: StepEnd, sentences: Bytes) -> Action {
+        let source = asking.sources.remove(0);
+        match end {
+            StepEnd::Completed => facts::read(source, &sentences, &mut asking.facts),
+            // The device has no such thing to tell of; whether that matters is for the check to say.
+            StepEnd::Trapped(error) if refusal(&error.message) == Refusal::Permanent => {}
+            end => {
+                self.replies.push(sentences);
+                return self.question_failed(end);
+            }
+        }
+        self.ask_next(asking)
+    }
+
+    /// Everything that the check needs is known.
+    fn checked(&mut self, now: &Facts) -> Action {
+        let plan = self.plan.clone();
+        let preview = self.mode == Mode::Preview;
+        let Some(Step::Check(check)) = plan.steps.get(self.step) else {
+            return self.begin_step();
+        };
+        let named = check.named(&self.pre, now);
+        // What is different on every device would keep apart those that need the same.
+        let reply = told::check(if preview { &[] } else { &named });
+        let why = match check.holds(&self.pre, now) {
+            Ok(true) if preview => {
+                self.replies.push(reply.into());
+                self.step += 1;
+                if let Some(survey) = &mut self.survey {
+                    survey.at += 1;
+                }
+                return self.survey_next();
+            }
+            Ok(true) => {
+                self.replies.push(reply.into());
+                return self.step_done();
+            }
+            Ok(false) => {
+                let named = named.iter().map(|(name, value)| format!("{name}={value}"));
+                format!(
+                    "{} does not hold: {}",
+                    check.text(),
+                    named.collect::<Vec<_>>().join(", ")
+                )
+            }
+            Err(error) => format!("{}: {error}", check.text()),
+        };
+        self.replies.push(reply.into());
+        self.end(Outcome::Rejected, DeviceError::new(ErrorClass::Check, why))
     }
 
     /// Goes on with the look at the plan's menus, and with the plan when that is done.
@@ -345,7 +450,15 @@ impl Attempt {
                     self.replies.push(told::command(command).into());
                     self.step += 1;
                 }
-                Step::Command(_) => {}
+                Step::Check(check) if preview && !check.is_about_a_change() => {
+                    self.survey = Some(survey);
+                    return self.ask(check.needs(), false);
+                }
+                Step::Check(_) if preview => {
+                    self.replies.push(told::check(&[]).into());
+                    self.step += 1;
+                }
+                Step::Command(_) | Step::Check(_) => {}
             }
             survey.at += 1;
         }
@@ -548,6 +661,7 @@ impl Attempt {
                 })
             }
             Step::Command(_) => Action::AskIntent { step: self.at() },
+            Step::Check(check) => self.ask(check.needs(), false),
             Step::Ensure(ensure) => {
                 let kept = self.kept.remove(&self.step);
                 let wish = self.wish.insert(EnsureRun::new(ensure.clone()));
@@ -585,6 +699,10 @@ impl Attempt {
     fn look(&self, step: &Step) -> Action {
         match step {
             Step::Ensure(ensure) => Action::Exchange(Exchange::question(question(ensure))),
+            Step::Check(_) => self.end(
+                Outcome::Failed,
+                DeviceError::new(ErrorClass::Worker, "a check leaves nothing to look after"),
+            ),
             Step::Command(command) => match command.verify() {
                 Some(verify) => Action::Exchange(Exchange::question(words(verify.sent_words()))),
                 None => self.end(
@@ -652,6 +770,7 @@ fn found(step: &Step, answer: &[u8]) -> Result<bool, DeviceError> {
                 }
             }
         }
+        Step::Check(_) => Ok(false),
         Step::Command(command) => command
             .verify()
             .map_or(Ok(false), |verify| verified(verify, answer)),

@@ -217,6 +217,20 @@ pub(crate) mod told {
         done(out)
     }
 
+    /// A check that was evaluated, with what it named. A check of which nothing is to be told is only done.
+    pub(crate) fn check(named: &[(String, String)]) -> Vec<u8> {
+        let mut out = Vec::new();
+        if !named.is_empty() {
+            let words = named.iter().map(|(name, value)| format!("={name}={value}"));
+            let words = ["!re".to_owned(), "=op=check".to_owned()]
+                .into_iter()
+                .chain(words);
+            // No word is empty, and none longer than what came over the wire.
+            let _ = encode::sentence(&mut out, words);
+        }
+        done(out)
+    }
+
     fn done(mut out: Vec<u8>) -> Vec<u8> {
         let _ = encode::sentence(&mut out, ["!done"]);
         out

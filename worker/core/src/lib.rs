@@ -7,6 +7,7 @@
 pub mod attempt;
 pub mod diff;
 mod ensure;
+mod facts;
 mod fingerprint;
 mod items;
 pub mod meaning;

@@ -14,7 +14,7 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
 use super::fingerprint::Presented;
 
-/// Judges the certificate of one connection.
+/// Judges the certificate that a device presents.
 #[derive(Debug)]
 pub(crate) struct Judge {
     demand: Demand,
@@ -38,7 +38,7 @@ impl Judge {
         }
     }
 
-    /// What was presented, if it came to that. A resumed session presents nothing.
+    /// What was presented last. A resumed session presents nothing.
     pub(crate) fn seen(&self) -> Option<Presented> {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }

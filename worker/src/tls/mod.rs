@@ -26,7 +26,7 @@ pub(crate) use stream::TlsStream;
 
 use judge::Judge;
 use stream::HandshakeError;
-use tickets::Tickets;
+use tickets::{Key, Known, Ticket, Tickets};
 
 /// What the TLS connections of a worker share; cheap to clone.
 #[derive(Clone, Debug)]
@@ -101,18 +101,22 @@ impl Tls {
         let roots = self
             .roots(demand)
             .map_err(|error| refused(ErrorClass::Worker, error))?;
-        let algorithms = self.0.provider.signature_verification_algorithms;
-        let judge = Arc::new(Judge::new(demand, roots, algorithms));
-        let config = self
-            .config(&peer, demand, judge.clone())
-            .map_err(|error| refused(ErrorClass::Worker, format!("TLS: {error}")))?;
+        let key = Key {
+            device: peer.device,
+            address: peer.address.into(),
+            port: peer.port,
+            demand,
+        };
+        let known = self.0.tickets.known(key, || self.make(demand, roots));
+        let Known { config, judge } =
+            known.map_err(|error| refused(ErrorClass::Worker, format!("TLS: {error}")))?;
         let name = server_name(&peer, &socket).ok_or_else(|| {
             refused(
                 ErrorClass::Address,
                 format!("{:?} is no name for TLS", peer.address),
             )
         })?;
-        let stream = match TlsStream::connect(socket, Arc::new(config), name).await {
+        let stream = match TlsStream::connect(socket, config, name).await {
             Ok(stream) => stream,
             Err(HandshakeError::Tls(error)) => {
                 let presented = judge.seen();
@@ -183,20 +187,19 @@ impl Tls {
         }
     }
 
-    fn config(
-        &self,
-        peer: &Peer<'_>,
-        demand: Demand,
-        judge: Arc<Judge>,
-    ) -> Result<ClientConfig, rustls::Error> {
+    fn make(&self, demand: Demand, roots: Option<Arc<WebPkiServerVerifier>>) -> Result<Known, rustls::Error> {
+        let algorithms = self.0.provider.signature_verification_algorithms;
+        let judge = Arc::new(Judge::new(demand, roots, algorithms));
         let mut config = ClientConfig::builder_with_provider(self.0.provider.clone())
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(judge)
+            .with_custom_certificate_verifier(judge.clone())
             .with_no_client_auth();
-        let tickets = self.0.tickets.of(peer.device, peer.port, demand);
-        config.resumption = Resumption::store(Arc::new(tickets));
-        Ok(config)
+        config.resumption = Resumption::store(Arc::new(Ticket::default()));
+        Ok(Known {
+            config: Arc::new(config),
+            judge,
+        })
     }
 }
 
@@ -220,3 +223,6 @@ fn server_name(peer: &Peer<'_>, socket: &TcpStream) -> Option<ServerName<'static
     };
     ServerName::try_from(name).ok().or_else(resolved)
 }
+
+#[cfg(test)]
+mod tests;

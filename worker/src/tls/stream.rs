@@ -130,6 +130,12 @@ impl TlsStream {
         }
     }
 
+    /// Whether the handshake was a short one.
+    #[cfg(test)]
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
+    }
+
     pub(crate) fn socket(&self) -> &TcpStream {
         &self.socket
     }

@@ -351,6 +351,7 @@ fn step_json(step: &v1::Step) -> Value {
             Some(v1::ensure::Want::Items(items)) => items_json(&ensure.menu, items),
             None => json!({ "ensure": ensure.menu }),
         },
+        Some(v1::step::Kind::Check(check)) => json!({ "check": check.expression }),
         None => Value::Null,
     }
 }
@@ -381,6 +382,7 @@ pub(crate) fn step_text(step: &v1::Step) -> String {
             }
             text
         }
+        Some(v1::step::Kind::Check(check)) => format!("check {}", check.expression),
         None => String::new(),
     }
 }

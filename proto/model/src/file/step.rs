@@ -1,6 +1,7 @@
 //! The `[[step]]` tables of a file.
 
 use super::{Table, Value};
+use crate::check::Check;
 use crate::command::{Command, Verify};
 use crate::ensure::{Ensure, Items, Values};
 use crate::plan::{MAX_STEPS, Plan, Step};
@@ -8,6 +9,8 @@ use crate::plan::{MAX_STEPS, Plan, Step};
 /// The steps of a file as a plan; `None` when anything is wrong with them, which is told.
 ///
 /// ```toml
+/// [[step]]
+/// check = "facts.free_disk > 20000000"           # what has to hold for the plan to go on
 /// [[step]]
 /// command = "/ip/dns/cache/flush"                # or a list of words, where one of them has a space
 /// [[step]]
@@ -53,6 +56,7 @@ fn read(table: &Table<'_>) -> Option<Step> {
     let step = match table.which(KINDS).as_slice() {
         ["command"] => command(table),
         ["ensure"] => ensure(table),
+        ["check"] => check(table),
         [] => {
             table.tell(format!("says nothing to do; write one of {}", KINDS.join(", ")));
             None
@@ -70,7 +74,11 @@ fn read(table: &Table<'_>) -> Option<Step> {
 }
 
 /// The keys that say what a step does.
-const KINDS: &[&str] = &["command", "ensure"];
+const KINDS: &[&str] = &["check", "command", "ensure"];
+
+fn check(table: &Table<'_>) -> Option<Step> {
+    table.get("check")?.parse(Check::parse).map(Step::Check)
+}
 
 fn command(table: &Table<'_>) -> Option<Step> {
     let value = table.get("command")?;

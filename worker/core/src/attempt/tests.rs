@@ -442,3 +442,89 @@ fn what_is_not_as_the_preview_found_it_is_not_written() {
         "even where somebody else did it"
     );
 }
+
+fn check(text: &str) -> Step {
+    Step::Check(muster_model::Check::parse(text).expect("valid"))
+}
+
+fn free_disk(bytes: &str) -> Bytes {
+    answer(&[&[&format!("=free-hdd-space={bytes}")]])
+}
+
+#[test]
+fn a_check_asks_and_lets_the_plan_go_on_or_not() {
+    let plan = || vec![check("facts.free_disk > 1000"), dns()];
+    let mut holds = of(plan());
+    assert!(sent(holds.connected()).0.starts_with("/system/resource/print"));
+    let (words, _) = sent(holds.answered(StepEnd::Completed, free_disk("2000")));
+    assert_eq!(words, "/ip/dns/print =.proplist=servers");
+    let (replies, _) = holds.into_told();
+    assert_eq!(
+        told(&replies[0]),
+        ["!re =op=check =facts.free_disk=2000", "!done"]
+    );
+    let ends = |end, sentences| {
+        let mut attempt = of(plan());
+        attempt.connected();
+        ended(attempt.answered(end, sentences))
+    };
+    let low = ends(StepEnd::Completed, free_disk("999"));
+    let why = low.error.expect("says why");
+    assert_eq!((low.outcome, why.class), (Outcome::Rejected, ErrorClass::Check));
+    assert_eq!(
+        why.message,
+        "facts.free_disk > 1000 does not hold: facts.free_disk=999"
+    );
+    let trap = StepEnd::Trapped(DeviceError::new(ErrorClass::Trap, "no such command"));
+    let unknown = ends(trap, Bytes::new()).error.expect("says why");
+    assert!(unknown.message.contains("is not known"), "{unknown}");
+    let lost = StepEnd::NoAnswer(error(ErrorClass::Reset));
+    assert_eq!(ends(lost, Bytes::new()).outcome, Outcome::Interrupted);
+}
+
+#[test]
+fn what_was_before_is_asked_before_the_first_step() {
+    let up = |count: usize| answer(&vec![&["=running=true"][..]; count]);
+    let run = |before: usize, after: usize| {
+        let mut attempt = of(vec![dns(), check("post.interfaces_up >= pre.interfaces_up")]);
+        assert!(sent(attempt.connected()).0.starts_with("/interface/print"));
+        attempt.answered(StepEnd::Completed, up(before));
+        attempt.answered(StepEnd::Completed, has("8.8.8.8"));
+        attempt.granted();
+        attempt.completed();
+        let (words, _) = sent(attempt.answered(StepEnd::Completed, has("1.1.1.1")));
+        assert!(words.starts_with("/interface/print"));
+        let ended = ended(attempt.answered(StepEnd::Completed, up(after)));
+        (ended.outcome, ended.steps_done)
+    };
+    assert_eq!(run(3, 3), (Outcome::Succeeded, 2));
+    assert_eq!(
+        run(3, 2),
+        (Outcome::Rejected, 1),
+        "which is broken, after a change"
+    );
+}
+
+#[test]
+fn a_preview_evaluates_what_does_not_compare_with_before() {
+    let steps = vec![
+        check("facts.free_disk > 1000"),
+        dns(),
+        check("post.interfaces_up >= pre.interfaces_up"),
+    ];
+    let mut preview = in_mode(steps.clone(), Mode::Preview);
+    assert!(sent(preview.connected()).0.starts_with("/system/resource/print"));
+    let (words, _) = sent(preview.answered(StepEnd::Completed, free_disk("2000")));
+    assert_eq!(words, "/ip/dns/print =.proplist=servers");
+    let end = ended(preview.answered(StepEnd::Completed, has("8.8.8.8")));
+    assert_eq!((end.outcome, end.steps_done), (Outcome::Succeeded, 3));
+    let (replies, fingerprint) = preview.into_told();
+    assert_eq!((told(&replies[0]), replies.len()), (vec!["!done".to_owned()], 3));
+    assert!(fingerprint.is_some());
+    let mut conflict = in_mode(steps, Mode::Preview);
+    conflict.connected();
+    assert_eq!(
+        outcome(conflict.answered(StepEnd::Completed, free_disk("1"))),
+        (Outcome::Rejected, Some(ErrorClass::Check))
+    );
+}

@@ -206,6 +206,21 @@ place-before = "comment=drop"
 }
 
 #[test]
+fn checks_are_checked_offline() {
+    let check = |text: &str| format!("[[step]]\ncheck = \"{text}\"\n");
+    let plan = canonical(&check("facts.version >= version('7.12.1')"));
+    assert_eq!(
+        plan,
+        r#"{"steps":[{"check":"facts.version >= version('7.12.1')"}]}"#
+    );
+    let told = errors(&check("facts.fre_disk > 1"), step::plan);
+    assert!(
+        told[0].starts_with("2:9: step[1].check = \"facts.fre_disk > 1\": "),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn commands_are_texts_or_words_and_say_how_they_are_verified() {
     let text = |text: &str| canonical(&format!("[[step]]\n{text}\n"));
     assert_eq!(
