@@ -51,12 +51,12 @@ impl Fleet {
             config.https_port,
         ];
         let mut ports = [None; Service::ALL.len()];
+        let mut listeners = Vec::new();
         for ((service, wanted), bound_to) in Service::ALL.into_iter().zip(wanted).zip(&mut ports) {
             let Some(port) = wanted else { continue };
             let (devices, address) = bound((Ipv4Addr::UNSPECIFIED, port).into(), listener::listen(port))?;
             *bound_to = Some(address.port());
-            let accept = listener::accept(shell.clone(), devices, service, stop.clone());
-            tasks.push(tokio::spawn(accept));
+            listeners.push((service, devices));
         }
 
         let mut control = None;
@@ -68,6 +68,11 @@ impl Fleet {
                 listener,
                 stop.clone(),
             )));
+        }
+        // Only now that every port is had: what is spawned keeps its port when the rest fails.
+        for (service, devices) in listeners {
+            let accept = listener::accept(shell.clone(), devices, service, stop.clone());
+            tasks.push(tokio::spawn(accept));
         }
         Ok(Self {
             world,
