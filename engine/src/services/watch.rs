@@ -100,7 +100,7 @@ impl Watcher {
             self.job = self.read_job().await?;
             let full = events.len() == EVENTS as usize;
             // Rows before the end of what they are rows of.
-            while let Some(rows) = self.live.as_mut().and_then(|live| waiting(live)) {
+            while let Some(rows) = self.live.as_mut().and_then(waiting) {
                 self.tell_live(rows).await?;
             }
             if first || !events.is_empty() {
