@@ -8,18 +8,26 @@
 
 use std::cell::Cell;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use mio::{Events, Interest, Poll, Token};
+use muster_sim::FleetConfig;
 use muster_worker::DeviceLimits;
 use muster_worker::direct::{Direct, Session};
 use routeros_wire::{Decoder, Kind, encode};
 use rustix::time::{ClockId, clock_gettime};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_rustls::TlsConnector;
 
 use crate::echo::{self, REQUEST};
 use crate::process::used;
@@ -141,7 +149,9 @@ pub fn serve(mut words: impl Iterator<Item = String>) -> anyhow::Result<()> {
     };
     match client.as_str() {
         "bare" => bare(port as u16, connections, depth),
-        "worker" => worker(port as u16, connections, depth),
+        "tokio-rustls" => tokio_rustls(port as u16, connections),
+        "worker" => worker(port as u16, connections, depth, false),
+        "worker-tls" => worker(port as u16, connections, depth, true),
         other => bail!("there is no client {other:?}"),
     }
 }
@@ -277,7 +287,7 @@ impl Bare {
 
 /// A worker's sessions with everything they need: login, tags, deadlines, limits, turns. A task asks on each, as an
 /// execution does.
-fn worker(port: u16, connections: usize, depth: usize) -> anyhow::Result<()> {
+fn worker(port: u16, connections: usize, depth: usize, tls: bool) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -294,12 +304,19 @@ fn worker(port: u16, connections: usize, depth: usize) -> anyhow::Result<()> {
         let direct = Direct::new(limits, connections);
         let mut sessions = Vec::with_capacity(connections);
         for at in 0..connections {
-            sessions.push(
-                direct
-                    .connect(at as u64, echo::address(at, port), "admin", "")
-                    .await
-                    .map_err(anyhow::Error::msg)?,
-            );
+            let session = match tls {
+                false => {
+                    direct
+                        .connect(at as u64, echo::address(at, port), "admin", "")
+                        .await
+                }
+                true => {
+                    direct
+                        .connect_tls(at as u64, sim_address(at, port), "admin", "")
+                        .await
+                }
+            };
+            sessions.push(session.map_err(anyhow::Error::msg)?);
         }
         ready(before)?;
         let tasks = tokio::task::LocalSet::new();
@@ -323,6 +340,93 @@ fn worker(port: u16, connections: usize, depth: usize) -> anyhow::Result<()> {
         }
         Ok(())
     })
+}
+
+/// A device of a simulated fleet.
+fn sim_address(at: usize, port: u16) -> SocketAddr {
+    let base = u32::from(FleetConfig::default().base);
+    (Ipv4Addr::from(base + at as u32), port).into()
+}
+
+/// TLS streams as tokio-rustls has them, logged in and idle: what TLS costs without a driver of one's own.
+fn tokio_rustls(port: u16, connections: usize) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+            .with_no_client_auth();
+        let connector = TlsConnector::from(Arc::new(config));
+        let before = memory()?;
+        let mut streams = Vec::with_capacity(connections);
+        for at in 0..connections {
+            let address = sim_address(at, port);
+            let socket = tokio::net::TcpStream::connect(address).await?;
+            let mut stream = connector.connect(address.ip().into(), socket).await?;
+            let mut login = Vec::new();
+            encode::sentence(&mut login, ["/login", "=name=admin", "=password="])?;
+            stream.write_all(&login).await?;
+            ensure!(stream.read(&mut [0; 64]).await? > 0, "no answer to a login");
+            streams.push(stream);
+        }
+        ready(before)?;
+        ensure!(order()?.is_none(), "this client is only looked at");
+        drop(streams);
+        Ok(())
+    })
+}
+
+/// Takes every certificate, and verifies that whoever presents it has its key.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 async fn ask(

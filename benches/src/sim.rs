@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use muster_sim::{Fleet, FleetConfig};
 
 /// The hidden command: `scoreboard __sim DEVICES`.
@@ -22,6 +22,7 @@ pub struct Sim {
     devices: usize,
     base: Ipv4Addr,
     port: u16,
+    tls_port: u16,
 }
 
 /// One device of a fleet.
@@ -52,12 +53,22 @@ impl Sim {
             devices,
             base: FleetConfig::default().base,
             port: 0,
+            tls_port: 0,
         };
-        sim.port = line
-            .trim()
-            .parse()
-            .with_context(|| format!("the simulated fleet said {line:?} and not its port"))?;
+        let ports = line
+            .split_whitespace()
+            .map(str::parse)
+            .collect::<Result<Vec<_>, _>>();
+        let Ok([port, tls_port]) = ports.as_deref() else {
+            bail!("the simulated fleet said {line:?} and not its ports");
+        };
+        (sim.port, sim.tls_port) = (*port, *tls_port);
         Ok(sim)
+    }
+
+    /// Where all of them serve the API over TLS.
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port
     }
 
     /// The devices in order.
@@ -91,10 +102,16 @@ pub fn serve(devices: usize) -> anyhow::Result<()> {
     let config = FleetConfig {
         devices,
         port: 0,
+        tls_port: Some(0),
         ..FleetConfig::default()
     };
     let fleet = runtime.block_on(Fleet::start(config))?;
-    writeln!(io::stdout(), "{}", fleet.port())?;
+    writeln!(
+        io::stdout(),
+        "{} {}",
+        fleet.port(),
+        fleet.tls_port().unwrap_or_default()
+    )?;
     // The runtime's own threads serve the fleet meanwhile.
     io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use muster_model::DeviceError;
+use muster_model::{DeviceError, Transport};
 use muster_worker_core::StepEnd;
 use routeros_conn::Credentials;
 use tokio::sync::{mpsc, oneshot};
@@ -57,6 +57,25 @@ impl Direct {
         password: &str,
     ) -> Result<Session, DeviceError> {
         let target = Target::plain(address, Arc::new(Credentials::new(user, password)));
+        self.open(device, target).await
+    }
+
+    /// The same over TLS, whatever the device's certificate.
+    pub async fn connect_tls(
+        &self,
+        device: u64,
+        address: SocketAddr,
+        user: &str,
+        password: &str,
+    ) -> Result<Session, DeviceError> {
+        let target = Target {
+            transport: Transport::ApiSsl,
+            ..Target::plain(address, Arc::new(Credentials::new(user, password)))
+        };
+        self.open(device, target).await
+    }
+
+    async fn open(&self, device: u64, target: Target) -> Result<Session, DeviceError> {
         let handle = self.0.session(device, Line::Main, &target);
         handle.ready().await.map_err(|failure| failure.error)?;
         let turn = handle.turn(false).await;

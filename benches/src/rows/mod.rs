@@ -15,6 +15,7 @@ mod loops;
 mod peers;
 mod sessions;
 mod store;
+mod tls;
 
 /// A number that is watched.
 pub trait Row {
@@ -42,6 +43,7 @@ pub fn all() -> Vec<Box<dyn Row>> {
         Box::new(sessions::S1B),
         Box::new(sessions::S2),
         Box::new(sessions::S4),
+        Box::new(tls::S5),
         Box::new(fleet::S6),
         Box::new(fleet::S7),
         Box::new(store::Q1),
