@@ -11,21 +11,14 @@ use serde_json::Value;
 const DEVICES: usize = 200;
 
 /// Starts a job and kills the engine when `results` of its results have been seen. Returns the job and what was seen.
-fn run_and_kill(engine: &mut Engine, words: &[&str], results: usize) -> (String, Vec<Value>) {
-    let start = [
-        &[
-            "run",
-            "--all",
-            "--timeout",
-            "20s",
-            "--yes",
-            "--detach",
-            "--json",
-            "--",
-        ],
-        words,
-    ]
-    .concat();
+fn run_and_kill(
+    engine: &mut Engine,
+    options: &[&str],
+    words: &[&str],
+    results: usize,
+) -> (String, Vec<Value>) {
+    let run = ["run", "--all", "--timeout", "20s", "--yes", "--detach", "--json"];
+    let start = [&run[..], options, &["--"], words].concat();
     let id = engine.run(&start).exits(7).json()[0]["job"]
         .as_str()
         .unwrap()
@@ -53,7 +46,7 @@ fn reads_are_finished_after_a_kill_and_no_result_is_lost() {
     let fleet = Fleet::start(51, DEVICES, &["--fault", "late=20"]);
     let mut engine = Engine::start(&[]);
     engine.import(&fleet, DEVICES, "\n");
-    let (id, seen) = run_and_kill(&mut engine, &["/system/identity/print"], 30);
+    let (id, seen) = run_and_kill(&mut engine, &[], &["/system/identity/print"], 30);
     engine.start_again();
     let after = engine.run(&["job", "watch", &id, "--json"]).ok();
     assert_eq!(after.json().len(), DEVICES);
@@ -71,7 +64,9 @@ fn changes_are_not_repeated_after_a_kill() {
     let fleet = Fleet::start(52, DEVICES, &["--fault", "late=20"]);
     let mut engine = Engine::start(&[]);
     engine.import(&fleet, DEVICES, "\n");
-    let (id, seen) = run_and_kill(&mut engine, &["/ip/dns/set", "servers=9.9.9.9"], 30);
+    // What is in the middle of it counts as harm, and a budget would stop the rest.
+    let (options, words) = (["--budget", "all"], ["/ip/dns/set", "servers=9.9.9.9"]);
+    let (id, seen) = run_and_kill(&mut engine, &options, &words, 30);
     engine.start_again();
     let after = engine.run(&["job", "watch", &id, "--json"]);
     let results = after.json();
