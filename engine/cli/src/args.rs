@@ -212,7 +212,7 @@ pub(crate) struct Run {
     /// Of a print, only items for which this holds: 'type=ether and not (disabled=yes or mtu<1500)'
     #[arg(long = "where", value_name = "EXPR")]
     pub filter: Option<String>,
-    /// Run the steps of this file instead of a command: [[step]] tables
+    /// Run the steps of this file instead of a command: tables named step
     #[arg(long, value_name = "FILE", conflicts_with_all = ["words", "filter", "verify", "declare_read"])]
     pub plan: Option<PathBuf>,
     /// Only look: tell what would change, for all devices that need the same together; exit code 2 if anything would
