@@ -2,7 +2,7 @@
 //!
 //! * [`Device`], [`Labels`] and [`Selector`]: what there is, and which of it is meant.
 //! * [`Command`], [`Effect`] and [`Plan`]: what is to be done, and what that can do to a device.
-//! * [`file`]: files that people write, read with the place of every mistake.
+//! * [`mod@file`]: files that people write, read with the place of every mistake.
 //! * [`ExecutionState`], [`JobState`] and [`ErrorClass`]: how it went.
 
 pub mod check;
