@@ -343,6 +343,9 @@ impl Model {
             job.state = settled;
             job.paused_at = None;
             job.finished_at = settled.is_terminal().then_some(now);
+            for wave in job.waves.iter_mut().filter(|_| settled.is_terminal()) {
+                wave.ended_at = wave.ended_at.or(wave.opened_at.map(|_| now));
+            }
             self.note(id, "state", Vec::new());
         }
     }
