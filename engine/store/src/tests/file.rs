@@ -7,7 +7,7 @@ async fn every_statement_is_understood_by_a_migrated_database() {
     let bench = Bench::with_devices(0).await;
     let options = SqliteConnectOptions::new().filename(bench.path());
     let mut connection = SqliteConnection::connect_with(&options).await.expect("connect");
-    for (name, statement) in sql::ALL {
+    for (name, statement) in sql::all() {
         if let Err(error) = connection.prepare(statement.into_sql_str()).await {
             panic!("{name}: {error}");
         }
@@ -16,7 +16,6 @@ async fn every_statement_is_understood_by_a_migrated_database() {
 
 /// Statements that run for every batch, or several times a second, find what they need by an index: a scan would cost
 /// in proportion to all that was ever done.
-
 #[tokio::test]
 async fn hot_statements_scan_no_table() {
     const HOT: &[&str] = &[
@@ -47,10 +46,7 @@ async fn hot_statements_scan_no_table() {
     let options = SqliteConnectOptions::new().filename(bench.path());
     let mut connection = SqliteConnection::connect_with(&options).await.expect("connect");
     for name in HOT {
-        let (_, statement) = sql::ALL
-            .iter()
-            .find(|(known, _)| known == name)
-            .expect("it is there");
+        let (_, statement) = sql::all().find(|(known, _)| known == name).expect("it is there");
         let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
         let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(explain)
             .fetch_all(&mut connection)

@@ -1,0 +1,66 @@
+//! Results, events, sessions, history.
+
+statements! {
+    // Results
+    BLOB_KNOWN = "SELECT b.digest FROM json_each(?1) w JOIN blob b ON b.digest = unhex(w.value)";
+    BLOB_SHARE = "
+        INSERT INTO blob_share (digest, more)
+        SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?1) WHERE true
+        ON CONFLICT (digest) DO UPDATE SET more = more + excluded.more
+        RETURNING digest, more";
+    BLOB_UNSHARED = "DELETE FROM blob_share WHERE digest IN (SELECT unhex(value) FROM json_each(?1)) AND more <= 0";
+    BLOB_REMOVE = "DELETE FROM blob WHERE digest IN (SELECT unhex(value) FROM json_each(?1))";
+    STEPS_REMOVE = "
+        DELETE FROM step_result WHERE (execution_id, step) IN (
+            SELECT s.execution_id, s.step FROM json_each(?1) w
+            JOIN step_result s ON s.execution_id = w.value ->> 0 AND s.step >= w.value ->> 1)
+        RETURNING digest";
+    RESULT_PAGE = "
+        SELECT e.id, e.device_name, e.state, e.attempts, e.error_class, e.error_message, e.error_category,
+               e.started_at, e.finished_at, e.resolution, e.resolution_epoch, e.resolution_at
+        FROM execution e
+        WHERE e.job_id = ?1 AND e.id > ?2 AND (?4 = '[]' OR e.state IN (SELECT value FROM json_each(?4)))
+        ORDER BY e.id LIMIT ?3";
+    RESULT_SOME = "
+        SELECT e.id, e.device_name, e.state, e.attempts, e.error_class, e.error_message, e.error_category,
+               e.started_at, e.finished_at, e.resolution, e.resolution_epoch, e.resolution_at
+        FROM json_each(?1) w JOIN execution e ON e.id = w.value ORDER BY w.key";
+    RESULT_STEPS = "
+        SELECT s.execution_id, s.step, s.digest, coalesce(length(s.bytes), length(b.bytes))
+        FROM json_each(?1) w JOIN step_result s ON s.execution_id = w.value LEFT JOIN blob b ON b.digest = s.digest
+        ORDER BY s.execution_id, s.step";
+    RESULT_INLINE = "
+        SELECT s.execution_id, s.step, s.encoding, s.bytes
+        FROM json_each(?1) w JOIN step_result s ON s.execution_id = w.value WHERE s.bytes IS NOT NULL";
+    BLOB_GET_SET = "
+        SELECT b.digest, b.encoding, b.bytes FROM json_each(?1) w JOIN blob b ON b.digest = unhex(w.value)";
+
+    // Events
+    EVENT_STORE = "
+        INSERT INTO event (job_id, at, kind, ended)
+        SELECT value ->> 0, ?2, value ->> 1, value -> 2 FROM json_each(?1)";
+    EVENTS_UNDO = "DELETE FROM event WHERE job_id = ?1";
+    EVENT_LATEST = "SELECT at FROM event ORDER BY seq DESC LIMIT 1";
+    EVENTS_AFTER = "SELECT seq, kind, ended FROM event WHERE job_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+    EVENT_LAST = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'";
+
+    // Sessions
+    SESSION_OPEN = "
+        INSERT INTO session (worker, instance, engine_boot, started_at) VALUES (?1, ?2, ?3, ?4) RETURNING id";
+    ZONES_NOTE = "INSERT INTO zone (name) SELECT value FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING";
+    SESSIONS_OF = "
+        SELECT DISTINCT e.session_id FROM execution e JOIN session s ON s.id = e.session_id
+        WHERE e.state IN (2, 3) AND s.instance = ?1 AND s.id < ?2";
+    SESSIONS_HOLDING = "
+        SELECT DISTINCT s.id, s.engine_boot FROM execution e JOIN session s ON s.id = e.session_id
+        WHERE e.state IN (2, 3)";
+
+    // History
+    HISTORY_LAST = "SELECT hash FROM history ORDER BY id DESC LIMIT 1";
+    HISTORY_ADD = "
+        INSERT INTO history (at, claimed_by, action, subject, reason, detail, hash)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    HISTORY_PAGE = "
+        SELECT id, at, claimed_by, action, subject, reason, detail, hash FROM history
+        WHERE id > ?1 AND (?2 = '' OR subject = ?2) ORDER BY id LIMIT ?3";
+}
