@@ -4,12 +4,14 @@
 //! * [`meaning`]: whether two values are the same to a device.
 //! * [`diff`]: what has to change in a menu so that it is as wanted, and the sentences that tell of it.
 
+pub mod action;
 pub mod attempt;
 pub mod diff;
-mod ensure;
 mod facts;
 mod fingerprint;
 mod items;
 pub mod meaning;
+mod steps;
 
-pub use attempt::{Action, Attempt, ConnectFailure, Ended, Exchange, Manner, Mode, Outcome, StepEnd};
+pub use action::{Action, ConnectFailure, Ended, Exchange, Manner, Mode, Outcome, StepEnd};
+pub use attempt::Attempt;

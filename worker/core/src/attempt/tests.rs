@@ -1,6 +1,7 @@
 use super::*;
-use muster_model::{Ensure, Values};
-use routeros_wire::encode;
+use crate::action::Manner;
+use muster_model::{Command, Ensure, Values, Verify};
+use routeros_wire::{Limits, decode_all, encode};
 
 fn attempt(commands: &[&str]) -> Attempt {
     let step = |path: &&str| Step::Command(Command::parse([*path]).expect("valid"));

@@ -8,15 +8,17 @@
 
 use std::collections::HashMap;
 
-use muster_model::{DeviceError, Ensure, ErrorClass};
-use routeros_wire::{Kind, Limits, decode_all, encode};
+use bytes::Bytes;
+use muster_model::{DeviceError, Ensure, ErrorClass, Want};
+use routeros_wire::{Kind, Limits, decode_all};
 
-use crate::attempt::{Exchange, Outcome};
+use super::{Around, Next, Run, found, look_failed, question_failed, told, unproven, write_failed};
+use crate::action::{Exchange, Outcome, StepEnd};
 use crate::diff::{Diff, Place, Write, question};
 
 /// Where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+enum Phase {
     /// Nothing of it was written.
     Reading,
     /// This many commands of it are done, and the next one is written.
@@ -26,58 +28,69 @@ pub(crate) enum Phase {
 }
 
 /// The machine of one step.
-#[derive(Clone, Debug)]
-pub(crate) struct EnsureRun {
+#[derive(Debug)]
+pub(super) struct Apply {
     ensure: Ensure,
+    /// What the menu answered a moment ago.
+    kept: Option<Bytes>,
     phase: Phase,
     diff: Diff,
     /// Ids of items that its writes have added, by the number of the write.
     added: HashMap<usize, Vec<u8>>,
 }
 
-/// What comes next.
-#[derive(Debug)]
-pub(crate) enum Next {
-    /// The engine is to be asked for the step's intent.
-    Ask,
-    /// This.
-    Exchange(Exchange),
-    /// The step is done.
-    Done,
-    /// The attempt ends here.
-    Stop(Outcome, DeviceError),
+impl Run for Apply {
+    fn begin(&mut self, _: &Around<'_>) -> Next {
+        match self.kept.take() {
+            Some(answer) => self.answered(&answer),
+            None => Next::Exchange(Exchange::question(question(&self.ensure))),
+        }
+    }
+
+    fn granted(&mut self) -> Next {
+        self.write(0)
+    }
+
+    fn ended(&mut self, end: StepEnd, answer: Bytes, _: &Around<'_>) -> Next {
+        match (self.phase, end) {
+            (_, StepEnd::Completed) => self.answered(&answer),
+            (Phase::Reading, end) => question_failed(end).telling(answer),
+            // It writes one item at a time, so a trap says that this one was not written (A5).
+            (Phase::Writing(done), StepEnd::Trapped(error) | StepEnd::Refused(error)) => {
+                let outcome = if done == 0 {
+                    Outcome::Failed
+                } else {
+                    Outcome::Broken
+                };
+                Next::stop(outcome, error).telling(self.reply(&answer))
+            }
+            (Phase::Writing(_), end) => write_failed(end).telling(self.reply(&[])),
+            (Phase::Proving, end) => Next::stop(Outcome::Unknown, unproven(end)).telling(self.reply(&[])),
+        }
+    }
+
+    fn is_in_the_middle(&self) -> bool {
+        matches!(self.phase, Phase::Writing(1..) | Phase::Proving)
+    }
 }
 
-impl EnsureRun {
-    pub(crate) fn new(ensure: Ensure) -> Self {
+impl Apply {
+    pub(super) fn new(ensure: Ensure, kept: Option<Bytes>) -> Self {
         Self {
             ensure,
+            kept,
             phase: Phase::Reading,
             diff: Diff::default(),
             added: HashMap::new(),
         }
     }
 
-    pub(crate) fn phase(&self) -> Phase {
-        self.phase
-    }
-
-    pub(crate) fn begin(&self) -> Exchange {
-        Exchange::question(question(&self.ensure))
-    }
-
-    /// The intent is on disk.
-    pub(crate) fn granted(&mut self) -> Next {
-        self.phase = Phase::Writing(0);
-        self.write(0)
-    }
-
     /// The exchange it is at was completed.
-    pub(crate) fn answered(&mut self, answer: &[u8]) -> Next {
+    fn answered(&mut self, answer: &[u8]) -> Next {
         match self.phase {
             Phase::Reading => match Diff::of(&self.ensure, answer) {
-                Err(error) => Next::Stop(Outcome::Rejected, error),
-                Ok(diff) if diff.is_empty() => Next::Done,
+                Err(error) => Next::stop(Outcome::Rejected, error).telling(self.reply(&[])),
+                Ok(diff) if diff.is_empty() => Next::done(self.reply(&[])),
                 Ok(diff) => {
                     self.diff = diff;
                     Next::Ask
@@ -147,10 +160,11 @@ impl EnsureRun {
 
     /// What the device has now decides, not what it said.
     fn proven(&self, answer: &[u8]) -> Next {
-        let stop =
-            |outcome, text: String| Next::Stop(outcome, DeviceError::new(ErrorClass::NotAsWanted, text));
+        let stop = |outcome, text: String| {
+            Next::stop(outcome, DeviceError::new(ErrorClass::NotAsWanted, text)).telling(self.reply(&[]))
+        };
         match Diff::of(&self.ensure, answer) {
-            Ok(left) if left.is_empty() => Next::Done,
+            Ok(left) if left.is_empty() => Next::done(self.reply(&[])),
             Ok(left) if left.changes == self.diff.changes => {
                 let text = format!("the device took the change and is as before: {}", left.text());
                 stop(Outcome::Failed, text)
@@ -164,7 +178,7 @@ impl EnsureRun {
     }
 
     /// What is told of the step: its changes, then whatever the device said of a command that it refused.
-    pub(crate) fn reply(&self, refusal: &[u8]) -> Vec<u8> {
+    fn reply(&self, refusal: &[u8]) -> Vec<u8> {
         match refusal {
             [] => told::diff(&self.diff, &self.ensure),
             refusal => {
@@ -172,6 +186,44 @@ impl EnsureRun {
                 self.diff.write(&self.ensure, &mut out);
                 out.extend_from_slice(refusal);
                 out
+            }
+        }
+    }
+}
+
+/// A wish whose answer was lost: its menu is read, and nothing else.
+#[derive(Debug)]
+pub(super) struct Look(Ensure);
+
+impl Look {
+    pub(super) fn new(ensure: Ensure) -> Self {
+        Self(ensure)
+    }
+}
+
+impl Run for Look {
+    fn begin(&mut self, _: &Around<'_>) -> Next {
+        Next::Exchange(Exchange::question(question(&self.0)))
+    }
+
+    fn ended(&mut self, end: StepEnd, answer: Bytes, _: &Around<'_>) -> Next {
+        if end != StepEnd::Completed {
+            return look_failed(end);
+        }
+        let diff = match Diff::of(&self.0, &answer) {
+            Ok(diff) => diff,
+            Err(error) => return Next::stop(Outcome::Failed, error),
+        };
+        match self.0.want() {
+            // One command sets all of them: what is not as wanted was not done.
+            Want::Set(_) => found(diff.is_empty()),
+            Want::Items(_) if diff.is_empty() => found(true),
+            Want::Items(_) => {
+                let text = format!(
+                    "the step was not done, or only in part, when its answer was lost: {}",
+                    diff.text()
+                );
+                Next::stop(Outcome::Failed, DeviceError::new(ErrorClass::NotAsWanted, text))
             }
         }
     }
@@ -187,52 +239,4 @@ fn ret(answer: &[u8]) -> Option<Vec<u8>> {
         }
     });
     id
-}
-
-/// Answers that muster writes in the place of a device.
-pub(crate) mod told {
-    use super::{Diff, Ensure, encode};
-    use muster_model::Command;
-
-    /// The changes that a wish needs.
-    pub(crate) fn diff(diff: &Diff, ensure: &Ensure) -> Vec<u8> {
-        let mut out = Vec::new();
-        diff.write(ensure, &mut out);
-        done(out)
-    }
-
-    /// A command that a preview does not send: one that does more than read is told.
-    pub(crate) fn command(command: &Command) -> Vec<u8> {
-        let mut out = Vec::new();
-        if !command.effect().is_read() {
-            let words = [
-                "!re".to_owned(),
-                "=op=run".to_owned(),
-                format!("=effect={}", command.effect().as_str()),
-                format!("=command={}", command.words().join(" ")),
-            ];
-            // No word is empty, and none longer than a plan may be.
-            let _ = encode::sentence(&mut out, words);
-        }
-        done(out)
-    }
-
-    /// A check that was evaluated, with what it named. A check of which nothing is to be told is only done.
-    pub(crate) fn check(named: &[(String, String)]) -> Vec<u8> {
-        let mut out = Vec::new();
-        if !named.is_empty() {
-            let words = named.iter().map(|(name, value)| format!("={name}={value}"));
-            let words = ["!re".to_owned(), "=op=check".to_owned()]
-                .into_iter()
-                .chain(words);
-            // No word is empty, and none longer than what came over the wire.
-            let _ = encode::sentence(&mut out, words);
-        }
-        done(out)
-    }
-
-    fn done(mut out: Vec<u8>) -> Vec<u8> {
-        let _ = encode::sentence(&mut out, ["!done"]);
-        out
-    }
 }

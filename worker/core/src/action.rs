@@ -1,0 +1,146 @@
+//! What an attempt and whoever runs it say to each other.
+
+use muster_model::{DeviceError, Follow};
+
+/// What an attempt is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// To do the plan.
+    Apply {
+        /// The step to begin with: those before it are done.
+        first_step: u32,
+        /// Only on a device that is as a preview found it.
+        expected: Option<[u8; 32]>,
+    },
+    /// To look at what became of this step, whose answer was lost.
+    Resolve(u32),
+    /// To tell what the plan would change.
+    Preview,
+}
+
+/// What the shell is to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Have a connection that is logged in, then [`Attempt::connected`] or [`Attempt::connect_failed`].
+    Connect,
+    /// Ask the engine to grant this step, then [`Attempt::granted`] or [`Attempt::revoked`].
+    AskIntent {
+        /// The step, from 0.
+        step: u32,
+    },
+    /// Send this, then [`Attempt::answered`].
+    Exchange(Exchange),
+    /// Tell the engine.
+    End(Ended),
+}
+
+/// A command for the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// Its words.
+    pub words: Vec<Vec<u8>>,
+    /// What may be done with it.
+    pub manner: Manner,
+    /// Whether it is one that does not end by itself, and when it is to end.
+    pub follow: Option<Follow>,
+}
+
+/// What may be done with a command on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// It only looks: it may be cancelled when the engine wants the execution ended.
+    Question,
+    /// It is not a read. It may be sent only as long as its intent allows, and is never cancelled: half a change helps
+    /// nobody. When its time to be sent is over, the intent is asked for again first.
+    Write,
+    /// It looks at what a write has done: not cancelled either.
+    Proof,
+}
+
+impl Exchange {
+    pub(crate) fn question(words: Vec<Vec<u8>>) -> Self {
+        Self::new(words, Manner::Question)
+    }
+
+    pub(crate) fn write(words: Vec<Vec<u8>>) -> Self {
+        Self::new(words, Manner::Write)
+    }
+
+    pub(crate) fn proof(words: Vec<Vec<u8>>) -> Self {
+        Self::new(words, Manner::Proof)
+    }
+
+    fn new(words: Vec<Vec<u8>>, manner: Manner) -> Self {
+        Self {
+            words,
+            manner,
+            follow: None,
+        }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How.
+    pub outcome: Outcome,
+    /// Why, when it is not well.
+    pub error: Option<DeviceError>,
+    /// Steps that are done, counted from the plan's first.
+    pub steps_done: u32,
+}
+
+/// The ends of an attempt, as `muster.v1.ReportOutcome` has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The step it was at is done in part: neither the old nor the new state.
+    Broken,
+    /// Cancelled by the engine's word.
+    Cancelled,
+    /// The device's answer is no, or cannot be read. Of a step that is not a read it proves that nothing was done.
+    Failed,
+    /// The step to look after is done.
+    FoundDone,
+    /// The step to look after is not done, so far.
+    FoundNotDone,
+    /// Given back; nothing of the step it was at was sent.
+    HandedBack,
+    /// A read was sent and the connection ended without an answer.
+    Interrupted,
+    /// The plan does not fit the device; nothing of the step it was at was written.
+    Rejected,
+    /// Every step is done.
+    Succeeded,
+    /// Every step is done, and nothing had to be written for it.
+    Unchanged,
+    /// Bytes of something that is not a read had left and no answer came that decides.
+    Unknown,
+    /// What was to be sent next did not leave.
+    Unreached,
+}
+
+/// A device that could not be spoken to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectFailure {
+    /// Why.
+    pub error: DeviceError,
+    /// Whether waiting may help. A wrong password stays wrong; a refused connection may be a reboot.
+    pub may_pass: bool,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepEnd {
+    /// The device is done with it.
+    Completed,
+    /// The device refused it.
+    Trapped(DeviceError),
+    /// The device ended it because we asked for that.
+    Cancelled,
+    /// No byte of it left.
+    NotSent(DeviceError),
+    /// It cannot be sent over this connection, now or later: no byte of it left.
+    Refused(DeviceError),
+    /// Bytes left and no final reply came, or one that cannot be read.
+    NoAnswer(DeviceError),
+}

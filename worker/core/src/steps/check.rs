@@ -1,0 +1,115 @@
+//! What has to hold for the plan to go on.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use muster_model::check::{Facts, Source};
+use muster_model::trap::{Refusal, refusal};
+use muster_model::{Check, DeviceError, ErrorClass};
+
+use super::{Around, Next, Run, question_failed, told};
+use crate::action::{Exchange, Outcome, StepEnd};
+use crate::facts;
+
+/// Questions about a device, one after the other, and what it answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Questions {
+    /// The one that is asked, and those that follow.
+    sources: Vec<Source>,
+    facts: Facts,
+}
+
+impl Questions {
+    pub(crate) fn new(needed: BTreeSet<Source>) -> Self {
+        Self {
+            sources: needed.into_iter().collect(),
+            facts: Facts::new(),
+        }
+    }
+
+    /// The question that is to be asked now; or none is left, and these are the answers.
+    pub(crate) fn next(&mut self) -> Result<Exchange, Facts> {
+        match self.sources.first() {
+            Some(source) => Ok(Exchange::question(facts::question(*source))),
+            None => Err(std::mem::take(&mut self.facts)),
+        }
+    }
+
+    /// The question is answered, or the attempt ends here.
+    pub(crate) fn ended(&mut self, end: StepEnd, answer: &Bytes) -> Result<(), Next> {
+        if self.sources.is_empty() {
+            return Ok(());
+        }
+        let source = self.sources.remove(0);
+        match end {
+            StepEnd::Completed => facts::read(source, answer, &mut self.facts),
+            // The device has no such thing to tell of; whether that matters is for the check to say.
+            StepEnd::Trapped(error) if refusal(&error.message) == Refusal::Permanent => {}
+            end => return Err(question_failed(end).telling(answer.clone())),
+        }
+        Ok(())
+    }
+}
+
+/// A check that is to be evaluated.
+#[derive(Debug)]
+pub(super) struct Apply {
+    check: Check,
+    preview: bool,
+    questions: Questions,
+}
+
+impl Apply {
+    pub(super) fn new(check: Check, preview: bool) -> Self {
+        let questions = Questions::new(check.needs());
+        Self {
+            check,
+            preview,
+            questions,
+        }
+    }
+
+    fn next(&mut self, around: &Around<'_>) -> Next {
+        match self.questions.next() {
+            Ok(exchange) => Next::Exchange(exchange),
+            Err(now) => self.decide(around.pre, &now),
+        }
+    }
+
+    /// Everything that the check needs is known.
+    fn decide(&self, pre: &Facts, now: &Facts) -> Next {
+        let check = &self.check;
+        let named = check.named(pre, now);
+        // What is different on every device would keep apart those that need the same.
+        let reply = told::check(if self.preview { &[] } else { &named });
+        let why = match check.holds(pre, now) {
+            Ok(true) => return Next::done(reply),
+            Ok(false) => {
+                let named = named.iter().map(|(name, value)| format!("{name}={value}"));
+                format!(
+                    "{} does not hold: {}",
+                    check.text(),
+                    named.collect::<Vec<_>>().join(", ")
+                )
+            }
+            Err(error) => format!("{}: {error}", check.text()),
+        };
+        Next::stop(Outcome::Rejected, DeviceError::new(ErrorClass::Check, why)).telling(reply)
+    }
+}
+
+impl Run for Apply {
+    fn begin(&mut self, around: &Around<'_>) -> Next {
+        match self.preview && self.check.is_about_a_change() {
+            true => Next::done(told::check(&[])),
+            false => self.next(around),
+        }
+    }
+
+    fn ended(&mut self, end: StepEnd, answer: Bytes, around: &Around<'_>) -> Next {
+        match self.questions.ended(end, &answer) {
+            Ok(()) => self.next(around),
+            Err(next) => next,
+        }
+    }
+}

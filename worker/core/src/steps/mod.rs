@@ -1,0 +1,229 @@
+//! The kinds of steps: one module for each, behind one seam.
+//!
+//! A step is under way as a [`Run`]. It is made by [`apply`] to be done, by [`look`] when its answer was lost and it is
+//! only to be found out what became of it (A5), and by [`preview`] to tell what it would do. It says what comes
+//! [`Next`]; the attempt sees to intents, connections and what follows a step.
+//!
+//! A step may ask for its intent as often as it has effects: each `Ask` is an intent of its own (A4).
+
+mod check;
+mod command;
+pub(crate) mod ensure;
+pub(crate) mod told;
+
+use std::fmt;
+
+use bytes::Bytes;
+use muster_model::check::Facts;
+use muster_model::trap::{Refusal, refusal};
+use muster_model::{DeviceError, ErrorClass, Step};
+
+use crate::action::{Exchange, Outcome, StepEnd};
+
+pub(crate) use check::Questions;
+
+/// What a step can see of the attempt it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Around<'a> {
+    /// What the device said before the first step.
+    pub(crate) pre: &'a Facts,
+    /// Bytes of answers that the attempt still has room for.
+    pub(crate) room: usize,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// The engine is to be asked for the step's intent.
+    Ask,
+    /// This.
+    Exchange(Exchange),
+    /// The step is done, or told of, or its question is answered with yes.
+    Done {
+        /// What is told of it, in wire format.
+        reply: Bytes,
+        /// Of a preview: whether there is something to change.
+        changes: bool,
+    },
+    /// The attempt ends here.
+    Stop {
+        /// How.
+        outcome: Outcome,
+        /// Why, when it is not well.
+        error: Option<DeviceError>,
+        /// What is told of the step, in wire format, if anything is.
+        reply: Option<Bytes>,
+    },
+}
+
+impl Next {
+    pub(crate) fn done(reply: impl Into<Bytes>) -> Self {
+        Self::Done {
+            reply: reply.into(),
+            changes: false,
+        }
+    }
+
+    pub(crate) fn stop(outcome: Outcome, error: DeviceError) -> Self {
+        Self::Stop {
+            outcome,
+            error: Some(error),
+            reply: None,
+        }
+    }
+
+    /// The same, with what is told of the step.
+    pub(crate) fn telling(self, told: impl Into<Bytes>) -> Self {
+        match self {
+            Self::Stop { outcome, error, .. } => Self::Stop {
+                outcome,
+                error,
+                reply: Some(told.into()),
+            },
+            other => other,
+        }
+    }
+}
+
+/// One step under way.
+pub(crate) trait Run: fmt::Debug + Send {
+    /// The first thing it does.
+    fn begin(&mut self, around: &Around<'_>) -> Next;
+
+    /// The intent it asked for is on disk.
+    fn granted(&mut self) -> Next {
+        Next::stop(
+            Outcome::Failed,
+            DeviceError::new(
+                ErrorClass::Worker,
+                "an intent was granted that nobody had asked for",
+            ),
+        )
+    }
+
+    /// The exchange it is at is over. `answer` are its replies, in wire format without tags.
+    fn ended(&mut self, end: StepEnd, answer: Bytes, around: &Around<'_>) -> Next;
+
+    /// Whether it is done in part, or done and not looked at: it is to go on, whatever the engine wants.
+    fn is_in_the_middle(&self) -> bool {
+        false
+    }
+}
+
+/// A step that is to be done. `kept` is what its menu answered a moment ago.
+pub(crate) fn apply(step: &Step, kept: Option<Bytes>) -> Box<dyn Run> {
+    match step {
+        Step::Command(command) => Box::new(command::Apply::new(command.clone())),
+        Step::Ensure(wish) => Box::new(ensure::Apply::new(wish.clone(), kept)),
+        Step::Check(check) => Box::new(check::Apply::new(check.clone(), false)),
+    }
+}
+
+/// A step whose answer was lost. Its `Done` says that it was done.
+pub(crate) fn look(step: &Step) -> Box<dyn Run> {
+    match step {
+        Step::Command(command) => Box::new(command::Look::new(command.clone())),
+        Step::Ensure(wish) => Box::new(ensure::Look::new(wish.clone())),
+        Step::Check(_) => Box::new(Nothing("a check leaves nothing to look after")),
+    }
+}
+
+/// A step that is only told of. `None` is for one whose menu is looked at with everybody else's: see
+/// [`crate::attempt`].
+pub(crate) fn preview(step: &Step) -> Option<Box<dyn Run>> {
+    match step {
+        Step::Command(command) => Some(Box::new(command::Preview::new(command.clone()))),
+        Step::Ensure(_) => None,
+        Step::Check(check) => Some(Box::new(check::Apply::new(check.clone(), true))),
+    }
+}
+
+/// A step that there is nothing to do about.
+#[derive(Debug)]
+struct Nothing(&'static str);
+
+impl Run for Nothing {
+    fn begin(&mut self, _: &Around<'_>) -> Next {
+        Next::stop(Outcome::Failed, DeviceError::new(ErrorClass::Worker, self.0))
+    }
+
+    fn ended(&mut self, _: StepEnd, _: Bytes, around: &Around<'_>) -> Next {
+        self.begin(around)
+    }
+}
+
+/// A read of a step did not come to its end. It may be tried again when the reason passes.
+pub(crate) fn question_failed(end: StepEnd) -> Next {
+    match end {
+        StepEnd::Completed => Next::stop(
+            Outcome::Failed,
+            DeviceError::new(ErrorClass::Protocol, "no answer to go by"),
+        ),
+        StepEnd::Cancelled => Next::stop(
+            Outcome::Cancelled,
+            DeviceError::new(ErrorClass::Cancelled, "cancelled by an operator"),
+        ),
+        StepEnd::NotSent(error) => Next::stop(Outcome::Unreached, error),
+        StepEnd::Refused(error) => Next::stop(Outcome::Failed, error),
+        StepEnd::Trapped(error) => match refusal(&error.message) {
+            Refusal::Transient => Next::stop(Outcome::Interrupted, error),
+            Refusal::Permanent => Next::stop(Outcome::Failed, error),
+        },
+        StepEnd::NoAnswer(error) if error.class == ErrorClass::Reset => {
+            Next::stop(Outcome::Interrupted, error)
+        }
+        StepEnd::NoAnswer(error) => Next::stop(Outcome::Failed, error),
+    }
+}
+
+/// A write did not come to its end, or to one that decides.
+pub(crate) fn write_failed(end: StepEnd) -> Next {
+    match end {
+        StepEnd::NotSent(error) => Next::stop(Outcome::Unreached, error),
+        StepEnd::Refused(error) => Next::stop(Outcome::Failed, error),
+        end => Next::stop(Outcome::Unknown, unproven(end)),
+    }
+}
+
+/// A look at what became of a step did not come to its end.
+pub(crate) fn look_failed(end: StepEnd) -> Next {
+    match end {
+        StepEnd::Completed | StepEnd::Cancelled | StepEnd::NotSent(_) | StepEnd::Refused(_) => {
+            question_failed(end)
+        }
+        StepEnd::Trapped(error) if refusal(&error.message) == Refusal::Permanent => {
+            Next::stop(Outcome::Failed, error)
+        }
+        StepEnd::Trapped(error) | StepEnd::NoAnswer(error) => Next::stop(Outcome::Interrupted, error),
+    }
+}
+
+/// What a look at what became of a step has found.
+pub(crate) fn found(done: bool) -> Next {
+    match done {
+        true => Next::done(Bytes::new()),
+        false => Next::Stop {
+            outcome: Outcome::FoundNotDone,
+            error: None,
+            reply: None,
+        },
+    }
+}
+
+/// What kept a write, or the look after it, from an answer that decides.
+pub(crate) fn unproven(end: StepEnd) -> DeviceError {
+    match end {
+        StepEnd::Trapped(error)
+        | StepEnd::NotSent(error)
+        | StepEnd::Refused(error)
+        | StepEnd::NoAnswer(error) => error,
+        StepEnd::Cancelled | StepEnd::Completed => DeviceError::new(
+            ErrorClass::Cancelled,
+            "cancelled while it ran; it may have been done in part",
+        ),
+    }
+}
+
+pub(crate) fn words<'a>(words: impl Iterator<Item = &'a str>) -> Vec<Vec<u8>> {
+    words.map(|word| word.as_bytes().to_vec()).collect()
+}

@@ -1,0 +1,49 @@
+//! Answers that muster writes in the place of a device.
+
+use muster_model::{Command, Ensure};
+use routeros_wire::encode;
+
+use crate::diff::Diff;
+
+/// The changes that a wish needs.
+pub(crate) fn diff(diff: &Diff, ensure: &Ensure) -> Vec<u8> {
+    let mut out = Vec::new();
+    diff.write(ensure, &mut out);
+    done(out)
+}
+
+/// A command that a preview does not send: one that does more than read is told.
+pub(crate) fn command(command: &Command) -> Vec<u8> {
+    let mut out = Vec::new();
+    if !command.effect().is_read() {
+        let words = [
+            "!re".to_owned(),
+            "=op=run".to_owned(),
+            format!("=effect={}", command.effect().as_str()),
+            format!("=command={}", command.words().join(" ")),
+        ];
+        // No word is empty, and none longer than a plan may be.
+        let _ = encode::sentence(&mut out, words);
+    }
+    done(out)
+}
+
+/// A check that was evaluated, with what it named. A check of which nothing is to be told is only done.
+pub(crate) fn check(named: &[(String, String)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    if !named.is_empty() {
+        let words = named.iter().map(|(name, value)| format!("={name}={value}"));
+        let words = ["!re".to_owned(), "=op=check".to_owned()]
+            .into_iter()
+            .chain(words);
+        // No word is empty, and none longer than what came over the wire.
+        let _ = encode::sentence(&mut out, words);
+    }
+    done(out)
+}
+
+/// Nothing more is told.
+pub(crate) fn done(mut out: Vec<u8>) -> Vec<u8> {
+    let _ = encode::sentence(&mut out, ["!done"]);
+    out
+}
