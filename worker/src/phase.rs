@@ -22,6 +22,8 @@ pub(crate) enum Doing {
     Intent,
     /// The engine does not grant it for now.
     Held,
+    /// Lets time pass, as a step of its plan wants it.
+    Waiting,
     /// A command is on its way, or waits to be.
     Command(Handle),
 }
@@ -43,6 +45,7 @@ impl Phase {
                 );
             }
             Doing::Intent => return ("it asks the engine for the right to change something", false),
+            Doing::Waiting => return ("it lets time pass, as its step wants it", false),
             Doing::Held => return ("the engine does not grant its change for now", false),
             Doing::Connecting(handle) => (handle, "it connects and logs in"),
             Doing::Command(handle) => (handle, "the device has the command and has not answered"),

@@ -66,6 +66,7 @@ pub(crate) async fn run(job: Job, devices: Devices, held: Held) {
         held,
         session: None,
         send_by: began,
+        began,
     };
     let first = match rendered {
         Ok(_) => Action::Connect,
@@ -107,6 +108,23 @@ struct Run {
     session: Option<(Handle, Arc<Turn>)>,
     /// Until when the granted step may be sent.
     send_by: Instant,
+    began: Instant,
+}
+
+/// Why there is no session.
+enum NoSession {
+    Failed(ConnectFailure),
+    /// The engine wants the execution ended.
+    Cancelled,
+}
+
+impl NoSession {
+    fn late(text: &str) -> Self {
+        Self::Failed(ConnectFailure {
+            error: DeviceError::new(ErrorClass::Timeout, text),
+            may_pass: true,
+        })
+    }
 }
 
 fn device(context: &v1::DeviceContext) -> template::Device {
@@ -142,14 +160,58 @@ impl Run {
         let mut action = first;
         loop {
             action = match action {
-                Action::Connect => self.connect().await,
+                Action::Connect => {
+                    let until = self.job.until;
+                    let made = self.have_session(until).await;
+                    self.attempt.tick(self.began.elapsed());
+                    match made {
+                        Ok(()) => self.attempt.connected(),
+                        Err(NoSession::Failed(failure)) => self.attempt.connect_failed(failure),
+                        Err(NoSession::Cancelled) => self.attempt.cancelled(),
+                    }
+                }
+                Action::Reconnect(within) => {
+                    self.let_go();
+                    let made = self.have_session(Instant::now() + within).await;
+                    self.attempt.tick(self.began.elapsed());
+                    match made {
+                        Ok(()) => self.attempt.reconnected(Ok(())),
+                        Err(NoSession::Failed(failure)) => self.attempt.reconnected(Err(failure)),
+                        Err(NoSession::Cancelled) => self.attempt.cancelled(),
+                    }
+                }
+                Action::Wait(time) => self.wait(time).await,
                 Action::AskIntent { step } => match self.ask(step).await {
-                    Ok(()) => self.attempt.granted(),
+                    Ok(()) => {
+                        self.attempt.tick(self.began.elapsed());
+                        self.attempt.granted()
+                    }
                     Err(action) => action,
                 },
                 Action::Exchange(exchange) => self.exchange(exchange).await,
                 Action::End(ended) => return ended,
             }
+        }
+    }
+
+    /// Gives up the session, so that the next one is new.
+    fn let_go(&mut self) {
+        if let Some((session, _turn)) = self.session.take() {
+            let device = self.job.assignment.device;
+            for line in [Line::Main, Line::Second] {
+                self.devices.forget(device, line, &session);
+            }
+        }
+    }
+
+    async fn wait(&mut self, time: Duration) -> Action {
+        self.phased(Doing::Waiting);
+        tokio::select! {
+            () = tokio::time::sleep(time) => {
+                self.attempt.tick(self.began.elapsed());
+                self.attempt.waited()
+            }
+            () = self.job.begun.cancel.cancelled() => self.attempt.cancelled(),
         }
     }
 
@@ -162,7 +224,7 @@ impl Run {
     /// Has a session that is logged in and a turn on it: alone for a plan with effects, so that nobody else's
     /// command stands in front of a change once it is granted, and nobody else's end takes it along. Who only looks
     /// does not wait for such a plan to end, but takes the device's second connection.
-    async fn connect(&mut self) -> Action {
+    async fn have_session(&mut self, until: Instant) -> Result<(), NoSession> {
         let alone = self.attempt.is_alone();
         // Whoever listens for an hour does not keep changes waiting.
         let first = if self.follows() && !alone {
@@ -173,49 +235,35 @@ impl Run {
         for _ in 0..RECONNECTS {
             let (mut line, mut session) = (first, self.session(first));
             let mut turn = None;
-            if let Err(action) = self.ready(&session).await {
-                return action;
-            }
+            self.ready(&session, until).await?;
             if !alone {
                 turn = session.try_turn();
                 if turn.is_none() {
                     (line, session) = (Line::Second, self.session(Line::Second));
-                    if let Err(action) = self.ready(&session).await {
-                        return action;
-                    }
+                    self.ready(&session, until).await?;
                 }
             }
             let turn = match turn {
                 Some(turn) => turn,
-                None => match self
-                    .phased(Doing::Turn)
-                    .bounded(session.turn(alone), "the device was busy with other commands")
-                    .await
-                {
-                    Ok(turn) => turn,
-                    Err(action) => return action,
-                },
+                None => {
+                    let busy = "the device was busy with other commands";
+                    self.phased(Doing::Turn)
+                        .bounded(session.turn(alone), until, busy)
+                        .await?
+                }
             };
             let mut fit = session.is_open();
             if fit && alone && session.silent_for() > FRESH {
                 // What is sent into a connection that died unnoticed would end as unknown.
-                fit = match self
-                    .bounded(facts::is_alive(&session, turn.clone()), "no answer")
-                    .await
-                {
-                    Ok(alive) => alive,
-                    Err(action) => return action,
-                };
+                let alive = facts::is_alive(&session, turn.clone());
+                fit = self.bounded(alive, until, "no answer").await?;
             }
             if fit && alone && !session.is_known() {
-                fit = match self.recognise(&session, turn.clone()).await {
-                    Ok(known) => known,
-                    Err(action) => return action,
-                };
+                fit = self.recognise(&session, turn.clone(), until).await?;
             }
             if fit {
                 self.session = Some((session, turn));
-                return self.attempt.connected();
+                return Ok(());
             }
             self.devices.forget(self.job.assignment.device, line, &session);
         }
@@ -223,21 +271,21 @@ impl Run {
             ErrorClass::Reset,
             "the device closes its connections as soon as they are open",
         );
-        self.attempt.connect_failed(ConnectFailure {
+        Err(NoSession::Failed(ConnectFailure {
             error,
             may_pass: true,
-        })
+        }))
     }
 
     /// Looks whether the router at the other end is the one that the device is known as, once for each connection and
     /// before anything is changed. Returns whether it answers.
-    async fn recognise(&self, session: &Handle, turn: Arc<Turn>) -> Result<bool, Action> {
+    async fn recognise(&self, session: &Handle, turn: Arc<Turn>, until: Instant) -> Result<bool, NoSession> {
         let known = &self.job.assignment.serial;
         if known.is_empty() {
             return Ok(true);
         }
         let asking = facts::serial_now(session, turn.clone());
-        let Some(found) = self.bounded(asking, "no answer").await? else {
+        let Some(found) = self.bounded(asking, until, "no answer").await? else {
             return Ok(false);
         };
         if found == *known {
@@ -255,7 +303,7 @@ impl Run {
         let text = format!(
             "another router answers: {found}, and the device is known by {known}; muster device trust accepts it"
         );
-        Err(self.attempt.connect_failed(ConnectFailure {
+        Err(NoSession::Failed(ConnectFailure {
             error: DeviceError::new(ErrorClass::Identity, text),
             may_pass: false,
         }))
@@ -273,27 +321,26 @@ impl Run {
     }
 
     /// Waits until a session is logged in.
-    async fn ready(&self, session: &Handle) -> Result<(), Action> {
-        let text = format!(
-            "not connected and logged in within {} ms",
-            self.job.assignment.expires_in_ms
-        );
+    async fn ready(&self, session: &Handle, until: Instant) -> Result<(), NoSession> {
+        let within = until.saturating_duration_since(Instant::now()).as_millis();
+        let text = format!("not connected and logged in within {within} ms");
         self.phased(Doing::Connecting(session.clone()));
-        match self.bounded(session.ready(), &text).await? {
-            Ok(()) => Ok(()),
-            Err(failure) => Err(self.attempt.connect_failed(failure)),
-        }
+        self.bounded(session.ready(), until, &text)
+            .await?
+            .map_err(NoSession::Failed)
     }
 
-    /// Waits for something until the job's time is up or the engine wants the execution ended.
-    async fn bounded<T>(&self, work: impl Future<Output = T>, late: &str) -> Result<T, Action> {
+    /// Waits for something until its time is up or the engine wants the execution ended.
+    async fn bounded<T>(
+        &self,
+        work: impl Future<Output = T>,
+        until: Instant,
+        late: &str,
+    ) -> Result<T, NoSession> {
         tokio::select! {
             done = work => Ok(done),
-            () = tokio::time::sleep_until(self.job.until.into()) => {
-                let error = DeviceError::new(ErrorClass::Timeout, late);
-                Err(self.attempt.connect_failed(ConnectFailure { error, may_pass: true }))
-            }
-            () = self.job.begun.cancel.cancelled() => Err(self.attempt.cancelled()),
+            () = tokio::time::sleep_until(until.into()) => Err(NoSession::late(late)),
+            () = self.job.begun.cancel.cancelled() => Err(NoSession::Cancelled),
         }
     }
 
@@ -355,6 +402,7 @@ impl Run {
         }
         let Some((session, turn)) = self.session.clone() else {
             let lost = StepEnd::NotSent(DeviceError::new(ErrorClass::Reset, "there is no connection"));
+            self.attempt.tick(self.began.elapsed());
             return self.attempt.answered(lost, Bytes::new());
         };
         let send_by = match manner {
@@ -383,6 +431,7 @@ impl Run {
             let _ = tokio::time::timeout(TOLD_WITHIN, telling).await;
         }
         let Reply { end, sentences } = reply.unwrap_or_else(|_| session::never_sent());
+        self.attempt.tick(self.began.elapsed());
         self.attempt.answered(end, sentences)
     }
 

@@ -1,5 +1,7 @@
 //! What an attempt and whoever runs it say to each other.
 
+use std::time::Duration;
+
 use muster_model::{DeviceError, Follow};
 
 /// What an attempt is for.
@@ -21,15 +23,20 @@ pub enum Mode {
 /// What the shell is to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Have a connection that is logged in, then [`Attempt::connected`] or [`Attempt::connect_failed`].
+    /// Have a connection that is logged in, then [`crate::Attempt::connected`] or [`crate::Attempt::connect_failed`].
     Connect,
-    /// Ask the engine to grant this step, then [`Attempt::granted`] or [`Attempt::revoked`].
+    /// Ask the engine to grant this step, then [`crate::Attempt::granted`] or [`crate::Attempt::revoked`].
     AskIntent {
         /// The step, from 0.
         step: u32,
     },
-    /// Send this, then [`Attempt::answered`].
+    /// Send this, then [`crate::Attempt::answered`].
     Exchange(Exchange),
+    /// Let this time pass, then [`crate::Attempt::waited`].
+    Wait(Duration),
+    /// Give up the connection and have a new one within this time, then [`crate::Attempt::reconnected`]. One try is enough: who
+    /// asked for it decides whether there is another.
+    Reconnect(Duration),
     /// Tell the engine.
     End(Ended),
 }

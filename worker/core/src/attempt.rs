@@ -20,6 +20,7 @@ mod survey;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use muster_model::check::Facts;
@@ -53,6 +54,8 @@ pub struct Attempt {
     run: Option<Box<dyn Run>>,
     /// Whether an intent to change something was granted; of a preview, whether there is something to change.
     changed: bool,
+    /// Since it began.
+    now: Duration,
     replies: Vec<Bytes>,
     /// Of a preview, when it is done.
     fingerprint: Option<[u8; 32]>,
@@ -77,6 +80,7 @@ impl Attempt {
             kept: BTreeMap::new(),
             run: None,
             changed: false,
+            now: Duration::ZERO,
             replies: Vec::new(),
             fingerprint: None,
         }
@@ -101,6 +105,11 @@ impl Attempt {
     /// What the device said to each step, in wire format, and what a preview found.
     pub fn into_told(self) -> (Vec<Bytes>, Option<[u8; 32]>) {
         (self.replies, self.fingerprint)
+    }
+
+    /// It is so long since it began. To be told before whatever else is.
+    pub fn tick(&mut self, now: Duration) {
+        self.now = now;
     }
 
     /// There is a connection.
@@ -138,7 +147,25 @@ impl Attempt {
         let Some(mut run) = self.take_run() else {
             return self.done();
         };
-        let next = run.granted();
+        let next = run.granted(&self.around());
+        self.follow(run, next)
+    }
+
+    /// The time that was to pass is over.
+    pub fn waited(&mut self) -> Action {
+        let Some(mut run) = self.take_run() else {
+            return self.done();
+        };
+        let next = run.waited(&self.around());
+        self.follow(run, next)
+    }
+
+    /// There is a new connection; or there is none yet.
+    pub fn reconnected(&mut self, made: Result<(), ConnectFailure>) -> Action {
+        let Some(mut run) = self.take_run() else {
+            return self.done();
+        };
+        let next = run.reconnected(made, &self.around());
         self.follow(run, next)
     }
 
@@ -216,6 +243,7 @@ impl Attempt {
         Around {
             pre: &self.pre,
             room: ANSWERS.saturating_sub(self.replies.iter().map(Bytes::len).sum()),
+            now: self.now,
         }
     }
 
@@ -237,6 +265,14 @@ impl Attempt {
             Next::Exchange(exchange) => {
                 self.run = Some(run);
                 Action::Exchange(exchange)
+            }
+            Next::Wait(time) => {
+                self.run = Some(run);
+                Action::Wait(time)
+            }
+            Next::Reconnect(within) => {
+                self.run = Some(run);
+                Action::Reconnect(within)
             }
             Next::Done { .. } if matches!(self.mode, Mode::Resolve(_)) => Action::End(Ended {
                 outcome: Outcome::FoundDone,
@@ -267,7 +303,9 @@ impl Attempt {
                     steps_done: self.at(),
                 })
             }
-            Next::Ask | Next::Exchange(_) | Next::Done { .. } => self.begin_step(),
+            Next::Ask | Next::Exchange(_) | Next::Wait(_) | Next::Reconnect(_) | Next::Done { .. } => {
+                self.begin_step()
+            }
         }
     }
 

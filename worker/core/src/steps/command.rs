@@ -29,7 +29,7 @@ impl Run for Apply {
         }
     }
 
-    fn granted(&mut self) -> Next {
+    fn granted(&mut self, _: &Around<'_>) -> Next {
         Next::Exchange(Exchange::write(words(self.0.sent_words())))
     }
 

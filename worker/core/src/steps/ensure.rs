@@ -47,7 +47,7 @@ impl Run for Apply {
         }
     }
 
-    fn granted(&mut self) -> Next {
+    fn granted(&mut self, _: &Around<'_>) -> Next {
         self.write(0)
     }
 

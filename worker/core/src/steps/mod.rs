@@ -12,32 +12,41 @@ pub(crate) mod ensure;
 pub(crate) mod told;
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use muster_model::check::Facts;
 use muster_model::trap::{Refusal, refusal};
 use muster_model::{DeviceError, ErrorClass, Step};
 
-use crate::action::{Exchange, Outcome, StepEnd};
+use crate::action::{ConnectFailure, Exchange, Outcome, StepEnd};
 
 pub(crate) use check::Questions;
 
 /// What a step can see of the attempt it belongs to.
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "steps that wait read the time")]
 pub(crate) struct Around<'a> {
     /// What the device said before the first step.
     pub(crate) pre: &'a Facts,
     /// Bytes of answers that the attempt still has room for.
     pub(crate) room: usize,
+    /// Since the attempt began.
+    pub(crate) now: Duration,
 }
 
 /// What comes next.
 #[derive(Debug)]
+#[allow(dead_code, reason = "steps that interrupt a device wait and reconnect")]
 pub(crate) enum Next {
     /// The engine is to be asked for the step's intent.
     Ask,
     /// This.
     Exchange(Exchange),
+    /// Some time is to pass, then [`Run::waited`].
+    Wait(Duration),
+    /// The connection is given up, and a new one is made within this time, then [`Run::reconnected`].
+    Reconnect(Duration),
     /// The step is done, or told of, or its question is answered with yes.
     Done {
         /// What is told of it, in wire format.
@@ -86,19 +95,23 @@ impl Next {
 }
 
 /// One step under way.
-pub(crate) trait Run: fmt::Debug + Send {
+pub(crate) trait Run: fmt::Debug + Send + Sync {
     /// The first thing it does.
     fn begin(&mut self, around: &Around<'_>) -> Next;
 
     /// The intent it asked for is on disk.
-    fn granted(&mut self) -> Next {
-        Next::stop(
-            Outcome::Failed,
-            DeviceError::new(
-                ErrorClass::Worker,
-                "an intent was granted that nobody had asked for",
-            ),
-        )
+    fn granted(&mut self, _: &Around<'_>) -> Next {
+        unasked("an intent was granted")
+    }
+
+    /// The time it wanted to wait is over.
+    fn waited(&mut self, _: &Around<'_>) -> Next {
+        unasked("a wait ended")
+    }
+
+    /// There is the new connection it asked for; or there is none yet, and why.
+    fn reconnected(&mut self, _: Result<(), ConnectFailure>, _: &Around<'_>) -> Next {
+        unasked("a connection was made")
     }
 
     /// The exchange it is at is over. `answer` are its replies, in wire format without tags.
@@ -108,6 +121,11 @@ pub(crate) trait Run: fmt::Debug + Send {
     fn is_in_the_middle(&self) -> bool {
         false
     }
+}
+
+fn unasked(what: &str) -> Next {
+    let text = format!("{what} that the step had not asked for");
+    Next::stop(Outcome::Failed, DeviceError::new(ErrorClass::Worker, text))
 }
 
 /// A step that is to be done. `kept` is what its menu answered a moment ago.
