@@ -90,7 +90,7 @@ fn drive(plan: &Arc<Plan>, before: &Bytes, after: &Bytes) -> usize {
                 );
                 return writes;
             }
-            Action::Connect => return writes,
+            Action::Connect | Action::Wait(_) | Action::Reconnect(_) => return writes,
         };
     }
 }
