@@ -1,5 +1,7 @@
 //! Which devices of a rollout go in which wave, what each wave may harm, and the digest of it all.
 
+use std::collections::HashMap;
+
 use muster_engine_core::rollout::assign::{Assignment, Candidate, assign};
 use muster_engine_core::rollout::digest::{Approved, Member};
 use muster_engine_core::rollout::order::{Cycle, Parents};
@@ -45,12 +47,13 @@ pub(crate) fn seed(plan: &Plan, policy: &Policy) -> u64 {
         .fold(0, |seed, byte| seed << 8 | u64::from(*byte))
 }
 
-/// Lays the waves over some devices.
+/// Lays the waves over some devices. `found` has the fingerprints of those that a preview read, hex by name.
 pub(crate) fn lay(
     records: Vec<DeviceRecord>,
     plan: &Plan,
     policy: &Policy,
     seed: u64,
+    found: &HashMap<String, String>,
 ) -> Result<Laid, LayError> {
     let candidates = records.iter().map(candidate).collect::<Vec<_>>();
     let parents = match &policy.parent_label {
@@ -84,7 +87,7 @@ pub(crate) fn lay(
         .map(|(record, wave)| Member {
             name: record.device.name.clone(),
             wave: *wave,
-            fingerprint: None,
+            fingerprint: found.get(&record.device.name).cloned(),
         });
     let approved = Approved::new(plan, policy, members.collect());
     Ok(Laid {

@@ -47,7 +47,8 @@ pub(crate) async fn begin(shared: &Arc<Shared>, rollout: &RolloutRecord) -> Resu
         .plan(&rollout.plan_digest)
         .await?
         .ok_or(BeginError::NoPlan)?;
-    let laid = lay(records, &plan, &rollout.policy, rollout.seed)?;
+    let found = store.fingerprints(rollout.job).await?;
+    let laid = lay(records, &plan, &rollout.policy, rollout.seed, &found)?;
     let uuid = &rollout.uuid;
     let now = shared.clock.now();
     let places = laid.places();

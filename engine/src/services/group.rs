@@ -14,7 +14,7 @@ const GROUPS: u32 = 100;
 const MOST: u32 = 1000;
 
 /// A preview is good for so long after its end.
-const GOOD_FOR_MS: i64 = 24 * 3600 * 1000;
+pub(super) const GOOD_FOR_MS: i64 = 24 * 3600 * 1000;
 
 /// The executions of a job that are over, grouped.
 pub(super) async fn groups(shared: &Shared, job: i64, most: u32) -> Result<v1::GroupResultsResponse, Status> {
@@ -53,13 +53,13 @@ pub(super) async fn groups(shared: &Shared, job: i64, most: u32) -> Result<v1::G
     })
 }
 
-/// Whether a job with this plan may go by that preview.
+/// Whether a job with this plan may go by that preview; the preview's row number.
 pub(super) async fn check_preview(
     shared: &Shared,
     preview: &str,
     plan: &Plan,
     now: i64,
-) -> Result<(), Status> {
+) -> Result<i64, Status> {
     let wrong = |text: String| Err(error::invalid_field("spec.previewed", text));
     let Some(record) = shared.store.job(preview).await.map_err(error::store)? else {
         return wrong(format!("there is no job {preview:?}"));
@@ -82,6 +82,6 @@ pub(super) async fn check_preview(
             let text = format!("the preview {preview} is over for more than 24 h; preview again");
             Err(error::precondition("PREVIEW_EXPIRED", preview, text))
         }
-        Some(_) => Ok(()),
+        Some(_) => Ok(record.id),
     }
 }

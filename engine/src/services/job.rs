@@ -37,15 +37,15 @@ impl JobService for Service {
             Err(violations) => (None, violations),
         };
         violations.extend(check_request_id(&request.request_id));
-        let Some(spec) = checked.filter(|_| violations.is_empty()) else {
+        let Some(mut spec) = checked.filter(|_| violations.is_empty()) else {
             return Err(error::invalid(violations));
         };
         let frozen = self.0.inventory.clone().read_owned().await;
-        let rollout = match &spec.policy {
+        let rollout = match spec.policy.clone() {
             None => None,
             Some(policy) => {
-                rollout::prepare(&self.0, &spec, policy, &request.approve_digest).await?;
-                Some(rollout::new(&spec, policy, &asked.break_glass))
+                rollout::prepare(&self.0, &mut spec, &policy, &request.approve_digest).await?;
+                Some(rollout::new(&spec, &policy, &asked.break_glass))
             }
         };
         let now = self.0.clock.now();

@@ -1,6 +1,7 @@
 //! Changing the limits of a job under way (A6).
 
 use muster_engine_core::budget::{Asked, BadBudget};
+use muster_model::JobState;
 use muster_proto::{Violation, v1};
 use muster_store::{ChangeLimits, JobRecord, LimitsRefused};
 use tonic::Status;
@@ -13,6 +14,11 @@ pub(super) async fn change(
     request: v1::ChangeLimitsRequest,
 ) -> Result<v1::ChangeLimitsResponse, Status> {
     let record = job(shared, &request.id).await?;
+    if record.state == JobState::AwaitingApproval {
+        let message =
+            "its limits are part of what it waits to have approved; abort it, and start it with others";
+        return Err(error::precondition("AWAITS_APPROVAL", &record.uuid, message));
+    }
     let mut change = check(&request, &record).map_err(error::invalid)?;
     change.reason = reason(&request.reason)?;
     change.now = shared.clock.now();

@@ -1,18 +1,21 @@
 //! Rollouts as clients see them: making and previewing them, approving, freezing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use muster_engine_core::budget::Asked;
 use muster_engine_core::rollout::digest::Approved;
 use muster_engine_core::rollout::{forecast, rule, sequential};
-use muster_model::policy::{Amount, NotYet};
+use muster_model::policy::{Amount, Membership, NotYet, Unseen};
 use muster_model::{Effect, Policy, Selector};
 use muster_proto::{Violation, time, v1};
 use muster_store::{
-    Approve, ApproveRefused, DeviceRecord, JobRecord, NewRollout, RolloutRecord, SetFreeze, StorePreview,
+    Approve, ApproveRefused, DeviceRecord, JobRecord, Mode, NewRollout, RolloutRecord, SetFreeze,
+    StorePreview,
 };
 use tonic::Status;
 
+use super::group::{self, GOOD_FOR_MS};
 use super::job::{claimed, job, reason};
 use super::spec::Spec;
 use crate::reconcile::rollouts::{opening, wall_clock};
@@ -47,44 +50,82 @@ pub(super) fn asked(budget: Amount) -> Asked {
     }
 }
 
-/// Lays a rollout over what its selector means now, and refuses one that is not what was approved.
+/// Lays a rollout over what its selector means now, and refuses one that is not what was approved. What was approved after
+/// devices were read is done only where they are as they were found then (F3).
 pub(super) async fn prepare(
     shared: &Shared,
-    spec: &Spec,
+    spec: &mut Spec,
     policy: &Policy,
     approve_digest: &str,
 ) -> Result<(), Status> {
-    let laid = laid(shared, spec, policy).await?;
-    let digest = laid.approved.digest();
-    if approve_digest.is_empty() || approve_digest == digest {
-        return Ok(());
+    if let Mode::AsPreviewed { unseen, .. } = &mut spec.mode {
+        *unseen |= policy.unseen == Unseen::Allow;
     }
+    if approve_digest.is_empty() {
+        // A circle is an error of the plan, whoever asks for it.
+        return laid(shared, spec, policy).await.map(drop);
+    }
+    if policy.membership == Membership::Continuous {
+        let text = "with membership continuous other devices join later, which no digest can cover; leave one of the two out";
+        return Err(error::invalid_field("approve_digest", text));
+    }
+    let refused = |reason, message| Err(error::precondition(reason, approve_digest, message));
     let before = shared
         .store
         .previewed(approve_digest)
         .await
         .map_err(error::store)?;
-    let changed = match before {
-        Some(before) => changes(&before, &laid.approved),
-        None => format!("no preview with the digest {approve_digest} is known; preview it again"),
+    let Some((before, at)) = before else {
+        let message = format!(
+            "what was approved is no longer true: no preview with the digest {approve_digest} is known; preview it again"
+        );
+        return refused("DIGEST_CHANGED", message);
     };
-    let message = format!("what was approved is no longer true: {changed}");
-    Err(error::precondition("DIGEST_CHANGED", approve_digest, message))
-}
-
-fn changes(before: &Approved, now: &Approved) -> String {
-    match before.changes(now) {
-        none if none.is_empty() => "the digest is another one".to_owned(),
-        changes => changes.join("; "),
+    if shared.clock.now() - at > GOOD_FOR_MS {
+        let message = "what was approved was previewed more than 24 h ago; preview it again".to_owned();
+        return refused("PREVIEW_EXPIRED", message);
+    }
+    if let (Mode::Apply, Some(preview)) = (&spec.mode, &before.previewed) {
+        spec.mode = Mode::AsPreviewed {
+            preview: Some(preview.clone()),
+            unseen: policy.unseen == Unseen::Allow,
+        };
+    }
+    let laid = laid(shared, spec, policy).await?;
+    match laid.approved.digest() == approve_digest {
+        true => Ok(()),
+        false => refused("DIGEST_CHANGED", changed(&before, &laid.approved)),
     }
 }
 
+/// What is different from what was approved.
+fn changed(before: &Approved, now: &Approved) -> String {
+    let changes = match before.changes(now) {
+        none if none.is_empty() => "the digest is another one".to_owned(),
+        changes => changes.join("; "),
+    };
+    format!("what was approved is no longer true: {changes}")
+}
+
 async fn laid(shared: &Shared, spec: &Spec, policy: &Policy) -> Result<Laid, Status> {
+    let (previewed, found) = match &spec.mode {
+        Mode::AsPreviewed {
+            preview: Some(preview),
+            ..
+        } => {
+            let job = group::check_preview(shared, preview, &spec.plan, shared.clock.now()).await?;
+            let found = shared.store.fingerprints(job).await.map_err(error::store)?;
+            (Some(preview.clone()), found)
+        }
+        _ => (None, HashMap::new()),
+    };
     let records = devices(shared, &spec.selector).await?;
     let seed = seed(&spec.plan, policy);
-    lay(records, &spec.plan, policy, seed).map_err(|error| match error {
+    let mut laid = lay(records, &spec.plan, policy, seed, &found).map_err(|error| match error {
         LayError::Cycle(cycle) => error::invalid_field("spec.policy.parent_label", cycle.to_string()),
-    })
+    })?;
+    laid.approved.previewed = previewed;
+    Ok(laid)
 }
 
 async fn devices(shared: &Shared, selector: &Selector) -> Result<Vec<DeviceRecord>, Status> {
@@ -137,6 +178,21 @@ pub(super) async fn preview(
         })
         .collect();
     answer.digest = laid.approved.digest();
+    if laid.approved.previewed.is_some() {
+        let unseen = laid.approved.unseen();
+        answer.unseen = Some(unseen);
+        let (were, they) = match unseen {
+            1 => ("1 device was".to_owned(), "it is"),
+            many => (format!("{many} devices were"), "they are"),
+        };
+        let becomes = match policy.unseen {
+            Unseen::Reject => "rejected, without unseen = \"allow\"",
+            Unseen::Allow => "changed all the same: unseen = \"allow\"",
+        };
+        if unseen > 0 {
+            answer.notes.push(format!("{were} not read; {they} {becomes}"));
+        }
+    }
     let forecast = forecast::forecast(
         policy,
         &laid.sizes,
@@ -304,7 +360,10 @@ pub(super) async fn approve(
         now: shared.clock.now(),
     };
     let approved = shared.store.write(approve).await.map_err(error::store)?;
-    let approved = approved.map_err(|refused| refusal(&request.id, &refused))?;
+    let approved = match approved {
+        Ok(approved) => approved,
+        Err(refused) => return Err(refusal(shared, &request.id, refused).await?),
+    };
     shared.committed();
     shared.work_appeared();
     shared.reconcilers.rollouts.wake();
@@ -316,14 +375,30 @@ pub(super) async fn approve(
     })
 }
 
-fn refusal(id: &str, refused: &ApproveRefused) -> Status {
-    let reason = match refused {
-        ApproveRefused::NotFound => return error::not_found("job", id),
+/// An approval that is not taken: of another digest than the job's, what is different.
+async fn refusal(shared: &Shared, id: &str, refused: ApproveRefused) -> Result<Status, Status> {
+    let reason = match &refused {
+        ApproveRefused::NotFound => return Ok(error::not_found("job", id)),
         ApproveRefused::NotWaiting(_) => "NOT_WAITING",
         ApproveRefused::Person(_) => "MAY_NOT_APPROVE",
         ApproveRefused::Digest { .. } => "DIGEST_CHANGED",
     };
-    error::precondition(reason, id, refused.to_string())
+    let mut message = refused.to_string();
+    if let ApproveRefused::Digest { given, .. } = &refused {
+        let before = shared.store.previewed(given).await.map_err(error::store)?;
+        let rollout = shared.store.rollout(id).await.map_err(error::store)?;
+        let now = match &rollout {
+            Some(rollout) => shared.store.approved(rollout).await.map_err(error::store)?,
+            None => None,
+        };
+        let told = match (before, now) {
+            (Some((before, _)), Some(now)) => changed(&before, &now),
+            _ => "no preview with that digest is known".to_owned(),
+        };
+        message.push_str("; ");
+        message.push_str(&told);
+    }
+    Ok(error::precondition(reason, id, message))
 }
 
 pub(super) async fn set_freeze(

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use muster_model::{DeviceError, ErrorClass, ExecutionState};
 use sha2::{Digest as _, Sha256};
 
+use crate::blob::hex;
 use crate::transition::device_error;
 use crate::{Store, StoreError, sql};
 
@@ -94,17 +95,13 @@ impl Store {
         Ok(Groups { groups, left_out })
     }
 
-    /// One number for all that a preview found: SHA-256 over the names of its devices and their fingerprints. Two previews with the
-    /// same one found the same devices, each as it was.
-    pub async fn found_digest(&self, job: i64) -> Result<[u8; 32], StoreError> {
+    /// What a preview found, or a job after one expects: fingerprints by device, hex.
+    pub async fn fingerprints(&self, job: i64) -> Result<HashMap<String, String>, StoreError> {
         let query = sqlx::query_as(sql::FINGERPRINTS_OF).bind(job);
         let rows: Vec<(String, Vec<u8>)> = query.fetch_all(self.readers()).await?;
-        let mut digest = Sha256::new();
-        for (device, fingerprint) in rows {
-            digest.update((device.len() as u64).to_le_bytes());
-            digest.update(device);
-            digest.update(fingerprint);
-        }
-        Ok(digest.finalize().into())
+        Ok(rows
+            .into_iter()
+            .map(|(device, fingerprint)| (device, hex(&fingerprint)))
+            .collect())
     }
 }

@@ -16,9 +16,51 @@ use crate::terminal::{BAD, BOLD, DIM, GOOD, RESET, devices, number, out, safe};
 /// Groups asked for.
 const GROUPS: u32 = 1000;
 
-/// Follows a preview to its end and prints what would change: 2 if anything would, and 3 or 5 if not every device could
-/// tell.
-pub(crate) async fn preview(engine: &Engine, id: &str, plan: Option<&Path>, json: bool) -> Done {
+/// What a preview found.
+pub(crate) struct Found {
+    /// Devices.
+    pub total: u64,
+    /// Devices on which something would change.
+    pub changes: u64,
+    /// Devices that are as wanted.
+    pub as_wanted: u64,
+    /// Devices on which the plan cannot be done, or that could not tell.
+    pub conflicts: u64,
+    /// Devices that were not reached.
+    pub unreached: u64,
+    answer: v1::GroupResultsResponse,
+}
+
+impl Found {
+    /// Each group in an object.
+    pub(crate) fn json(&self, id: &str) -> Value {
+        self.answer
+            .groups
+            .iter()
+            .map(|group| group_json(id, group))
+            .collect()
+    }
+
+    /// Prints each group.
+    pub(crate) fn print(&self, id: &str, json: bool) {
+        print(&self.answer, id, json);
+    }
+
+    /// In a line.
+    pub(crate) fn text(&self) -> String {
+        format!(
+            "{}: {} to change, {} as wanted, {} in conflict, {} not reached",
+            devices(self.total),
+            number(self.changes),
+            number(self.as_wanted),
+            number(self.conflicts),
+            number(self.unreached),
+        )
+    }
+}
+
+/// Follows a preview to its end; nothing when whoever asked has gone.
+pub(crate) async fn find(engine: &Engine, id: &str) -> Result<Option<Found>, Failure> {
     let mut watcher = Watcher { bar: None, ended: 0 };
     let followed = follow(engine, id, &mut watcher).await;
     if let Some(bar) = watcher.bar.take() {
@@ -28,34 +70,40 @@ pub(crate) async fn preview(engine: &Engine, id: &str, plan: Option<&Path>, json
         anstream::eprintln!(
             "detached; the preview goes on. See what it found with: muster job results {id} --grouped"
         );
+        return Ok(None);
+    };
+    let answer = groups(engine, id).await?;
+    // By the job's own counts: of many groups the last are not told.
+    let count = |wanted: fn(v1::ExecutionState) -> bool| {
+        let counts = job.counts.iter().filter(|count| wanted(count.state()));
+        counts.map(|count| count.count).sum::<u64>()
+    };
+    let unreached = count(|state| state == v1::ExecutionState::Expired);
+    Ok(Some(Found {
+        total: job.total,
+        changes: count(|state| state == v1::ExecutionState::Succeeded),
+        as_wanted: count(|state| state == v1::ExecutionState::Unchanged),
+        conflicts: count(|state| !is_good(state)) - unreached,
+        unreached,
+        answer,
+    }))
+}
+
+/// Follows a preview to its end and prints what would change: 2 if anything would, and 3 or 5 if not every device could
+/// tell.
+pub(crate) async fn preview(engine: &Engine, id: &str, plan: Option<&Path>, json: bool) -> Done {
+    let Some(found) = find(engine, id).await? else {
         return Ok(Exit::StillRuns);
     };
-    let groups = grouped(engine, id, json).await?;
-    let count = |wanted: fn(v1::ExecutionState) -> bool| {
-        groups
-            .iter()
-            .filter(|group| wanted(group.state()))
-            .map(|group| group.count)
-            .sum::<u64>()
-    };
-    let changes = count(|state| state == v1::ExecutionState::Succeeded);
-    let unreached = count(|state| state == v1::ExecutionState::Expired);
-    let bad = count(|state| !is_good(state)) - unreached;
-    anstream::eprintln!(
-        "{}: {} to change, {} as wanted, {} in conflict, {} not reached (preview {id})",
-        devices(job.total),
-        number(changes),
-        number(count(|state| state == v1::ExecutionState::Unchanged)),
-        number(bad),
-        number(unreached),
-    );
-    if let Some(plan) = plan.filter(|_| changes > 0) {
+    found.print(id, json);
+    anstream::eprintln!("{} (preview {id})", found.text());
+    if let Some(plan) = plan.filter(|_| found.changes > 0) {
         anstream::eprintln!(
             "to do this where devices are still as they were found: muster run --plan {} --previewed {id} …",
             plan.display()
         );
     }
-    Ok(match (bad, unreached, changes) {
+    Ok(match (found.conflicts, found.unreached, found.changes) {
         (1.., _, _) => Exit::Failures,
         (0, 1.., 0) => Exit::Coverage,
         (0, _, 1..) => Exit::Pending,
@@ -65,11 +113,20 @@ pub(crate) async fn preview(engine: &Engine, id: &str, plan: Option<&Path>, json
 
 /// Prints the results of a job, those that are the same together.
 pub(crate) async fn grouped(engine: &Engine, id: &str, json: bool) -> Result<Vec<v1::ResultGroup>, Failure> {
+    let answer = groups(engine, id).await?;
+    print(&answer, id, json);
+    Ok(answer.groups)
+}
+
+async fn groups(engine: &Engine, id: &str) -> Result<v1::GroupResultsResponse, Failure> {
     let request = v1::GroupResultsRequest {
         id: id.to_owned(),
         max_groups: GROUPS,
     };
-    let answer = engine.jobs().group_results(request).await?.into_inner();
+    Ok(engine.jobs().group_results(request).await?.into_inner())
+}
+
+fn print(answer: &v1::GroupResultsResponse, id: &str, json: bool) {
     for group in &answer.groups {
         match json {
             true => out(group_json(id, group)),
@@ -83,7 +140,6 @@ pub(crate) async fn grouped(engine: &Engine, id: &str, json: bool) -> Result<Vec
             devices(answer.more_executions)
         );
     }
-    Ok(answer.groups)
 }
 
 fn group_json(job: &str, group: &v1::ResultGroup) -> Value {

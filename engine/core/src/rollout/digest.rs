@@ -28,6 +28,9 @@ pub struct Approved {
     pub policy: String,
     /// The selection, sorted by name.
     pub members: Vec<Member>,
+    /// The job that read the fingerprints; none when nobody did. Not part of the digest: what was found counts, and not by whom.
+    #[serde(default)]
+    pub previewed: Option<String>,
 }
 
 /// Differences named of each kind.
@@ -42,7 +45,14 @@ impl Approved {
             // Plain values: nothing in a policy can fail to be JSON.
             policy: serde_json::to_string(policy).unwrap_or_default(),
             members,
+            previewed: None,
         }
+    }
+
+    /// Devices that were not read.
+    pub fn unseen(&self) -> u64 {
+        let unseen = self.members.iter().filter(|member| member.fingerprint.is_none());
+        unseen.count() as u64
     }
 
     /// The digest, hex.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_engine_core::rollout::advance::{Answer, GateVerdict, Told};
-use muster_engine_core::rollout::digest::Approved;
+use muster_engine_core::rollout::digest::{Approved, Member};
 use muster_engine_core::rollout::rule::Runs;
 use muster_engine_core::{Ledger, Tally};
 use muster_model::{JobState, Policy};
@@ -226,16 +226,37 @@ impl Store {
             .collect())
     }
 
-    /// What was previewed under a digest, if that is kept.
-    pub async fn previewed(&self, digest: &str) -> Result<Option<Approved>, StoreError> {
-        let body: Option<String> = sqlx::query_scalar(sql::PREVIEW_OF)
+    /// What was previewed under a digest, and when, Unix milliseconds; if that is kept.
+    pub async fn previewed(&self, digest: &str) -> Result<Option<(Approved, i64)>, StoreError> {
+        let found: Option<(String, i64)> = sqlx::query_as(sql::PREVIEW_OF)
             .bind(digest)
             .fetch_optional(self.readers())
             .await?;
-        let parse = |body: String| {
-            serde_json::from_str(&body).map_err(|error| StoreError::Corrupt(error.to_string()))
+        let parse = |(body, at): (String, i64)| {
+            let approved: Result<Approved, _> = serde_json::from_str(&body);
+            approved
+                .map(|approved| (approved, at))
+                .map_err(|error| StoreError::Corrupt(error.to_string()))
         };
-        body.map(parse).transpose()
+        found.map(parse).transpose()
+    }
+
+    /// What approvals of a job sign now (F3).
+    pub async fn approved(&self, rollout: &RolloutRecord) -> Result<Option<Approved>, StoreError> {
+        let Some(plan) = self.plan(&rollout.plan_digest).await? else {
+            return Ok(None);
+        };
+        let rows: Vec<(String, u32, Option<String>)> = sqlx::query_as(sql::ROLLOUT_APPROVED)
+            .bind(rollout.job)
+            .fetch_all(self.readers())
+            .await?;
+        let member = |(name, wave, fingerprint)| Member {
+            name,
+            wave,
+            fingerprint,
+        };
+        let members = rows.into_iter().map(member).collect();
+        Ok(Some(Approved::new(&plan, &rollout.policy, members)))
     }
 }
 

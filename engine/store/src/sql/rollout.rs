@@ -58,11 +58,13 @@ statements! {
     FREEZE_OFF = "DELETE FROM freeze";
     DURATIONS_OF_PLAN = "
         SELECT e.finished_at - e.started_at FROM job j JOIN execution e ON e.job_id = j.id
-        WHERE j.plan_digest = ?1 AND e.state IN (10, 11) AND e.started_at IS NOT NULL ORDER BY e.id DESC LIMIT ?2";
-    PREVIEW_OF = "SELECT body FROM preview WHERE digest = ?1";
+        WHERE j.plan_digest = ?1 AND j.mode <> 1 AND e.state IN (10, 11) AND e.started_at IS NOT NULL ORDER BY e.id DESC LIMIT ?2";
+    PREVIEW_OF = "SELECT body, at FROM preview WHERE digest = ?1";
+    ROLLOUT_APPROVED = "
+        SELECT device_name, wave, iif(fingerprint IS NULL, NULL, lower(hex(fingerprint))) FROM execution WHERE job_id = ?1";
     PREVIEW_STORE = "
         INSERT INTO preview (digest, at, body) VALUES (?1, ?2, ?3)
-        ON CONFLICT (digest) DO UPDATE SET at = excluded.at";
+        ON CONFLICT (digest) DO UPDATE SET at = excluded.at, body = excluded.body";
     PREVIEWS_FORGET = "DELETE FROM preview WHERE at < ?1";
     SWEEP_ROLLOUT = "DELETE FROM rollout WHERE job_id = ?1";
     SWEEP_APPROVALS = "DELETE FROM approval WHERE job_id = ?1";

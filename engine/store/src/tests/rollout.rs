@@ -328,7 +328,7 @@ async fn previews_are_kept_by_digest() {
     bench.store.write(preview).await.expect("write");
     assert_eq!(
         bench.store.previewed(&approved.digest()).await.expect("read"),
-        Some(approved)
+        Some((approved, 1))
     );
     assert_eq!(bench.store.previewed("other").await.expect("read"), None);
 }

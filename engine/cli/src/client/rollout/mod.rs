@@ -22,13 +22,14 @@ use crate::terminal::{devices, out};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Rollout {
-    /// Show what a rollout would do: waves, worst case, forecast, digest; exit code 2 when there is something to do
+    /// Show what a rollout would do: which devices need which changes, waves, worst case, forecast, digest; exit code 2 when
+    /// there is something to do
     Preview {
         /// The file, TOML; - for standard input
         file: PathBuf,
-        /// Read every device, too, and tell what would change on which; the preview's id is for start --previewed
+        /// Read no device: waves, worst case and forecast alone. Its digest covers nothing that is on devices
         #[arg(long)]
-        read: bool,
+        no_read: bool,
     },
     /// Start a rollout and show how it goes until it ends or halts
     Start(Start),
@@ -44,7 +45,7 @@ pub(crate) struct Start {
     /// Start it only if this is what its preview would show now; exit code 6 and what changed if it is not
     #[arg(long, value_name = "DIGEST", default_value = "")]
     pub approve_digest: String,
-    /// Change only devices that are as this preview found them (rollout preview --read); others end rejected
+    /// Change only devices that are as this preview found them (rollout preview); others end rejected
     #[arg(long, value_name = "JOB", default_value = "")]
     pub previewed: String,
     /// Pass approvals, windows and freezes by; the reason goes into the history
@@ -57,10 +58,10 @@ pub(crate) struct Start {
 
 pub(crate) async fn run(command: Rollout, engine: &str, json: bool) -> Done {
     match command {
-        Rollout::Preview { file, read } => {
+        Rollout::Preview { file, no_read } => {
             let spec = spec(&file)?;
             let engine = Engine::connect(engine).await?;
-            preview::run(&engine, &file, spec, read, json).await
+            preview::run(&engine, &file, spec, !no_read, json).await
         }
         Rollout::Start(start) => self::start(start, engine, json).await,
     }

@@ -7,10 +7,10 @@ use muster_proto::v1;
 use serde_json::{Value, json};
 
 use super::super::connect::Engine;
-use super::super::group;
+use super::super::group::{self, Found};
 use super::super::result::{table, timestamp};
 use super::super::run::create;
-use crate::exit::{Done, Exit};
+use crate::exit::{Done, Exit, Failure};
 use crate::terminal::{devices, number, out, safe};
 
 /// Names shown of a wave.
@@ -18,31 +18,62 @@ const NAMES: usize = 3;
 /// Lines of a list before the rest is only counted.
 const LINES: usize = 10;
 
-pub(super) async fn run(engine: &Engine, file: &Path, spec: v1::JobSpec, read: bool, json: bool) -> Done {
+/// Reads every device, unless told not to, and prints what a rollout would do: 2 if there is something to do.
+pub(super) async fn run(engine: &Engine, file: &Path, mut spec: v1::JobSpec, read: bool, json: bool) -> Done {
+    // What is wrong with it is told before thousands of devices are asked.
+    let laid = lay(engine, &spec).await?;
+    let mut found = None;
+    if read && laid.effect() != v1::Effect::Read {
+        let job = create(engine, reading(&spec)).await?;
+        let Some(what) = group::find(engine, &job.id).await? else {
+            return Ok(Exit::StillRuns);
+        };
+        spec.previewed.clone_from(&job.id);
+        found = Some((job.id, what));
+    }
+    let answer = match found {
+        Some(_) => lay(engine, &spec).await?,
+        None => laid,
+    };
+    match json {
+        true => out(to_json(&spec, &answer, found.as_ref())),
+        false => {
+            if let Some((id, found)) = &found {
+                found.print(id, false);
+            }
+            show(file, &spec, &answer, found.as_ref().map(|(_, found)| found));
+        }
+    }
+    // What only reads leaves nothing to be done.
+    Ok(match (answer.effect(), found) {
+        (v1::Effect::Read, _) => Exit::Ok,
+        (_, None) => Exit::Pending,
+        (_, Some((_, found))) => match (found.changes, found.conflicts, found.unreached) {
+            (1.., _, _) => Exit::Pending,
+            (0, 1.., _) => Exit::Failures,
+            (0, 0, 1..) => Exit::Coverage,
+            (0, 0, 0) => Exit::Ok,
+        },
+    })
+}
+
+async fn lay(engine: &Engine, spec: &v1::JobSpec) -> Result<v1::PreviewJobResponse, Failure> {
     let request = v1::PreviewJobRequest {
         spec: Some(spec.clone()),
     };
-    let answer = engine.jobs().preview_job(request).await?.into_inner();
-    match json {
-        true => out(to_json(&spec, &answer)),
-        false => show(file, &spec, &answer),
+    Ok(engine.jobs().preview_job(request).await?.into_inner())
+}
+
+/// The job that looks at every device of a rollout.
+fn reading(spec: &v1::JobSpec) -> v1::JobSpec {
+    v1::JobSpec {
+        preview: true,
+        policy: None,
+        budget: String::new(),
+        break_glass: String::new(),
+        priority: v1::JobPriority::Interactive.into(),
+        ..spec.clone()
     }
-    if read {
-        let spec = v1::JobSpec {
-            preview: true,
-            policy: None,
-            budget: String::new(),
-            priority: v1::JobPriority::Interactive.into(),
-            ..spec
-        };
-        let job = create(engine, spec).await?;
-        return group::preview(engine, &job.id, None, json).await;
-    }
-    // What only reads leaves nothing to be done.
-    Ok(match answer.effect() {
-        v1::Effect::Read => Exit::Ok,
-        _ => Exit::Pending,
-    })
 }
 
 /// For whoever is asked whether it is meant.
@@ -67,7 +98,7 @@ fn worst_case(answer: &v1::PreviewJobResponse) -> String {
     }
 }
 
-fn show(file: &Path, spec: &v1::JobSpec, answer: &v1::PreviewJobResponse) {
+fn show(file: &Path, spec: &v1::JobSpec, answer: &v1::PreviewJobResponse, found: Option<&Found>) {
     let whom = match spec.all {
         true => "every device".into(),
         false => safe(&spec.selector),
@@ -79,6 +110,9 @@ fn show(file: &Path, spec: &v1::JobSpec, answer: &v1::PreviewJobResponse) {
         if steps == 1 { "" } else { "s" },
         devices(answer.total)
     ));
+    if let Some(found) = found {
+        out(format_args!("changes:    {}", found.text()));
+    }
     let mut waves = table(["WAVE", "NAME", "SIZE", "DEVICES", "BUDGET", "SHOWS", "FIRST"]);
     for wave in &answer.waves {
         let more = if wave.total as usize > NAMES { ", …" } else { "" };
@@ -179,7 +213,7 @@ fn short(duration: Duration) -> String {
     }
 }
 
-fn to_json(spec: &v1::JobSpec, answer: &v1::PreviewJobResponse) -> Value {
+fn to_json(spec: &v1::JobSpec, answer: &v1::PreviewJobResponse, found: Option<&(String, Found)>) -> Value {
     let seconds = |duration: Option<&prost_types::Duration>| {
         let duration: Option<Duration> = duration.and_then(|duration| (*duration).try_into().ok());
         duration.map(|duration| duration.as_secs_f64())
@@ -216,5 +250,12 @@ fn to_json(spec: &v1::JobSpec, answer: &v1::PreviewJobResponse) -> Value {
         "notes": answer.notes,
         "plan_digest": answer.plan_digest,
         "digest": answer.digest,
+        "unseen": answer.unseen,
+        "previewed": found.map(|(id, _)| id),
+        "to_change": found.map(|(_, found)| found.changes),
+        "as_wanted": found.map(|(_, found)| found.as_wanted),
+        "conflicts": found.map(|(_, found)| found.conflicts),
+        "not_reached": found.map(|(_, found)| found.unreached),
+        "groups": found.map(|(id, found)| found.json(id)),
     })
 }

@@ -85,7 +85,9 @@ fn an_approval_of_what_is_no_longer_true_is_refused_with_what_changed() {
         "{}",
         refused.stderr()
     );
-    assert!(fleet.journal().is_empty() && engine.run(&["job", "list", "--json"]).ok().stdout().is_empty());
+    assert!(fleet.journal().is_empty());
+    let jobs = engine.run(&["job", "list", "--json"]).ok().json();
+    assert!(jobs.iter().all(|job| job["effect"] == "read"), "{jobs:?}");
     let approved = digest(&engine);
     engine
         .run(&["rollout", "start", path, "--approve-digest", &approved])

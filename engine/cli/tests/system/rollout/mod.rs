@@ -2,6 +2,7 @@
 
 mod attack;
 mod check;
+mod digest;
 mod gates;
 mod rules;
 mod waves;

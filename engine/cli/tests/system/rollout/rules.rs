@@ -12,7 +12,7 @@ fn a_change_that_breaks_some_halts_as_the_arithmetic_says_and_old_failures_trip_
     // Those of the first wave, by what the preview says.
     let path = file(&engine, "", &format!("{WAVES}{RATE}"));
     let preview = engine
-        .run(&["rollout", "preview", path, "--json"])
+        .run(&["rollout", "preview", path, "--no-read", "--json"])
         .exits(2)
         .json()
         .remove(0);
