@@ -185,6 +185,12 @@ pub(crate) struct Sim {
     /// How long a router with the fault late takes to answer
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration::parse)]
     pub late: Duration,
+    /// How long a router takes to notice that the connection which holds its safe mode was closed
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration::parse)]
+    pub safe_mode_closed: Duration,
+    /// The same of a connection whose packets are dropped
+    #[arg(long, value_name = "TIME", default_value = "9m", value_parser = duration::parse)]
+    pub safe_mode_dead: Duration,
     /// Write answers in pieces of random size
     #[arg(long)]
     pub fragment: bool,

@@ -1,6 +1,6 @@
 //! `muster sim`: a simulated fleet.
 
-use muster_sim::{Fleet, FleetConfig, SimError, parse_faults};
+use muster_sim::{Fleet, FleetConfig, SafeMode, SimError, parse_faults};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 
@@ -44,6 +44,10 @@ pub(crate) async fn run(args: args::Sim, json: bool) -> Done {
         user: args.user,
         password: args.password,
         faults: parse_faults(&args.fault).map_err(|error| Failure::usage(format!("--fault: {error}")))?,
+        safe_mode: SafeMode {
+            closed: args.safe_mode_closed,
+            dead: args.safe_mode_dead,
+        },
         fragment: args.fragment,
         late: args.late,
     };

@@ -9,6 +9,7 @@ use routeros_wire::Sentence;
 
 use crate::device::Device;
 use crate::field::{Field, prefix};
+use crate::history::Undo;
 use crate::listen::Changes;
 use crate::menu::{Menu, MenuId, Shape, Verb};
 use crate::selection::list;
@@ -77,8 +78,10 @@ impl Device {
             }
         }
         derive(menu, &mut row, &edits, version);
+        let id = table.add(row, before);
         Ok(Changes {
-            added: Some(table.add(row, before)),
+            added: Some(id),
+            undo: vec![Undo::Remove(id)],
             ..Changes::default()
         })
     }
@@ -155,9 +158,16 @@ impl Device {
         if menu.id == MenuId::Interface && ids.iter().any(builtin) {
             return Err(Trap::cannot_remove());
         }
-        ids.iter().for_each(|&id| table.remove(id));
+        let mut undo = Vec::new();
+        for &id in &ids {
+            if let (Some(row), Some(at)) = (table.row(id).cloned(), table.place_of(id)) {
+                undo.push(Undo::Insert(row, at));
+            }
+            table.remove(id);
+        }
         Ok(Changes {
             removed: ids,
+            undo,
             ..Changes::default()
         })
     }
@@ -174,9 +184,11 @@ impl Device {
             Some(name) => Some(table.find(name, menu.key).ok_or_else(Trap::no_such_item)?),
             None => None,
         };
+        let order = table.rows().iter().map(|row| row.id).collect();
         table.relocate(&ids, before);
         Ok(Changes {
             changed: ids,
+            undo: vec![Undo::Order(order)],
             ..Changes::default()
         })
     }
@@ -279,6 +291,7 @@ fn apply(menu: &Menu, table: &mut Table, ids: &[u32], edits: &[Edit], version: V
         derive(menu, row, edits, version);
         if *row != before {
             changes.changed.push(id);
+            changes.undo.push(Undo::Row(before));
         }
     }
     changes

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::clamp::Clamp;
 use crate::fault::Fault;
+use crate::history::SafeMode;
 use crate::version::{BadVersion, Version};
 
 /// A fleet to be started.
@@ -23,6 +24,8 @@ pub struct FleetConfig {
     pub clamp: Option<Clamp>,
     /// Faults and the number of devices that have each. The seed chooses the devices.
     pub faults: Vec<(Fault, usize)>,
+    /// How long devices take to notice that whoever holds safe mode is gone.
+    pub safe_mode: SafeMode,
     /// Whether answers are written in chunks of random sizes.
     pub fragment: bool,
     /// How long a device with [`Fault::Late`] takes to answer. Default 3 s.
@@ -55,6 +58,7 @@ impl Default for FleetConfig {
             devices: 1,
             clamp: None,
             faults: Vec::new(),
+            safe_mode: SafeMode::default(),
             fragment: false,
             late: Duration::from_secs(3),
             password: String::new(),

@@ -13,6 +13,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::conversation::{Conversation, End};
 use crate::counters::add;
+use crate::cut::Client;
 use crate::fault::Fault;
 use crate::rng::Rng;
 use crate::service::{Admission, Service};
@@ -56,7 +57,26 @@ impl Drop for Seat<'_> {
 /// Serves one connection until it ends.
 pub(crate) async fn serve(shell: Shell, stream: TcpStream, device: usize, peer: Ipv4Addr, service: Service) {
     let world = Arc::clone(&shell.world);
-    let admission = world.place(device).lock().admit(service, peer);
+    let now = shell.started.elapsed();
+    let (admission, cut) = {
+        let mut state = world.at(device, now);
+        let ports = [stream.local_addr().map_or(0, |local| local.port()), 8728];
+        let client = Client {
+            peer,
+            ports,
+            established: false,
+        };
+        match state.device.cuts(client) {
+            true => (Admission::Admitted, true),
+            false => (state.admit(service, peer), false),
+        }
+    };
+    if cut {
+        // Nothing that the client sends arrives.
+        let (mut stream, mut sink) = (stream, [0; 256]);
+        while stream.read(&mut sink).await.is_ok_and(|count| count > 0) {}
+        return;
+    }
     match admission {
         Admission::Admitted => {}
         Admission::Closed => return,

@@ -201,7 +201,7 @@ impl Conversation {
     /// Whether the device takes what the client sends. Look again after [`handle_push`](Self::handle_push).
     pub fn is_reading(&self) -> bool {
         let stalled = self.world.fault(self.device) == Some(Fault::NotReading);
-        !stalled || self.session.group().is_none()
+        (!stalled || self.session.group().is_none()) && !self.world.place(self.device).lock().device.cut
     }
 
     /// Whether [`stream`](Self::stream) has rows to give, whenever the socket takes some.
@@ -221,9 +221,8 @@ impl Conversation {
         let Some(path) = request.word(0) else { return };
         let world = Arc::clone(&self.world);
         add(&world.counters.sentences, 1);
-        let place = world.place(self.device);
-        let fault = place.fault();
-        let mut state = place.lock();
+        let fault = world.fault(self.device);
+        let mut state = world.at(self.device, now);
         let route = state.device.route(path);
         world.counters.command(route.ok());
         // Events from before this command come before its answer.
@@ -331,7 +330,7 @@ impl Conversation {
             Some(Fault::Hang) => {}
             Some(Fault::HugeWord) => out.extend([0xF0, 0xFF, 0xFF, 0xFF, 0xFF]),
             // What ends the connection cannot be answered afterwards.
-            Some(Fault::Late) if !matches!(route, Ok(Route::Act(Act::Quit | Act::Reboot))) => {
+            Some(Fault::Late) if !matches!(route, Ok(Route::Act(Act::BackupLoad | Act::Quit | Act::Reboot))) => {
                 self.execute(request, route, caller, state, now, &mut answer);
                 self.late.push(Late {
                     due: now + self.world.late,
@@ -351,7 +350,7 @@ impl Conversation {
             }
             Some(Fault::TwoTraps) => refuse_path(request, &mut Replies::new(out, tag)),
             None if let Some(wait) = self.world.clamp_of(state, now)
-                && !matches!(route, Ok(Route::Act(Act::Quit | Act::Reboot))) =>
+                && !matches!(route, Ok(Route::Act(Act::BackupLoad | Act::Quit | Act::Reboot))) =>
             {
                 self.execute(request, route, caller, state, now, &mut answer);
                 self.late.push(Late {
@@ -363,6 +362,7 @@ impl Conversation {
             Some(
                 Fault::ByteByByte
                 | Fault::Drop
+                | Fault::EmptyBackup
                 | Fault::Endless
                 | Fault::HalfOpen
                 | Fault::Late
@@ -412,7 +412,7 @@ impl Conversation {
         }
         state.deliver(&executed.events);
         if executed.reboots {
-            state.disconnect_all();
+            state.disconnect_all(now);
             self.end = Some(End::Close);
         }
     }
@@ -493,7 +493,7 @@ impl Drop for Conversation {
         let place = self.world.place(self.device);
         match place.fault() {
             Some(Fault::HalfOpen) => place.lock().disconnect_unnoticed(self.id),
-            _ => place.lock().disconnect(self.id),
+            _ => place.lock().disconnect(self.id, self.world.told()),
         }
         self.world.counters.closed();
     }

@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use routeros_wire::Sentence;
 
+use crate::files::Files;
 use crate::generate::{FLEET_EPOCH_S, Profile};
+use crate::history::{History, SafeMode};
 use crate::listen::{Event, Listener};
 use crate::menu::{Menu, MenuId, Verb};
 use crate::reply::Replies;
@@ -75,7 +77,23 @@ pub(crate) struct Device {
     active: Vec<Active>,
     last_active: u32,
     /// When it was last restarted; never since the fleet was started, if none.
-    booted: Option<Duration>,
+    pub(crate) booted: Option<Duration>,
+    pub(crate) files: Files,
+    pub(crate) history: History,
+    pub(crate) safe_mode: SafeMode,
+    /// The port of the API that clients see.
+    pub(crate) api_port: u16,
+    /// What its clock is ahead of the fleet's, seconds.
+    pub(crate) clock_shift: i64,
+    /// Until when it has done what was due.
+    pub(crate) passed: Duration,
+    /// It has just been switched on.
+    pub(crate) starts: bool,
+    /// A change has cut off those who are connected.
+    pub(crate) cut: bool,
+    /// Backups come out empty.
+    pub(crate) saves_nothing: bool,
+    pub(crate) scripts_deep: u32,
 }
 
 /// A row of `/user/active`.
@@ -99,7 +117,24 @@ impl Device {
             active: Vec::new(),
             last_active: 0,
             booted: None,
+            files: Files::default(),
+            history: History::default(),
+            safe_mode: SafeMode::default(),
+            api_port: 0,
+            clock_shift: 0,
+            passed: Duration::ZERO,
+            starts: false,
+            cut: false,
+            saves_nothing: false,
+            scripts_deep: 0,
         }
+    }
+
+    /// With what its fleet says of all devices.
+    pub(crate) fn set_up(mut self, safe_mode: SafeMode, api_port: u16) -> Self {
+        self.safe_mode = safe_mode;
+        self.api_port = api_port;
+        self
     }
 
     pub(crate) fn version(&self) -> Version {
@@ -124,6 +159,13 @@ impl Device {
                 if menu.id == MenuId::SystemRouterboard && !self.profile.board().is_routerboard() =>
             {
                 Err(NoRoute::Directory(b"routerboard"))
+            }
+            route if !self.version().since(route.since().0, route.since().1) => {
+                let first = path.split(|byte| *byte == b'/').find(|part| !part.is_empty());
+                Err(match route {
+                    Route::Act(Act::FileRead) => NoRoute::Command,
+                    _ => NoRoute::Directory(first.unwrap_or_default()),
+                })
             }
             route => Ok(route),
         }
@@ -163,19 +205,7 @@ impl Device {
         replies: &mut Replies<'_>,
     ) -> Result<Executed, Trap> {
         let changed = match route {
-            Route::Act(Act::Reboot) => {
-                self.reboot(now);
-                replies.done();
-                return Ok(Executed {
-                    reboots: true,
-                    ..Executed::default()
-                });
-            }
-            // The cache is not simulated; the others belong to the connection.
-            Route::Act(_) => {
-                replies.done();
-                return Ok(Executed::default());
-            }
+            Route::Act(act) => return self.act(act, request, caller, now, replies),
             Route::Menu(menu, Verb::GetAll | Verb::Print) => {
                 self.print(menu, request, caller, now, replies)?;
                 return Ok(Executed::default());
@@ -184,9 +214,24 @@ impl Device {
                 self.listen(menu, Selection::of(request)?, request.tag(), caller);
                 return Ok(Executed::default());
             }
-            Route::Menu(menu, verb) => (menu, self.change(menu, verb, request)?),
+            Route::Menu(menu, Verb::Remove) if menu.id == MenuId::File => {
+                (menu, Verb::Remove, self.remove_files(request, now)?)
+            }
+            Route::Menu(menu, verb) => (menu, verb, self.change(menu, verb, request)?),
         };
-        let (menu, changes) = changed;
+        let (menu, verb, mut changes) = changed;
+        match menu.id {
+            MenuId::SystemScheduler => self.date_entries(&changes, now),
+            MenuId::SystemClock => self.set_clock(now),
+            _ => {}
+        }
+        self.remember(menu.id, verb, std::mem::take(&mut changes.undo), caller, now);
+        if matches!(menu.id, MenuId::Interface | MenuId::IpAddress | MenuId::IpFirewallFilter) {
+            self.look_for_cut();
+            if self.cut {
+                self.holder_is_silent(now);
+            }
+        }
         match changes.returned() {
             Some(id) => replies.returned(id.as_bytes()),
             None => replies.done(),
@@ -228,6 +273,11 @@ impl Device {
     /// The items of a menu now.
     pub(crate) fn table(&self, menu: MenuId, now: Duration) -> Cow<'_, Table> {
         match menu {
+            MenuId::File => Cow::Owned(self.files.table(self, now)),
+            MenuId::SystemClock => Cow::Owned(self.clock(now)),
+            MenuId::SystemHistory => Cow::Owned(self.history.table(self)),
+            MenuId::SystemNtpClient => Cow::Owned(self.ntp_client()),
+            MenuId::SystemScheduler => Cow::Owned(self.scheduler()),
             MenuId::UserActive => Cow::Owned(self.active_users()),
             MenuId::SystemResource => Cow::Owned(self.resource(now)),
             _ => match self.changed(menu) {
@@ -253,6 +303,31 @@ impl Device {
     pub(crate) fn changed(&self, menu: MenuId) -> Option<&Table> {
         let found = self.changed.iter().find(|(known, _)| *known == menu);
         found.map(|(_, table)| table)
+    }
+
+    /// The configuration that somebody has changed, as a backup has it.
+    pub(crate) fn configuration(&self) -> impl Iterator<Item = (MenuId, &Table)> {
+        let kept = self.changed.iter().filter(|(menu, _)| *menu != MenuId::SystemPackage);
+        kept.map(|(menu, table)| (*menu, table))
+    }
+
+    /// Puts the configuration of a backup in the place of what there is.
+    pub(crate) fn replace_configuration(&mut self, tables: Vec<(MenuId, Table)>) {
+        self.changed.retain(|(menu, _)| *menu == MenuId::SystemPackage);
+        self.changed.extend(tables);
+        self.forget_history();
+        self.look_for_cut();
+    }
+
+    /// Notes whether a change has cut off those who are connected.
+    pub(crate) fn look_for_cut(&mut self) {
+        self.cut = self.is_cut();
+    }
+
+    /// The name of the user of a session.
+    pub(crate) fn user_of(&self, session: u64) -> Vec<u8> {
+        let found = self.active.iter().find(|active| active.session == session);
+        found.map_or_else(|| self.account.name.clone(), |active| active.user.clone())
     }
 
     fn generated(&self, menu: MenuId) -> Table {
@@ -351,8 +426,14 @@ impl Device {
         self.dead(MenuId::UserActive.menu(), gone)
     }
 
-    fn reboot(&mut self, now: Duration) {
+    pub(crate) fn reboot(&mut self, now: Duration) {
+        // What was done in safe mode was never made to last.
+        self.roll_back();
+        self.forget_history();
+        self.look_for_cut();
         self.booted = Some(now);
+        self.passed = now;
+        self.starts = true;
         self.listeners.clear();
         self.active.clear();
         if self.changed(MenuId::SystemPackage).is_some() {

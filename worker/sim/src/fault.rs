@@ -19,6 +19,8 @@ pub enum Fault {
     ByteByByte,
     /// Accepts and resets at once.
     Drop,
+    /// Saves backups that are empty; does everything else right.
+    EmptyBackup,
     /// Answers a print with rows that never end; `/cancel` ends them.
     Endless,
     /// Answers a command with a bare-word `!fatal` and closes.
@@ -63,9 +65,10 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault, in the order of their names.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::ByteByByte,
         Self::Drop,
+        Self::EmptyBackup,
         Self::Endless,
         Self::Fatal,
         Self::Garbage,
@@ -92,6 +95,7 @@ impl Fault {
         match self {
             Self::ByteByByte => "byte-by-byte",
             Self::Drop => "drop",
+            Self::EmptyBackup => "empty-backup",
             Self::Endless => "endless",
             Self::Fatal => "fatal",
             Self::Garbage => "garbage",

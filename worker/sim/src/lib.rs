@@ -39,6 +39,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod acts;
+mod backup;
 mod change;
 mod clamp;
 mod config;
@@ -46,12 +48,15 @@ mod connection;
 mod control;
 mod conversation;
 mod counters;
+mod cut;
 mod device;
 mod escape;
 mod fault;
 mod field;
+mod files;
 mod fleet;
 mod generate;
+mod history;
 mod journal;
 mod listen;
 mod listener;
@@ -62,6 +67,8 @@ mod reply;
 mod rest;
 mod rng;
 mod route;
+mod scheduler;
+mod script;
 mod selection;
 mod service;
 mod session;
@@ -78,6 +85,7 @@ pub use counters::Counters;
 pub use escape::{escape, unescape};
 pub use fault::{BadFault, Fault, parse_faults};
 pub use fleet::Fleet;
+pub use history::SafeMode;
 pub use journal::{CommandResult, JOURNAL_ENTRIES, JournalEntry};
 pub use version::{BadVersion, Version};
 pub use world::World;

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::device::{Caller, Device};
+use crate::history::Undo;
 use crate::menu::{Menu, MenuId};
 use crate::reply::Replies;
 use crate::selection::Selection;
@@ -33,6 +34,8 @@ pub(crate) struct Changes {
     pub(crate) added: Option<u32>,
     pub(crate) changed: Vec<u32>,
     pub(crate) removed: Vec<u32>,
+    /// How to take it back, in the order it was done.
+    pub(crate) undo: Vec<Undo>,
 }
 
 impl Changes {

@@ -14,22 +14,42 @@ pub(crate) enum Route {
 /// The commands beside the verbs of menus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
+    BackupLoad,
+    BackupSave,
     Cancel,
+    Execute,
+    Export,
+    FileRead,
     FlushDnsCache,
     Login,
     Ping,
     Quit,
     Reboot,
+    SafeModeRelease,
+    SafeModeTake,
+    SafeModeUnroll,
+    ScriptRun,
+    Undo,
 }
 
 impl Act {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 16] = [
+        (Self::BackupLoad, "/system/backup/load"),
+        (Self::BackupSave, "/system/backup/save"),
         (Self::Cancel, "/cancel"),
+        (Self::Execute, "/execute"),
+        (Self::Export, "/export"),
+        (Self::FileRead, "/file/read"),
         (Self::FlushDnsCache, "/ip/dns/cache/flush"),
         (Self::Login, "/login"),
         (Self::Ping, "/ping"),
         (Self::Quit, "/quit"),
         (Self::Reboot, "/system/reboot"),
+        (Self::SafeModeRelease, "/safe-mode/release"),
+        (Self::SafeModeTake, "/safe-mode/take"),
+        (Self::SafeModeUnroll, "/safe-mode/unroll"),
+        (Self::ScriptRun, "/system/script/run"),
+        (Self::Undo, "/undo"),
     ];
 }
 
@@ -65,9 +85,21 @@ impl Route {
         }
     }
 
+    /// The first version that has it.
+    pub(crate) fn since(self) -> (u16, u16) {
+        match self {
+            Self::Act(Act::FileRead) => (7, 13),
+            Self::Act(Act::SafeModeRelease | Act::SafeModeTake | Act::SafeModeUnroll) => (7, 18),
+            _ => (0, 0),
+        }
+    }
+
     pub(crate) fn is_mutating(self) -> bool {
         match self {
-            Self::Act(act) => matches!(act, Act::FlushDnsCache | Act::Reboot),
+            Self::Act(act) => !matches!(
+                act,
+                Act::Cancel | Act::FileRead | Act::Login | Act::Ping | Act::Quit
+            ),
             Self::Menu(_, verb) => verb.is_mutating(),
         }
     }

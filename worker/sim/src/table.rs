@@ -92,6 +92,33 @@ impl Table {
         self.rows.retain(|row| row.id != id);
     }
 
+    /// Puts an item back to the place where it stood, as far as there still are so many.
+    pub(crate) fn restore(&mut self, row: Row, at: usize) {
+        let at = at.min(self.rows.len());
+        self.rows.insert(at, row);
+    }
+
+    /// Where an item stands.
+    pub(crate) fn place_of(&self, id: u32) -> Option<usize> {
+        self.rows.iter().position(|row| row.id == id)
+    }
+
+    /// Items in this order; those that it does not name come last.
+    pub(crate) fn reorder(&mut self, order: &[u32]) {
+        let place = |row: &Row| order.iter().position(|id| *id == row.id).unwrap_or(usize::MAX);
+        self.rows.sort_by_key(place);
+    }
+
+    /// The highest id there ever was.
+    pub(crate) fn last_id(&self) -> u32 {
+        self.last_id
+    }
+
+    /// Gives no id up to this one again.
+    pub(crate) fn skip_ids(&mut self, last: u32) {
+        self.last_id = self.last_id.max(last);
+    }
+
     /// Moves items, in the order given, before the item `before`, or to the end.
     pub(crate) fn relocate(&mut self, ids: &[u32], before: Option<u32>) {
         let before = before.filter(|id| !ids.contains(id));

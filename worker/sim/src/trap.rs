@@ -85,6 +85,16 @@ impl Trap {
         Self::about(Some(TrapCategory::ArgumentValue), before, name.as_bytes(), "")
     }
 
+    /// What a device cannot do now.
+    pub(crate) fn failure(why: &str) -> Self {
+        Self::about(Some(TrapCategory::General), "failure: ", why.as_bytes(), "")
+    }
+
+    /// A script that stopped.
+    pub(crate) fn script(why: &str) -> Self {
+        Self::about(Some(TrapCategory::Scripting), "", why.as_bytes(), "")
+    }
+
     /// A user whose group lacks a policy.
     pub(crate) fn not_enough_permissions() -> Self {
         Self::fixed(None, "not enough permissions (9)")

@@ -30,6 +30,8 @@ pub struct World {
     clamp: Option<Clamp>,
     pub(crate) seed: u64,
     last_session: AtomicU64,
+    /// The latest time that anybody has told, milliseconds.
+    told: AtomicU64,
 }
 
 /// One device and who is connected to it.
@@ -69,7 +71,8 @@ impl World {
                 index,
                 version: versions[index % versions.len()],
             };
-            Place::new(Device::new(profile, Arc::clone(&account)), fault)
+            let device = Device::new(profile, Arc::clone(&account)).set_up(config.safe_mode, config.port);
+            Place::new(device, fault)
         };
         Ok(Arc::new(Self {
             base: config.base,
@@ -81,6 +84,7 @@ impl World {
             clamp: config.clamp,
             seed: config.seed,
             last_session: AtomicU64::new(0),
+            told: AtomicU64::new(0),
         }))
     }
 
@@ -131,8 +135,10 @@ impl World {
         if let Some(place) = self.devices.get(index) {
             place.fault.store(fault_code(fault), Relaxed);
             let mut state = place.lock();
+            let now = self.told();
+            state.device.saves_nothing = fault == Some(Fault::EmptyBackup);
             if fault != Some(Fault::HalfOpen) {
-                state.forget_gone();
+                state.forget_gone(now);
             }
             state.wake_all();
         }
@@ -175,13 +181,37 @@ impl World {
         Identity::of(self.seed, device, kind)
     }
 
+    /// Somebody says what time it is: a time since the fleet was started.
+    pub(crate) fn tell(&self, now: Duration) {
+        self.told.fetch_max(now.as_millis() as u64, Relaxed);
+    }
+
+    /// The latest time that was told.
+    pub(crate) fn told(&self) -> Duration {
+        Duration::from_millis(self.told.load(Relaxed))
+    }
+
+    /// A device at a time, with all done that was due.
+    pub(crate) fn at(&self, device: usize, now: Duration) -> MutexGuard<'_, State> {
+        self.tell(now);
+        let mut state = self.place(device).lock();
+        let passed = state.device.pass(now);
+        if passed.restarted {
+            state.disconnect_all(now);
+        } else if passed.anything {
+            state.wake_all();
+        }
+        state
+    }
+
     pub(crate) fn next_session(&self) -> u64 {
         self.last_session.fetch_add(1, Relaxed) + 1
     }
 }
 
 impl Place {
-    fn new(device: Device, fault: Option<Fault>) -> Self {
+    fn new(mut device: Device, fault: Option<Fault>) -> Self {
+        device.saves_nothing = fault == Some(Fault::EmptyBackup);
         Self {
             fault: AtomicU8::new(fault_code(fault)),
             state: Mutex::new(State {
@@ -232,9 +262,9 @@ impl State {
     }
 
     /// Notices who is gone.
-    fn forget_gone(&mut self) {
+    fn forget_gone(&mut self, now: Duration) {
         let (sessions, seats) = std::mem::take(&mut self.gone);
-        sessions.into_iter().for_each(|session| self.disconnect(session));
+        sessions.into_iter().for_each(|session| self.disconnect(session, now));
         seats.into_iter().for_each(|service| self.leave(service));
     }
 
@@ -244,7 +274,8 @@ impl State {
         *open = open.saturating_sub(1);
     }
 
-    pub(crate) fn disconnect(&mut self, session: u64) {
+    pub(crate) fn disconnect(&mut self, session: u64, now: Duration) {
+        self.device.holder_left(session, now);
         self.outboxes.retain(|(known, _)| *known != session);
         let events = self.device.detach(session);
         self.deliver(&events);
@@ -271,8 +302,8 @@ impl State {
     }
 
     /// Ends every connection.
-    pub(crate) fn disconnect_all(&mut self) {
-        self.forget_gone();
+    pub(crate) fn disconnect_all(&mut self, now: Duration) {
+        self.forget_gone(now);
         for (_, outbox) in self.outboxes.drain(..) {
             outbox.close();
         }

@@ -589,3 +589,5 @@ fn routerboard_is_there_on_routerboards_only() {
         .map(Route::is_mutating);
     assert_eq!(route, Ok(true));
 }
+
+mod back;

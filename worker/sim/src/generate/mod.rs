@@ -49,12 +49,16 @@ impl Profile {
     /// The items of a menu as they are by birth. `/user/active` has none.
     pub(crate) fn table(&self, menu: MenuId) -> Table {
         match menu {
+            MenuId::File | MenuId::SystemHistory | MenuId::SystemScheduler | MenuId::SystemScript => Table::default(),
             MenuId::Interface => network::interfaces(self),
             MenuId::IpAddress => network::addresses(self),
             MenuId::IpDns => network::dns(self),
             MenuId::IpFirewallAddressList => Table::default(),
             MenuId::IpFirewallFilter => firewall::filter(self),
             MenuId::IpService => network::services(self),
+            MenuId::PppSecret => system::secrets(self),
+            MenuId::SystemClock => singleton(system::clock(self)),
+            MenuId::SystemNtpClient => singleton(system::ntp_client(self)),
             MenuId::SystemIdentity => singleton(Row::default().with("name", self.identity())),
             MenuId::SystemPackage => system::packages(self),
             MenuId::SystemResource => singleton(system::resource(self)),
@@ -90,6 +94,7 @@ enum Purpose {
     Packages,
     Resource,
     Routerboard,
+    Secrets,
     Services,
     Uptime,
     Users,

@@ -148,3 +148,39 @@ pub(super) fn users(profile: &Profile) -> Table {
     }
     table
 }
+/// Accounts of those who dial in.
+pub(super) fn secrets(profile: &Profile) -> Table {
+    let mut rng = profile.rng(Purpose::Secrets);
+    let mut table = Table::default();
+    for at in 1..=rng.between(1, 2) {
+        let password = rng.bytes(6).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        table.add(
+            Row::default()
+                .with("name", format!("dial-{at}"))
+                .with("password", password)
+                .with("service", "any")
+                .with("profile", "default")
+                .with("disabled", profile.boolean(false)),
+            None,
+        );
+    }
+    table
+}
+
+/// What is set of the clock; what it shows is the device's.
+pub(super) fn clock(profile: &Profile) -> Row {
+    Row::default()
+        .with("time-zone-autodetect", profile.boolean(true))
+        .with("time-zone-name", "UTC")
+        .with("gmt-offset", "+00:00")
+}
+
+/// Every device asks a server for the time.
+pub(super) fn ntp_client(profile: &Profile) -> Row {
+    let row = Row::default().with("enabled", profile.boolean(true));
+    match profile.version.since(7, 1) {
+        true => row.with("servers", "10.0.0.1"),
+        false => row,
+    }
+}
+

@@ -319,7 +319,7 @@ impl Rest {
         let world = &self.shell.world;
         let now = self.now();
         let mut out = Vec::new();
-        let mut state = world.place(self.device).lock();
+        let mut state = world.at(self.device, now);
         let identity = route
             .is_mutating()
             .then(|| crate::escape::escape(&state.device.identity()));
@@ -329,7 +329,7 @@ impl Rest {
         }
         state.deliver(&executed.events);
         if executed.reboots {
-            state.disconnect_all();
+            state.disconnect_all(now);
         }
         (Replies::of(&out), executed.reboots)
     }

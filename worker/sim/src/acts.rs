@@ -1,0 +1,117 @@
+//! The commands of a device beside the verbs of its menus.
+
+use std::time::Duration;
+
+use routeros_wire::Sentence;
+
+use crate::device::{Caller, Device, Executed};
+use crate::menu::MenuId;
+use crate::reply::Replies;
+use crate::route::Act;
+use crate::trap::Trap;
+
+impl Device {
+    pub(crate) fn act(
+        &mut self,
+        act: Act,
+        request: Sentence<'_>,
+        caller: Caller,
+        now: Duration,
+        replies: &mut Replies<'_>,
+    ) -> Result<Executed, Trap> {
+        let mut executed = Executed::default();
+        match act {
+            Act::Reboot => {
+                self.reboot(now);
+                executed.reboots = true;
+            }
+            Act::BackupLoad => {
+                self.load_backup(request, now)?;
+                self.reboot(now);
+                executed.reboots = true;
+            }
+            Act::BackupSave => {
+                let empty = self.saves_nothing;
+                self.save_backup(request, empty, now)?;
+            }
+            Act::Execute => return self.execute_script(request, caller, now, replies),
+            // Over the API it prints nothing (facts §3.4).
+            Act::Export => {
+                if let Some(name) = request.get(b"file") {
+                    let given = |name: &[u8]| request.attributes().any(|(known, _)| known == name);
+                    let sensitive = match (given(b"show-sensitive"), given(b"hide-sensitive")) {
+                        (true, _) => Some(true),
+                        (_, true) => Some(false),
+                        _ => None,
+                    };
+                    let name = match name.ends_with(b".rsc") {
+                        true => name.to_vec(),
+                        false => [name, b".rsc"].concat(),
+                    };
+                    let text = self.export_text(sensitive, now);
+                    self.files.export(&name, text, now);
+                }
+            }
+            Act::FileRead => {
+                self.read_file(request, now, replies)?;
+                return Ok(executed);
+            }
+            Act::SafeModeRelease => self.release_safe_mode()?,
+            Act::SafeModeTake => self.take_safe_mode(caller.session)?,
+            Act::SafeModeUnroll => {
+                self.unroll_safe_mode()?;
+                self.look_for_cut();
+            }
+            Act::ScriptRun => {
+                let name = request.get(b".id").or(request.get(b"number")).or(request.get(b"numbers"));
+                let name = name.ok_or_else(|| Trap::missing("number"))?;
+                let scripts = self.table(MenuId::SystemScript, now);
+                let id = scripts.find(name, Some("name")).ok_or_else(Trap::no_such_item)?;
+                let source = scripts.row(id).and_then(|row| row.get(b"source"));
+                let source = source.unwrap_or_default().to_vec();
+                drop(scripts);
+                let ran = self.run_script(&source, caller, now);
+                if let Some(error) = ran.error {
+                    return Err(Trap::script(&error));
+                }
+                executed.events = ran.events;
+                executed.reboots = ran.restarts;
+            }
+            Act::Undo => {
+                self.undo()?;
+                self.look_for_cut();
+            }
+            // The cache is not simulated; the others belong to the connection.
+            Act::Cancel | Act::FlushDnsCache | Act::Login | Act::Ping | Act::Quit => {}
+        }
+        replies.done();
+        Ok(executed)
+    }
+
+    /// `/execute`: with `as-string` what it prints comes back when it is done; without, the id of a job of which nothing
+    /// is heard any more.
+    fn execute_script(
+        &mut self,
+        request: Sentence<'_>,
+        caller: Caller,
+        now: Duration,
+        replies: &mut Replies<'_>,
+    ) -> Result<Executed, Trap> {
+        let script = request.get(b"script").ok_or_else(|| Trap::missing("script"))?;
+        let waits = request.attributes().any(|(name, _)| name == b"as-string");
+        let mut ran = self.run_script(script, caller, now);
+        if waits {
+            if let Some(error) = &ran.error {
+                ran.output.extend_from_slice(error.as_bytes());
+            }
+            replies.returned(&ran.output);
+        } else {
+            replies.returned(b"*1");
+        }
+        Ok(Executed {
+            events: ran.events,
+            reboots: ran.restarts,
+            ..Executed::default()
+        })
+    }
+}
