@@ -201,13 +201,13 @@ async fn a_listen_goes_on_beside_other_commands_until_it_is_cancelled() {
         .send(&["/interface/listen", ".tag=2", "=.proplist=name,disabled"])
         .await;
     assert_eq!(
-        client.ask(&["/interface/disable", "=.id=ether1", ".tag=3"]).await,
+        client.ask(&["/interface/disable", "=.id=ether2", ".tag=3"]).await,
         ["!done .tag=3"]
     );
-    assert_eq!(client.line().await, "!re .tag=2 =name=ether1 =disabled=true");
+    assert_eq!(client.line().await, "!re .tag=2 =name=ether2 =disabled=true");
 
-    assert_eq!(other.ask(&["/interface/enable", "=.id=ether1"]).await, ["!done"]);
-    assert_eq!(client.line().await, "!re .tag=2 =name=ether1 =disabled=false");
+    assert_eq!(other.ask(&["/interface/enable", "=.id=ether2"]).await, ["!done"]);
+    assert_eq!(client.line().await, "!re .tag=2 =name=ether2 =disabled=false");
 
     // What happened before the cancel is heard before its answer.
     assert_eq!(other.ask(&["/interface/disable", "=.id=ether2"]).await, ["!done"]);
