@@ -63,7 +63,10 @@ impl Device {
                 self.look_for_cut();
             }
             Act::ScriptRun => {
-                let name = request.get(b".id").or(request.get(b"number")).or(request.get(b"numbers"));
+                let name = request
+                    .get(b".id")
+                    .or(request.get(b"number"))
+                    .or(request.get(b"numbers"));
                 let name = name.ok_or_else(|| Trap::missing("number"))?;
                 let scripts = self.table(MenuId::SystemScript, now);
                 let id = scripts.find(name, Some("name")).ok_or_else(Trap::no_such_item)?;

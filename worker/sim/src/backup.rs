@@ -107,8 +107,11 @@ impl Device {
         // Version 6 shows secrets unless it is told not to; 7 does the opposite.
         let sensitive = sensitive.unwrap_or(!version.since(7, 0));
         let date = version.date(self.clock_at(now));
-        let mut text = format!("# {date} by RouterOS {version}\n# software id = SIM{:05}\n#\n", self.profile.index)
-            .into_bytes();
+        let mut text = format!(
+            "# {date} by RouterOS {version}\n# software id = SIM{:05}\n#\n",
+            self.profile.index
+        )
+        .into_bytes();
         for &id in EXPORTED {
             let menu = id.menu();
             let table = self.table(id, now);

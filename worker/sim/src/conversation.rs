@@ -330,7 +330,9 @@ impl Conversation {
             Some(Fault::Hang) => {}
             Some(Fault::HugeWord) => out.extend([0xF0, 0xFF, 0xFF, 0xFF, 0xFF]),
             // What ends the connection cannot be answered afterwards.
-            Some(Fault::Late) if !matches!(route, Ok(Route::Act(Act::BackupLoad | Act::Quit | Act::Reboot))) => {
+            Some(Fault::Late)
+                if !matches!(route, Ok(Route::Act(Act::BackupLoad | Act::Quit | Act::Reboot))) =>
+            {
                 self.execute(request, route, caller, state, now, &mut answer);
                 self.late.push(Late {
                     due: now + self.world.late,

@@ -77,7 +77,10 @@ impl Device {
     fn walk(&self, filter: &Table, chain: &[u8], client: Client, deep: usize) -> Option<bool> {
         let born = self.profile.table(MenuId::IpFirewallFilter);
         let yes = self.version().boolean(true).as_bytes();
-        let rules = filter.rows().iter().filter(|row| row.get(b"chain") == Some(chain));
+        let rules = filter
+            .rows()
+            .iter()
+            .filter(|row| row.get(b"chain") == Some(chain));
         for rule in rules.filter(|row| row.get(b"disabled") != Some(yes)) {
             if !matches(rule, client) {
                 continue;
@@ -121,14 +124,25 @@ fn matches(rule: &Row, client: Client) -> bool {
         parts.any(|part| client.ports.iter().any(|port| within(part, *port)))
     };
     let state = |value: &[u8]| {
-        let wanted: &[u8] = if client.established { b"established" } else { b"new" };
+        let wanted: &[u8] = if client.established {
+            b"established"
+        } else {
+            b"new"
+        };
         value.split(|byte| *byte == b',').any(|state| state == wanted)
     };
     is("protocol", &|value| value == b"tcp" || value == b"6")
         && is("src-address", &|value| covers(value) == Some(true))
         && is("dst-port", &port)
         && is("connection-state", &state)
-        && ["dst-address", "src-address-list", "dst-address-list", "src-port", "in-interface", "in-interface-list"]
-            .iter()
-            .all(|name| is(name, &|_| false))
+        && [
+            "dst-address",
+            "src-address-list",
+            "dst-address-list",
+            "src-port",
+            "in-interface",
+            "in-interface-list",
+        ]
+        .iter()
+        .all(|name| is(name, &|_| false))
 }

@@ -226,7 +226,10 @@ impl Device {
             _ => {}
         }
         self.remember(menu.id, verb, std::mem::take(&mut changes.undo), caller, now);
-        if matches!(menu.id, MenuId::Interface | MenuId::IpAddress | MenuId::IpFirewallFilter) {
+        if matches!(
+            menu.id,
+            MenuId::Interface | MenuId::IpAddress | MenuId::IpFirewallFilter
+        ) {
             self.look_for_cut();
             if self.cut {
                 self.holder_is_silent(now);
@@ -307,7 +310,10 @@ impl Device {
 
     /// The configuration that somebody has changed, as a backup has it.
     pub(crate) fn configuration(&self) -> impl Iterator<Item = (MenuId, &Table)> {
-        let kept = self.changed.iter().filter(|(menu, _)| *menu != MenuId::SystemPackage);
+        let kept = self
+            .changed
+            .iter()
+            .filter(|(menu, _)| *menu != MenuId::SystemPackage);
         kept.map(|(menu, table)| (*menu, table))
     }
 

@@ -68,9 +68,8 @@ impl Files {
     }
 
     fn find(&self, id_or_name: &[u8], now: Duration) -> Option<&File> {
-        let is_it = |file: &&File| {
-            id_text(file.id).as_bytes() == id_or_name || file.shown_name(now) == id_or_name
-        };
+        let is_it =
+            |file: &&File| id_text(file.id).as_bytes() == id_or_name || file.shown_name(now) == id_or_name;
         self.files.iter().find(is_it)
     }
 

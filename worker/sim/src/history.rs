@@ -120,10 +120,7 @@ impl Device {
         let by = self.user_of(caller.session);
         let history = &mut self.history;
         if history.actions.len() == ACTIONS
-            && history
-                .actions
-                .pop_front()
-                .is_some_and(|oldest| oldest.floating)
+            && history.actions.pop_front().is_some_and(|oldest| oldest.floating)
         {
             // There is no room for what it would take back: it is left, and nobody is told.
             history.settle();

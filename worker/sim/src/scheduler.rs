@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use routeros_wire::value::{boolean, DateTime, duration};
+use routeros_wire::value::{DateTime, boolean, duration};
 
 use crate::device::{Caller, Device, Group};
 use crate::generate::FLEET_EPOCH_S;
@@ -89,9 +89,9 @@ impl Device {
         let yes = self.version().boolean(true).as_bytes();
         let table = self.changed(MenuId::SystemScheduler);
         let rows = table.map_or(&[][..], Table::rows);
-        let at_start = rows.iter().filter(|row| {
-            row.get(b"start-time") == Some(b"startup") && row.get(b"disabled") != Some(yes)
-        });
+        let at_start = rows
+            .iter()
+            .filter(|row| row.get(b"start-time") == Some(b"startup") && row.get(b"disabled") != Some(yes));
         let ids = at_start.map(|row| row.id).collect::<Vec<_>>();
         // One that restarts the device is the last one to run.
         ids.into_iter().any(|id| self.run_scheduled(id, now))
@@ -102,13 +102,18 @@ impl Device {
         let Some(row) = self.table_mut(MenuId::SystemScheduler).row_mut(id) else {
             return false;
         };
-        let runs = row.get(b"run-count").and_then(|count| std::str::from_utf8(count).ok()?.parse::<u64>().ok());
+        let runs = row
+            .get(b"run-count")
+            .and_then(|count| std::str::from_utf8(count).ok()?.parse::<u64>().ok());
         row.set("run-count", (runs.unwrap_or(0) + 1).to_string().into_bytes());
         let event = row.get(b"on-event").unwrap_or_default().to_vec();
         // A name of a script stands for it.
         let scripts = self.table(MenuId::SystemScript, now);
         let script = scripts.find(&event, Some("name")).and_then(|id| scripts.row(id));
-        let source = script.and_then(|row| row.get(b"source")).unwrap_or(&event).to_vec();
+        let source = script
+            .and_then(|row| row.get(b"source"))
+            .unwrap_or(&event)
+            .to_vec();
         drop(scripts);
         let caller = Caller {
             session: 0,
@@ -151,10 +156,9 @@ impl Device {
 
     /// `/system/clock` now.
     pub(crate) fn clock(&self, now: Duration) -> Table {
-        let mut table = self.changed(MenuId::SystemClock).map_or_else(
-            || self.profile.table(MenuId::SystemClock),
-            Clone::clone,
-        );
+        let mut table = self
+            .changed(MenuId::SystemClock)
+            .map_or_else(|| self.profile.table(MenuId::SystemClock), Clone::clone);
         let when = self.version().date(self.clock_at(now));
         let (date, time) = when.split_once(' ').unwrap_or_default();
         for row in table.rows_mut() {
@@ -166,10 +170,9 @@ impl Device {
 
     /// `/system/ntp/client` now.
     pub(crate) fn ntp_client(&self) -> Table {
-        let mut table = self.changed(MenuId::SystemNtpClient).map_or_else(
-            || self.profile.table(MenuId::SystemNtpClient),
-            Clone::clone,
-        );
+        let mut table = self
+            .changed(MenuId::SystemNtpClient)
+            .map_or_else(|| self.profile.table(MenuId::SystemNtpClient), Clone::clone);
         let new = self.version().since(7, 0);
         for row in table.rows_mut() {
             let on = row.get(b"enabled").and_then(boolean) == Some(true);
@@ -205,8 +208,17 @@ impl Device {
 fn moment(date: &[u8], time: &[u8]) -> Option<i64> {
     let whole = [date, b" ", time].concat();
     let date = DateTime::parse(&whole)?;
-    let date = jiff::civil::date(date.year.try_into().ok()?, date.month.try_into().ok()?, date.day.try_into().ok()?)
-        .at(date.hour.try_into().ok()?, date.minute.try_into().ok()?, date.second.try_into().ok()?, 0);
+    let date = jiff::civil::date(
+        date.year.try_into().ok()?,
+        date.month.try_into().ok()?,
+        date.day.try_into().ok()?,
+    )
+    .at(
+        date.hour.try_into().ok()?,
+        date.minute.try_into().ok()?,
+        date.second.try_into().ok()?,
+        0,
+    );
     let zoned = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
     Some(zoned.timestamp().as_second())
 }

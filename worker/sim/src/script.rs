@@ -131,7 +131,9 @@ impl Device {
             // As a console shows them, nearly.
             let _ = decode_all(&replies, Limits::default(), |sentence| {
                 if sentence.kind() == Kind::Re {
-                    let values = sentence.attributes().map(|(name, value)| [name, b"=", value].concat());
+                    let values = sentence
+                        .attributes()
+                        .map(|(name, value)| [name, b"=", value].concat());
                     ran.output.extend(values.collect::<Vec<_>>().join(&b' '));
                     ran.output.push(b'\n');
                 }
@@ -152,10 +154,11 @@ impl Device {
         });
         let conditions = conditions.collect::<Vec<_>>();
         let table = self.table(menu.id, now);
-        let found = table
-            .rows()
-            .iter()
-            .filter(|row| conditions.iter().all(|(name, value)| row.get(name) == Some(value)));
+        let found = table.rows().iter().filter(|row| {
+            conditions
+                .iter()
+                .all(|(name, value)| row.get(name) == Some(value))
+        });
         found.map(|row| id_text(row.id)).collect()
     }
 }
@@ -183,9 +186,14 @@ fn commands(source: &[u8]) -> Vec<Vec<Token>> {
                 }
             }
             b'[' if !is_word => {
-                let inner = bytes.by_ref().take_while(|byte| *byte != b']').collect::<Vec<_>>();
+                let inner = bytes
+                    .by_ref()
+                    .take_while(|byte| *byte != b']')
+                    .collect::<Vec<_>>();
                 let inner = inner.trim_ascii();
-                command.push(Token::Bracket(inner.strip_prefix(b"find").unwrap_or(inner).to_vec()));
+                command.push(Token::Bracket(
+                    inner.strip_prefix(b"find").unwrap_or(inner).to_vec(),
+                ));
             }
             b' ' | b'\t' | b'\r' | b'\n' | b';' => {
                 if std::mem::take(&mut is_word) {
@@ -217,7 +225,9 @@ mod tests {
     #[test]
     fn a_script_is_read_as_a_console_reads_it() {
         let word = |text: &str| Token::Word(text.as_bytes().to_vec());
-        let read = commands(b"/system backup load name=\"a b\" password=\"\"; :put \"x\\\"y\"\n/x/remove [find name=q]");
+        let read = commands(
+            b"/system backup load name=\"a b\" password=\"\"; :put \"x\\\"y\"\n/x/remove [find name=q]",
+        );
         assert_eq!(read.len(), 3);
         assert_eq!(
             read[0],

@@ -264,7 +264,9 @@ impl State {
     /// Notices who is gone.
     fn forget_gone(&mut self, now: Duration) {
         let (sessions, seats) = std::mem::take(&mut self.gone);
-        sessions.into_iter().for_each(|session| self.disconnect(session, now));
+        sessions
+            .into_iter()
+            .for_each(|session| self.disconnect(session, now));
         seats.into_iter().for_each(|service| self.leave(service));
     }
 

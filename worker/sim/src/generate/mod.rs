@@ -49,7 +49,9 @@ impl Profile {
     /// The items of a menu as they are by birth. `/user/active` has none.
     pub(crate) fn table(&self, menu: MenuId) -> Table {
         match menu {
-            MenuId::File | MenuId::SystemHistory | MenuId::SystemScheduler | MenuId::SystemScript => Table::default(),
+            MenuId::File | MenuId::SystemHistory | MenuId::SystemScheduler | MenuId::SystemScript => {
+                Table::default()
+            }
             MenuId::Interface => network::interfaces(self),
             MenuId::IpAddress => network::addresses(self),
             MenuId::IpDns => network::dns(self),

@@ -153,7 +153,11 @@ pub(super) fn secrets(profile: &Profile) -> Table {
     let mut rng = profile.rng(Purpose::Secrets);
     let mut table = Table::default();
     for at in 1..=rng.between(1, 2) {
-        let password = rng.bytes(6).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let password = rng
+            .bytes(6)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>();
         table.add(
             Row::default()
                 .with("name", format!("dial-{at}"))
@@ -183,4 +187,3 @@ pub(super) fn ntp_client(profile: &Profile) -> Row {
         false => row,
     }
 }
-

@@ -42,7 +42,10 @@ fn what_was_done_in_safe_mode_is_taken_back_when_its_session_goes() {
     bench.device.holder_left(1, bench.now);
     bench.after(1);
     assert_eq!(bench.name(), NAMED);
-    assert!(bench.trap(&["/safe-mode/take"]).contains("already taken"), "a stale hold is in the way");
+    assert!(
+        bench.trap(&["/safe-mode/take"]).contains("already taken"),
+        "a stale hold is in the way"
+    );
     bench.after(1);
     assert_eq!(bench.name(), before);
     assert_eq!(bench.ids("/ip/firewall/filter"), rules);
@@ -88,7 +91,10 @@ fn a_rule_that_drops_us_cuts_us_off_until_it_is_taken_back() {
     bench.ask(&DROP);
     assert!(bench.device.cut && bench.device.cuts(new));
     bench.after(539);
-    assert!(bench.device.cut, "nothing comes, and nothing says that the session is gone");
+    assert!(
+        bench.device.cut,
+        "nothing comes, and nothing says that the session is gone"
+    );
     bench.after(2);
     assert!(!bench.device.cut && !bench.device.cuts(new));
 
@@ -123,14 +129,25 @@ fn what_is_scheduled_runs_at_its_time_and_when_the_device_starts() {
         ];
         bench.ask(&entry);
         let shown = bench.row(&["/system/scheduler/print", "=.proplist=next-run,run-count"]);
-        assert!(shown.contains("00:05:00") && shown.contains("=run-count=0"), "{shown}");
+        assert!(
+            shown.contains("00:05:00") && shown.contains("=run-count=0"),
+            "{shown}"
+        );
         assert!(!bench.after(298), "{version}");
         assert_eq!(bench.name(), NAMED);
         assert!(bench.after(1), "it restarts");
         assert_eq!(bench.name(), before);
-        assert!(bench.ids("/system/scheduler").is_empty(), "the backup had no such entry");
+        assert!(
+            bench.ids("/system/scheduler").is_empty(),
+            "the backup had no such entry"
+        );
 
-        bench.ask(&["/system/scheduler/add", "=name=twin", "=start-time=startup", event]);
+        bench.ask(&[
+            "/system/scheduler/add",
+            "=name=twin",
+            "=start-time=startup",
+            event,
+        ]);
         bench.ask(&["/system/identity/set", "=name=other"]);
         assert!(!bench.after(100));
         bench.ask(&["/system/reboot"]);
@@ -142,9 +159,17 @@ fn what_is_scheduled_runs_at_its_time_and_when_the_device_starts() {
 #[test]
 fn the_clock_can_be_set_and_is_asked_for_from_a_server() {
     let mut bench = bench("7.16.2");
-    assert!(bench.row(&["/system/ntp/client/print"]).contains("=status=synchronized"));
+    assert!(
+        bench
+            .row(&["/system/ntp/client/print"])
+            .contains("=status=synchronized")
+    );
     bench.ask(&["/system/ntp/client/set", "=enabled=no"]);
-    assert!(bench.row(&["/system/ntp/client/print"]).contains("=status=stopped"));
+    assert!(
+        bench
+            .row(&["/system/ntp/client/print"])
+            .contains("=status=stopped")
+    );
     bench.ask(&["/system/clock/set", "=date=1970-01-02", "=time=00:00:10"]);
     bench.after(5);
     let clock = bench.row(&["/system/clock/print", "=.proplist=date,time"]);
@@ -161,26 +186,47 @@ fn files_are_listed_read_in_parts_and_removed() {
     for offset in ["0", "32768", "40000"] {
         let mut bytes = Vec::new();
         let words = ["/file/read", "=file=one.backup", "=chunk-size=32768"];
-        encode::sentence(&mut bytes, words.iter().copied().chain([&format!("=offset={offset}")[..]])).expect("words");
+        encode::sentence(
+            &mut bytes,
+            words.iter().copied().chain([&format!("=offset={offset}")[..]]),
+        )
+        .expect("words");
         let mut decoder = Decoder::new(Limits::default());
         decoder.scan(&bytes).expect("valid");
         let mut out = Vec::new();
         let route = bench.device.route(b"/file/read").expect("there");
-        let caller = Caller { session: 1, group: Group::Full };
-        bench.device.execute(route, decoder.sentence(&bytes, 0), caller, bench.now, &mut out);
+        let caller = Caller {
+            session: 1,
+            group: Group::Full,
+        };
+        bench
+            .device
+            .execute(route, decoder.sentence(&bytes, 0), caller, bench.now, &mut out);
         decode_all(&out, Limits::default(), |sentence| {
             length += sentence.get(b"data").map_or(0, <[u8]>::len);
         })
         .expect("well formed");
     }
     assert_eq!(length, 40_000);
-    assert!(bench.trap(&["/file/read", "=file=one.backup", "=chunk-size=99999"]).contains("1..32768"));
+    assert!(
+        bench
+            .trap(&["/file/read", "=file=one.backup", "=chunk-size=99999"])
+            .contains("1..32768")
+    );
     assert_eq!(bench.ask(&["/file/remove", "=numbers=one.backup"]), ["!done"]);
-    assert!(bench.trap(&["/file/remove", "=numbers=one.backup"]).contains("no such item"));
+    assert!(
+        bench
+            .trap(&["/file/remove", "=numbers=one.backup"])
+            .contains("no such item")
+    );
     bench.device.saves_nothing = true;
     bench.ask(&["/system/backup/save", "=name=one"]);
     assert!(bench.row(&["/file/print", "=.proplist=size"]).contains("=size=0"));
-    assert!(bench.trap(&["/system/backup/load", "=name=one"]).contains("invalid backup"));
+    assert!(
+        bench
+            .trap(&["/system/backup/load", "=name=one"])
+            .contains("invalid backup")
+    );
 }
 
 #[test]
@@ -191,8 +237,14 @@ fn an_export_is_text_without_secrets_unless_they_are_asked_for() {
     };
     let mut new = bench("7.16.2");
     let text = export(&mut new, "/export");
-    assert!(text.starts_with("# 2026-01-01 00:00:01 by RouterOS 7.16.2\n"), "{text}");
-    assert!(text.contains("\n/ip firewall filter\nadd ") && text.contains("\\\n    "), "{text}");
+    assert!(
+        text.starts_with("# 2026-01-01 00:00:01 by RouterOS 7.16.2\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\n/ip firewall filter\nadd ") && text.contains("\\\n    "),
+        "{text}"
+    );
     assert!(!text.contains("password="));
     assert!(export(&mut new, "/export show-sensitive").contains("password="));
     assert!(export(&mut new, "/nonsense").contains("bad command name /nonsense"));
@@ -202,7 +254,10 @@ fn an_export_is_text_without_secrets_unless_they_are_asked_for() {
 
     assert_eq!(new.ask(&["/export"]), ["!done"], "over the API it prints nothing");
     new.ask(&["/export", "=file=two"]);
-    assert!(new.row(&["/file/print", "=.proplist=name"]).ends_with("=name=two.rsc.in_progress"));
+    assert!(
+        new.row(&["/file/print", "=.proplist=name"])
+            .ends_with("=name=two.rsc.in_progress")
+    );
     new.after(1);
     let row = new.row(&["/file/print", "=.proplist=name,contents"]);
     assert!(row.starts_with("!re =name=two.rsc =contents=# 2026"), "{row}");
