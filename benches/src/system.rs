@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use muster_engine::{Engine, EngineConfig};
+use muster_proto::dial::Dial;
 use muster_proto::v1;
 use muster_proto::v1::credential_service_client::CredentialServiceClient;
 use muster_proto::v1::device_service_client::DeviceServiceClient;
 use muster_proto::v1::job_service_client::JobServiceClient;
-use muster_worker::{DEFAULT_SLOTS, DeviceLimits, Worker, WorkerConfig};
+use muster_worker::{DEFAULT_SLOTS, DRAIN_WITHIN, DeviceLimits, Worker, WorkerConfig};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
@@ -52,7 +53,7 @@ impl System {
         .await?;
         let url = format!("http://{}", engine.address());
         let worker = Worker::start(WorkerConfig {
-            engine: url.clone(),
+            engine: Dial::here(&url)?,
             token: engine.worker_token().to_owned(),
             name: "scoreboard".to_owned(),
             zones: Vec::new(),
@@ -61,6 +62,7 @@ impl System {
             engine_boot: engine.boot().to_owned(),
             device: limits,
             device_roots: None,
+            drain: DRAIN_WITHIN,
         });
         let channel = Endpoint::from_shared(url)?.connect().await?;
         let system = Self {

@@ -17,6 +17,7 @@ pub struct DataDirectory {
     path: PathBuf,
     key: Zeroizing<[u8; 32]>,
     worker_token: String,
+    client_token: String,
     /// Locked for as long as it is open.
     _lock: File,
 }
@@ -91,9 +92,11 @@ impl DataDirectory {
                 parse_key(&text, &file.display().to_string())?
             }
         };
-        let token_file = path.join("worker.token");
-        let worker_token = secret(&token_file, || Ok(format!("mwt_{}", *hex(random()?)?).into()))?;
-        let worker_token = worker_token.trim().to_owned();
+        let token = |file: &str, prefix: &str| {
+            let made = || Ok(format!("{prefix}_{}", *hex(random()?)?).into());
+            secret(&path.join(file), made).map(|token| token.trim().to_owned())
+        };
+        let (worker_token, client_token) = (token("worker.token", "mwt")?, token("client.token", "mct")?);
         // Made here, so that it is its owner's from the first byte, in a directory of whatever mode.
         let database = path.join("muster.db");
         let made = OpenOptions::new()
@@ -107,6 +110,7 @@ impl DataDirectory {
             path: path.to_owned(),
             key,
             worker_token,
+            client_token,
             _lock: lock,
         })
     }
@@ -119,6 +123,11 @@ impl DataDirectory {
     /// What a worker must present.
     pub fn worker_token(&self) -> &str {
         &self.worker_token
+    }
+
+    /// What a client must present over TLS.
+    pub(crate) fn client_token(&self) -> &str {
+        &self.client_token
     }
 
     pub(crate) fn key(&self) -> &[u8; 32] {
@@ -202,7 +211,7 @@ mod tests {
         let path = directory.path().join("data");
         let first = DataDirectory::open(&path).expect("open");
         let (key, token) = (first.key().to_owned(), first.worker_token().to_owned());
-        for file in ["key", "worker.token", "muster.db"] {
+        for file in ["key", "worker.token", "client.token", "muster.db"] {
             let mode = fs::metadata(path.join(file)).expect("made").permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{file}");
         }

@@ -11,6 +11,7 @@ mod data;
 mod dispatch;
 mod error;
 mod limits;
+mod listen;
 mod live;
 mod page;
 mod reconcile;
@@ -34,6 +35,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use data::{DataDirectory, DataError};
+pub use listen::TlsFiles;
 
 use clock::EngineClock;
 use context::Templates;
@@ -53,6 +55,8 @@ pub struct EngineConfig {
     pub lease: Duration,
     /// Jobs are deleted this long after their end; never when it is none. At least [`KEEP_AT_LEAST`]; default 90 days.
     pub keep: Option<Duration>,
+    /// Serves TLS, on the same port; without it callers on this machine only. Default none.
+    pub tls: Option<TlsFiles>,
 }
 
 /// Jobs are kept at least this long after their end, so that a request that is repeated is not done again.
@@ -66,6 +70,7 @@ impl EngineConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 7600)),
             lease: Duration::from_secs(15),
             keep: Some(Duration::from_secs(90 * 24 * 3600)),
+            tls: None,
         }
     }
 }
@@ -90,6 +95,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The files for TLS.
+    #[error("TLS: {0}")]
+    Tls(#[from] muster_proto::dial::DialError),
 }
 
 /// What the parts of an engine share.
@@ -116,6 +124,7 @@ pub(crate) struct Shared {
     /// Names this run of the engine.
     pub(crate) boot: String,
     pub(crate) worker_token: String,
+    pub(crate) client_token: String,
     /// Held by whoever lays out a job, and alone by whoever changes the inventory: a selection is frozen while it is
     /// written down part by part.
     pub(crate) inventory: Arc<RwLock<()>>,
@@ -163,6 +172,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(3);
 impl Engine {
     /// Opens the data directory and serves.
     pub async fn start(config: EngineConfig) -> Result<Self, StartError> {
+        let tls = config.tls.as_ref().map(listen::acceptor).transpose()?;
         let data = DataDirectory::open(&config.data)?;
         let store = Store::open(&data.database()).await?;
         let listener = TcpListener::bind(config.listen)
@@ -178,6 +188,7 @@ impl Engine {
         let shared = Arc::new(Shared {
             seal: Seal::new(data.key()),
             worker_token: data.worker_token().to_owned(),
+            client_token: data.client_token().to_owned(),
             clock: EngineClock::start(store.newest_time().await?),
             store,
             sessions: Sessions::default(),
@@ -203,10 +214,10 @@ impl Engine {
         let tasks = vec![
             tokio::spawn(dispatch::run(shared.clone())),
             tokio::spawn(reconcile::run(shared.clone())),
-            tokio::spawn(services::serve(shared.clone(), listener)),
+            tokio::spawn(services::serve(shared.clone(), listener, tls)),
             tokio::spawn(time_disk(shared.clone())),
         ];
-        tracing::info!(%address, data = %config.data.display(), "engine started");
+        tracing::info!(%address, tls = config.tls.is_some(), data = %config.data.display(), "engine started");
         Ok(Self {
             address,
             shared,

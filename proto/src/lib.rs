@@ -2,6 +2,7 @@
 //! them and the model. The comments in the .proto files are the reference manual.
 
 mod convert;
+pub mod dial;
 mod policy;
 
 pub use convert::{Violation, command, duration, plan, time};

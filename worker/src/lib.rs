@@ -31,6 +31,7 @@ mod tls;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use muster_proto::dial::Dial;
 pub use tls::check_roots;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -39,8 +40,8 @@ use tokio_util::task::TaskTracker;
 /// What a worker is told at its start.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
-    /// URL of the engine, for example `http://127.0.0.1:7600`.
-    pub engine: String,
+    /// The engine.
+    pub engine: Dial,
     /// The token in the engine's `DATA/worker.token`.
     pub token: String,
     /// For people; the host's name by habit.
@@ -57,7 +58,13 @@ pub struct WorkerConfig {
     pub device: DeviceLimits,
     /// PEM file with the roots for devices whose `tls` is `roots`.
     pub device_roots: Option<PathBuf>,
+    /// How long what is in flight may take to end when the worker stops. Default [`DRAIN_WITHIN`].
+    pub drain: Duration,
 }
+
+/// How long what is in flight may take to end when a worker stops, unless told otherwise: as long as a command may take by
+/// default.
+pub const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 
 /// How routers are treated.
 #[derive(Clone, Copy, Debug)]
@@ -114,66 +121,90 @@ pub const DEFAULT_SLOTS: u32 = 4000;
 /// A running worker.
 #[derive(Debug)]
 pub struct Worker {
-    drain: CancellationToken,
+    leave: Leave,
     stop: CancellationToken,
+    within: Duration,
     tasks: TaskTracker,
     held: held::Held,
-    refused: watch::Receiver<Option<String>>,
+    refused: watch::Receiver<Option<Refusal>>,
 }
 
-/// How long what runs may take to end when the worker stops.
-const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+/// How a worker goes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Leave {
+    /// Nothing is taken up, and whatever is not with its device goes back.
+    pub(crate) soon: CancellationToken,
+    /// Questions in flight are cut short and go back. Changes are not.
+    pub(crate) now: CancellationToken,
+}
+
+/// Why an engine does not take a worker, or a worker not its engine: it stays so until somebody acts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The engine does not know the worker's token. What it said.
+    Token(String),
+    /// No connection to be trusted comes about.
+    Connection(String),
+}
+
+/// So long before the end of its time a question in flight is cut short, so that it can still be told.
+const CUT_BEFORE: Duration = Duration::from_secs(2);
 /// How often it is looked whether anything still runs.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 impl Worker {
-    /// Starts a worker. It keeps trying to reach its engine until it is stopped, unless the engine's first answer is
-    /// that it does not know it.
+    /// Starts a worker. It keeps trying to reach its engine until it is stopped, unless it is refused before it was ever
+    /// let in.
     pub fn start(config: WorkerConfig) -> Self {
-        let (drain, stop, tasks) = (
-            CancellationToken::new(),
-            CancellationToken::new(),
-            TaskTracker::new(),
-        );
+        let (leave, stop, tasks) = (Leave::default(), CancellationToken::new(), TaskTracker::new());
+        let within = config.drain;
         let (outbox, inbox) = tokio::sync::mpsc::unbounded_channel();
         let held = held::Held::new(outbox);
         let (refusal, refused) = watch::channel(None);
         let signals = link::Signals {
-            drain: drain.clone(),
+            leave: leave.clone(),
             stop: stop.clone(),
             refusal,
         };
         tasks.spawn(link::run(config, held.clone(), inbox, signals, tasks.clone()));
         Self {
-            drain,
+            leave,
             stop,
+            within,
             tasks,
             held,
             refused,
         }
     }
 
-    /// Waits until the engine has refused the worker's token at the first try: it will not take another. Says what
-    /// the engine said.
-    pub async fn refused(&self) -> String {
+    /// Waits until the worker is refused and gives up. One that was let in before does not: its engine may be set up anew,
+    /// and it says so with each try.
+    pub async fn refused(&self) -> Refusal {
         let mut refused = self.refused.clone();
-        match refused.wait_for(Option::is_some).await {
-            Ok(refusal) => refusal.clone().unwrap_or_default(),
-            Err(_) => std::future::pending().await,
+        let told = refused.wait_for(Option::is_some).await;
+        match told.ok().and_then(|refusal| refusal.clone()) {
+            Some(refusal) => refusal,
+            None => std::future::pending().await,
         }
     }
 
-    /// Stops: takes nothing more, lets what runs end and be told for a few seconds, drops the rest, which the engine
-    /// takes back, and closes every connection.
+    /// Stops: takes nothing more, gives back what is not with its device, lets what is end and be told for a while, drops
+    /// the rest, which the engine takes back, and closes every connection.
     pub async fn stop(self) {
-        self.drain.cancel();
+        self.leave.soon.cancel();
         let drained = async {
             while self.held.count() > 0 {
                 tokio::time::sleep(DRAIN_LOOK).await;
             }
         };
-        if tokio::time::timeout(DRAIN_WITHIN, drained).await.is_err() {
-            tracing::warn!(held = self.held.count(), "stopping with work in hand");
+        tokio::pin!(drained);
+        let questions = self.within.saturating_sub(CUT_BEFORE).max(self.within / 2);
+        if tokio::time::timeout(questions, &mut drained).await.is_err() {
+            self.leave.now.cancel();
+            let left = self.within - questions;
+            if tokio::time::timeout(left, &mut drained).await.is_err() {
+                tracing::warn!(held = self.held.count(), "stopping with work in hand");
+            }
         }
         self.stop.cancel();
         self.tasks.close();

@@ -8,6 +8,7 @@ use muster_model::{Demand, Pin, Plan, Ports, Transport, Trust};
 use muster_proto::v1::session_request::Message as Up;
 use muster_proto::v1::session_response::Message as Down;
 use muster_proto::v1::worker_service_client::WorkerServiceClient;
+use muster_proto::dial::DialError;
 use muster_proto::{plan, v1};
 use routeros_conn::Credentials;
 use thiserror::Error;
@@ -18,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status, Streaming};
 
-use crate::WorkerConfig;
+use crate::{Leave, Refusal, WorkerConfig};
 use crate::devices::Devices;
 use crate::held::{Held, Out, Told};
 use crate::pacing::Limits;
@@ -36,15 +37,16 @@ pub(crate) const MESSAGE_BYTES: usize = 64 << 20;
 /// Messages under way to the engine; beyond it the worker waits for the network.
 const UPSTREAM: usize = 64;
 
+/// How long the engine may take to hear that the session is over.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
+
 /// Between tries to reach the engine: from the first, doubling to the second.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 #[derive(Debug, Error)]
 enum LinkError {
-    #[error("{0}")]
-    Address(String),
     #[error("cannot reach the engine: {0}")]
-    Transport(#[from] tonic::transport::Error),
+    Dial(#[from] DialError),
     #[error("the engine ended the session: {}", .0.message())]
     Status(#[from] Status),
     #[error("the engine ended the session")]
@@ -53,15 +55,32 @@ enum LinkError {
     Silent(Duration),
 }
 
+impl LinkError {
+    /// Whether it stays so until somebody acts.
+    fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Dial(error @ (DialError::Refused(_) | DialError::Usage(_))) => {
+                Some(Refusal::Connection(error.to_string()))
+            }
+            Self::Status(status) => match status.code() {
+                Code::Unauthenticated => Some(Refusal::Token(status.message().to_owned())),
+                Code::PermissionDenied => Some(Refusal::Connection(status.message().to_owned())),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 /// What a worker is told from outside.
 #[derive(Clone, Debug)]
 pub(crate) struct Signals {
     /// To take nothing more.
-    pub(crate) drain: CancellationToken,
+    pub(crate) leave: Leave,
     /// To end.
     pub(crate) stop: CancellationToken,
     /// Tells the outside that the engine does not know this worker.
-    pub(crate) refusal: watch::Sender<Option<String>>,
+    pub(crate) refusal: watch::Sender<Option<Refusal>>,
 }
 
 /// Serves the engine until told to stop, over as many sessions as it takes.
@@ -72,7 +91,7 @@ pub(crate) async fn run(
     signals: Signals,
     tasks: TaskTracker,
 ) {
-    let Signals { drain, stop, refusal } = signals;
+    let Signals { leave, stop, refusal } = signals;
     let devices = Devices::new(
         config.device,
         config.sessions,
@@ -81,7 +100,7 @@ pub(crate) async fn run(
     );
     // Names this process's run of the worker, so that a restarted one is not taken for it.
     let instance = uuid::Uuid::new_v4().to_string();
-    let (mut delay, mut first) = (RECONNECT.0, true);
+    let (mut delay, mut welcomed) = (RECONNECT.0, false);
     let mut longest = RECONNECT.1;
     loop {
         let mut link = Link {
@@ -89,7 +108,7 @@ pub(crate) async fn run(
             instance: &instance,
             held: held.clone(),
             devices: devices.clone(),
-            drain: drain.clone(),
+            leave: leave.clone(),
             stop: stop.clone(),
             plans: HashMap::new(),
             credentials: HashMap::new(),
@@ -97,30 +116,32 @@ pub(crate) async fn run(
         };
         let ended = tokio::select! {
             ended = link.serve(&mut inbox) => ended,
-            () = stop.cancelled() => break,
+            () = stopped_for_long(&stop) => break,
         };
+        if stop.is_cancelled() {
+            break;
+        }
         if let Some(lease) = link.lease {
             delay = RECONNECT.0;
+            welcomed = true;
             // What it holds is taken from it a term after the engine is back: it has to try more often than that.
             longest = RECONNECT.1.min(lease / 3);
         }
         delay = delay.min(longest);
-        if let Err(LinkError::Status(status)) = &ended
-            && first
-            && status.code() == Code::Unauthenticated
-        {
-            // Later it may be an engine that was set up anew, and is being put right.
-            tracing::error!(
-                engine = config.engine,
-                "the engine refuses this worker: {}",
-                status.message()
-            );
-            refusal.send_replace(Some(status.message().to_owned()));
-            break;
-        }
-        first = false;
-        if let Err(error) = ended {
-            tracing::warn!(%error, engine = config.engine, retry_in = ?delay, "no session with the engine");
+        let engine = config.engine.url();
+        if let Err(error) = &ended {
+            match error.refusal() {
+                Some(told) if !welcomed => {
+                    tracing::error!(engine, %error, "the engine and this worker do not go together");
+                    refusal.send_replace(Some(told));
+                    break;
+                }
+                // It may be an engine that was set up anew, and is being put right.
+                Some(_) => {
+                    tracing::error!(engine, %error, retry_in = ?delay, "refused by an engine that let this worker in before");
+                }
+                None => tracing::warn!(engine, %error, retry_in = ?delay, "no session with the engine"),
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
@@ -131,12 +152,18 @@ pub(crate) async fn run(
     devices.close();
 }
 
+/// A session takes its leave by itself; one that cannot is dropped.
+async fn stopped_for_long(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(2 * GOODBYE_WITHIN).await;
+}
+
 struct Link<'a> {
     config: &'a WorkerConfig,
     instance: &'a str,
     held: Held,
     devices: Devices,
-    drain: CancellationToken,
+    leave: Leave,
     stop: CancellationToken,
     plans: HashMap<Vec<u8>, Arc<Plan>>,
     credentials: HashMap<String, Arc<Credentials>>,
@@ -154,7 +181,7 @@ impl Link<'_> {
         self.lease = Some(lease);
         tracing::info!(
             session = welcome.session,
-            engine = self.config.engine,
+            engine = self.config.engine.url(),
             "session with the engine"
         );
         for lease in &welcome.revoked {
@@ -167,7 +194,14 @@ impl Link<'_> {
         let mut draining = false;
         loop {
             tokio::select! {
-                () = self.drain.cancelled(), if !draining => {
+                () = self.stop.cancelled() => {
+                    // So that the engine knows at once, and not after a term, that what was dropped is its again.
+                    drop(upstream);
+                    let heard = async { while let Ok(Some(_)) = downstream.message().await {} };
+                    let _ = tokio::time::timeout(GOODBYE_WITHIN, heard).await;
+                    return Ok(());
+                }
+                () = self.leave.soon.cancelled(), if !draining => {
                     draining = true;
                     send(&upstream, Up::Draining(v1::Draining {})).await?;
                 }
@@ -195,22 +229,16 @@ impl Link<'_> {
     async fn open(
         &self,
     ) -> Result<(mpsc::Sender<v1::SessionRequest>, Streaming<v1::SessionResponse>), LinkError> {
-        let address = |error: tonic::transport::Error| {
-            LinkError::Address(format!(
-                "{:?} is no URL of an engine: {error}",
-                self.config.engine
-            ))
+        let tune = |endpoint: Endpoint| {
+            endpoint
+                .http2_keep_alive_interval(Duration::from_secs(10))
+                .keep_alive_timeout(Duration::from_secs(5))
+                .keep_alive_while_idle(true)
+                .initial_stream_window_size(1 << 20)
+                .initial_connection_window_size(4 << 20)
         };
-        let endpoint = Endpoint::from_shared(self.config.engine.clone())
-            .map_err(address)?
-            .connect_timeout(Duration::from_secs(5))
-            .http2_keep_alive_interval(Duration::from_secs(10))
-            .keep_alive_timeout(Duration::from_secs(5))
-            .keep_alive_while_idle(true)
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(4 << 20)
-            .tcp_nodelay(true);
-        let channel = endpoint.connect().await?;
+        let engine = &self.config.engine;
+        let channel = engine.connect(tune).await?;
         let mut client = WorkerServiceClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES)
             .max_encoding_message_size(MESSAGE_BYTES);
@@ -231,8 +259,9 @@ impl Link<'_> {
         send(&upstream, Up::Hello(hello)).await?;
         let mut request = Request::new(ReceiverStream::new(receiver));
         let bearer = format!("Bearer {}", self.config.token).parse();
-        let bearer =
-            bearer.map_err(|_| LinkError::Address("the worker token has characters no token has".into()))?;
+        let bearer = bearer.map_err(|_| {
+            DialError::Usage("the worker token has characters that no token has".into())
+        })?;
         request.metadata_mut().insert("authorization", bearer);
         Ok((upstream, client.session(request).await?.into_inner()))
     }
@@ -247,7 +276,7 @@ impl Link<'_> {
             send(upstream, Up::Intents(v1::Intents { intents })).await?;
         }
         let held = u32::try_from(self.held.count()).unwrap_or(u32::MAX);
-        match self.drain.is_cancelled() {
+        match self.leave.soon.is_cancelled() {
             true => send(upstream, Up::Draining(v1::Draining {})).await,
             false => demand(upstream, self.config.slots.saturating_sub(held)).await,
         }
@@ -326,11 +355,20 @@ impl Link<'_> {
     }
 
     fn begin(&self, assignment: v1::Assignment) {
-        if self.drain.is_cancelled() {
-            // On its way when the worker said that it is going. It goes back with the session.
-            return;
-        }
         let lease = (assignment.execution, assignment.epoch);
+        if self.leave.soon.is_cancelled() {
+            // On its way when the worker said that it is going.
+            let report = v1::Report {
+                execution: lease.0,
+                epoch: lease.1,
+                outcome: v1::ReportOutcome::HandedBack.into(),
+                steps_done: assignment.first_step,
+                first_step: assignment.first_step,
+                ..Default::default()
+            };
+            let ended = Instant::now();
+            return self.held.end(Told { report, ended });
+        }
         let Some(begun) = self.held.begin(lease) else {
             return;
         };
@@ -376,6 +414,7 @@ impl Link<'_> {
             plan,
             target,
             begun,
+            leave: self.leave.clone(),
             until,
         };
         let (devices, held, stop) = (self.devices.clone(), self.held.clone(), self.stop.clone());

@@ -13,6 +13,7 @@ use muster_worker_core::{Action, Attempt, ConnectFailure, Ended, Exchange, Manne
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::Leave;
 use crate::devices::{Devices, Line};
 use crate::facts;
 use crate::held::{Begun, Held, Told};
@@ -26,6 +27,8 @@ pub(crate) struct Job {
     pub(crate) plan: Arc<Plan>,
     pub(crate) target: Target,
     pub(crate) begun: Begun,
+    /// Tells when the worker goes.
+    pub(crate) leave: Leave,
     /// When the job gives up on a device that could not be reached.
     pub(crate) until: Instant,
 }
@@ -72,7 +75,11 @@ pub(crate) async fn run(job: Job, devices: Devices, held: Held) {
         Ok(_) => Action::Connect,
         Err(error) => run.attempt.unfit(error.to_string()),
     };
-    let ended = run.drive(first).await;
+    let mut ended = run.drive(first).await;
+    if ended.outcome == Outcome::Cancelled && !run.job.begun.cancel.is_cancelled() && run.is_leaving() {
+        // Nobody asked for its end: it goes back.
+        ended.outcome = Outcome::HandedBack;
+    }
     // A device that did not answer well has other worries than to say what it is.
     let answered = ended.error.as_ref().is_none_or(|error| is_answer(error.class));
     let Run {
@@ -181,6 +188,10 @@ impl Run {
                     }
                 }
                 Action::Wait(time) => self.wait(time).await,
+                // Between two steps a worker that goes gives back what is left.
+                Action::AskIntent { .. } if self.is_leaving() && !self.attempt.is_in_the_middle() => {
+                    self.attempt.cancelled()
+                }
                 Action::AskIntent { step } => match self.ask(step).await {
                     Ok(()) => {
                         self.attempt.tick(self.began.elapsed());
@@ -212,7 +223,13 @@ impl Run {
                 self.attempt.waited()
             }
             () = self.job.begun.cancel.cancelled() => self.attempt.cancelled(),
+            () = self.job.leave.soon.cancelled(), if !self.attempt.is_in_the_middle() => self.attempt.cancelled(),
         }
+    }
+
+    /// Whether the worker is about to go.
+    fn is_leaving(&self) -> bool {
+        self.job.leave.soon.is_cancelled()
     }
 
     /// Whether a step of the plan is followed.
@@ -337,10 +354,12 @@ impl Run {
         until: Instant,
         late: &str,
     ) -> Result<T, NoSession> {
+        let middle = self.attempt.is_in_the_middle();
         tokio::select! {
             done = work => Ok(done),
             () = tokio::time::sleep_until(until.into()) => Err(NoSession::late(late)),
             () = self.job.begun.cancel.cancelled() => Err(NoSession::Cancelled),
+            () = self.job.leave.soon.cancelled(), if !middle => Err(NoSession::Cancelled),
         }
     }
 
@@ -376,6 +395,7 @@ impl Run {
                     tokio::select! {
                         () = tokio::time::sleep(ASK_AGAIN) => {}
                         () = self.job.begun.cancel.cancelled(), if ends => return Err(self.attempt.cancelled()),
+                        () = self.job.leave.soon.cancelled(), if ends => return Err(self.attempt.cancelled()),
                     }
                 }
                 v1::IntentVerdict::Revoked | v1::IntentVerdict::Unspecified => {
@@ -412,12 +432,24 @@ impl Run {
         };
         self.phased(Doing::Command(session.clone()));
         let run = next_run();
+        // What is followed has no end that one could wait for.
+        let leave = match follow {
+            Some(_) => self.job.leave.soon.clone(),
+            None => self.job.leave.now.clone(),
+        };
         let (follow, telling) = follow.map(|follow| self.follow(follow, session.clone())).unzip();
         let mut answer = session.follow(words, timeout, send_by, turn, run, follow);
+        let middle = self.attempt.is_in_the_middle();
+        let cut = async {
+            tokio::select! {
+                () = self.job.begun.cancel.cancelled() => {}
+                () = leave.cancelled(), if !middle => {}
+            }
+        };
         let reply = tokio::select! {
             reply = &mut answer => reply,
             // A change in flight is allowed to finish: half a change helps nobody.
-            () = self.job.begun.cancel.cancelled(), if manner == Manner::Question => {
+            () = cut, if manner == Manner::Question => {
                 session.cancel(run);
                 answer.await.map(|reply| match reply.end {
                     // Whether the device said so or lost its connection over it: it was asked for.

@@ -24,6 +24,24 @@ pub(crate) struct Args {
         value_name = "URL"
     )]
     pub engine: String,
+    /// PEM file with the CA of an engine that is called as https:// [default: those that the system trusts]
+    #[arg(long, global = true, env = "MUSTER_CA", value_name = "FILE", help_heading = "Engines elsewhere")]
+    pub ca: Option<PathBuf>,
+    /// PEM file with our certificate, for an engine with --tls-client-ca
+    #[arg(long, global = true, env = "MUSTER_CERT", value_name = "FILE", help_heading = "Engines elsewhere")]
+    pub cert: Option<PathBuf>,
+    /// PEM file with its key
+    #[arg(long, global = true, env = "MUSTER_CERT_KEY", value_name = "FILE", help_heading = "Engines elsewhere")]
+    pub key: Option<PathBuf>,
+    /// File with the engine's client token, which it wants of clients over https
+    #[arg(
+        long,
+        global = true,
+        env = "MUSTER_CLIENT_TOKEN_FILE",
+        value_name = "FILE",
+        help_heading = "Engines elsewhere"
+    )]
+    pub client_token_file: Option<PathBuf>,
     /// Print JSON, one object a line
     #[arg(long, global = true)]
     pub json: bool,
@@ -100,6 +118,15 @@ pub(crate) struct Serve {
     /// Where to serve gRPC [default: 127.0.0.1:7600]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
+    /// PEM file with the engine's certificate: serve TLS too, on the same port, to callers from everywhere
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with its key
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// PEM file with the CA that must have signed the certificates of all who call over TLS
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
     /// Run no worker in this process
     #[arg(long)]
     pub no_worker: bool,
@@ -136,6 +163,9 @@ pub(crate) struct Worker {
     /// Executions held at once
     #[arg(long, default_value_t = muster_worker::DEFAULT_SLOTS)]
     pub slots: u32,
+    /// On SIGTERM: how long what is in flight may take to end. What is not sent yet goes back to the engine at once
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse_positive)]
+    pub drain: Duration,
 }
 
 #[derive(Debug, clap::Args)]
@@ -542,6 +572,8 @@ pub(crate) enum Credential {
 pub(crate) enum Admin {
     /// Workers, live jobs, what no worker can take, what the engine does by itself, and the database
     Status,
+    /// Make a CA, and certificates for an engine, its workers and its clients, for who has no PKI
+    Certs(Certs),
     /// How gently routers are treated: show the limits, or change them while everything runs
     Limits {
         /// Limits to set, NAME=VALUE, or for a zone or a label value NAME:SCOPE=VALUE: label.executions:site=*=20
@@ -554,6 +586,19 @@ pub(crate) enum Admin {
         #[arg(long, default_value = "")]
         reason: String,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Certs {
+    /// Where to; an existing CA in it is used, and no file is ever overwritten
+    #[arg(long, value_name = "DIR", default_value = "muster-certs")]
+    pub dir: PathBuf,
+    /// A name or IP address by which the engine is called; may be given more than once
+    #[arg(long = "name", value_name = "NAME", required = true)]
+    pub names: Vec<String>,
+    /// How long the certificates are good for, in days; the CA is for ten years
+    #[arg(long, value_name = "DAYS", default_value_t = 825, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub days: u32,
 }
 
 fn priority(name: &str) -> Result<v1::JobPriority, String> {

@@ -23,9 +23,24 @@ pub(crate) struct Config {
     /// As `--keep`.
     #[serde(default, deserialize_with = "duration::deserialize_keep")]
     pub keep: Option<duration::Keep>,
+    /// TLS for callers from elsewhere.
+    #[serde(default)]
+    pub tls: Tls,
     /// The worker in the engine's process.
     #[serde(default)]
     pub worker: Worker,
+}
+
+/// TLS for callers from elsewhere.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Tls {
+    /// As `--tls-cert`.
+    pub certificate: Option<PathBuf>,
+    /// As `--tls-key`.
+    pub key: Option<PathBuf>,
+    /// As `--tls-client-ca`.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// The worker in the engine's process.

@@ -60,7 +60,7 @@ pub(crate) async fn run(args: args::Demo) -> Done {
     let mut config = EngineConfig::new(directory.path());
     config.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let engine = serve::start(config).await?;
-    let worker = serve::worker_beside(&engine, &config::Worker::default(), fits);
+    let worker = serve::worker_beside(&engine, &config::Worker::default(), fits)?;
     done(
         began,
         &format!(

@@ -1,6 +1,7 @@
 //! `muster`: the one binary. What each command does is in its module; what they share is here.
 
 mod args;
+mod certs;
 mod check;
 mod client;
 mod config;
@@ -22,6 +23,7 @@ use clap::Parser as _;
 
 use args::{Args, Command};
 use exit::{Exit, Failure};
+use muster_proto::dial::Files;
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -55,14 +57,27 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> Exit {
     let Args {
         engine,
+        ca,
+        cert,
+        key,
+        client_token_file,
         json,
         command,
     } = args;
+    client::connect::set_access(client::connect::Access {
+        files: Files {
+            ca,
+            certificate: cert,
+            key,
+        },
+        token_file: client_token_file,
+    });
     let done = match command {
         Command::Serve(args) => serve::run(args).await,
         Command::Worker(args) => worker::run(args, &engine).await,
         Command::Sim(args) => sim::run(args, json).await,
         Command::Demo(args) => demo::run(args).await,
+        Command::Admin(args::Admin::Certs(args)) => certs::run(&args, json),
         Command::Admin(args) => client::admin::run(args, &engine, json).await,
         Command::Check { file } => check::run(&file, json),
         Command::Credential(args) => client::credential::run(args, &engine, json).await,

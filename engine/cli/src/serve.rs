@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use muster_engine::{Engine, EngineConfig};
+use muster_engine::{Engine, EngineConfig, TlsFiles};
+use muster_proto::dial::Dial;
 use muster_worker::{DEFAULT_SLOTS, DeviceLimits, Worker, WorkerConfig};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -12,6 +14,9 @@ use crate::config::{self, Config};
 use crate::exit::{Done, Exit, Failure};
 use crate::worker::check_roots;
 use crate::{duration, limits, logging};
+
+/// The engine waits for its own worker: what it drops is looked after when the engine starts again.
+const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where everything is kept unless told otherwise.
 const DATA: &str = "muster-data";
@@ -34,14 +39,17 @@ pub(crate) async fn run(args: args::Serve) -> Done {
     if let Some(duration::Keep(keep)) = args.keep.or(config.keep) {
         engine_config.keep = keep;
     }
+    engine_config.tls = tls_files(&args.tls_cert, &args.tls_key, &args.tls_client_ca, config.tls)?;
     check_roots(config.worker.device_roots.as_deref(), "worker.device-roots")?;
     let mut stop = Stop::new()?;
+    let secure = engine_config.tls.is_some();
     let engine = start(engine_config).await?;
-    if !engine.address().ip().is_loopback() {
-        tracing::warn!("without TLS only callers on loopback are served, whatever the address");
+    if !engine.address().ip().is_loopback() && !secure {
+        tracing::warn!("without TLS only callers on this machine are served, whatever the address");
     }
     let with_worker = !args.no_worker && config.worker.enabled.unwrap_or(true);
     let worker = with_worker.then(|| worker_beside(&engine, &config.worker, fits));
+    let worker = worker.transpose()?;
     tracing::info!(device_sessions = fits, worker = with_worker, "ready");
     stop.wait().await;
     tracing::info!("stopping");
@@ -52,6 +60,30 @@ pub(crate) async fn run(args: args::Serve) -> Done {
     Ok(Exit::Ok)
 }
 
+/// Files for TLS: flags win over the configuration file.
+fn tls_files(
+    certificate: &Option<PathBuf>,
+    key: &Option<PathBuf>,
+    client_ca: &Option<PathBuf>,
+    config: config::Tls,
+) -> Result<Option<TlsFiles>, Failure> {
+    let certificate = certificate.clone().or(config.certificate);
+    let key = key.clone().or(config.key);
+    let client_ca = client_ca.clone().or(config.client_ca);
+    match (certificate, key, client_ca) {
+        (Some(certificate), Some(key), client_ca) => Ok(Some(TlsFiles {
+            certificate,
+            key,
+            client_ca,
+        })),
+        (None, None, None) => Ok(None),
+        _ => Err(Failure::usage(
+            "for TLS both --tls-cert and --tls-key are needed (in a file: certificate and key in [tls]); \
+             `muster admin certs` makes them",
+        )),
+    }
+}
+
 /// Starts an engine, or says why not.
 pub(crate) async fn start(config: EngineConfig) -> Result<Engine, Failure> {
     Engine::start(config)
@@ -60,10 +92,14 @@ pub(crate) async fn start(config: EngineConfig) -> Result<Engine, Failure> {
 }
 
 /// Starts the worker that shares the engine's process.
-pub(crate) fn worker_beside(engine: &Engine, config: &config::Worker, sessions: usize) -> Worker {
+pub(crate) fn worker_beside(
+    engine: &Engine,
+    config: &config::Worker,
+    sessions: usize,
+) -> Result<Worker, Failure> {
     let defaults = DeviceLimits::default();
-    Worker::start(WorkerConfig {
-        engine: url(engine.address()),
+    Ok(Worker::start(WorkerConfig {
+        engine: Dial::here(&url(engine.address()))?,
         token: engine.worker_token().to_owned(),
         name: "beside the engine".into(),
         zones: Vec::new(),
@@ -78,7 +114,8 @@ pub(crate) fn worker_beside(engine: &Engine, config: &config::Worker, sessions: 
             ..defaults
         },
         device_roots: config.device_roots.clone(),
-    })
+        drain: DRAIN_WITHIN,
+    }))
 }
 
 /// The URL of an engine on this machine.

@@ -28,15 +28,15 @@ use muster_proto::v1::job_service_server::JobServiceServer;
 use muster_proto::v1::schedule_service_server::ScheduleServiceServer;
 use muster_proto::v1::worker_service_server::WorkerServiceServer;
 use tokio::net::TcpListener;
-use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::Status;
+use tokio_rustls::TlsAcceptor;
 use tonic::service::InterceptorLayer;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
+use tonic::{Request, Status};
 
 pub(crate) use ask::Asked;
 
-use crate::{Shared, auth, error};
+use crate::{Shared, auth, error, listen};
 
 /// The largest message taken from a worker; see there.
 const WORKER_MESSAGE_BYTES: usize = 64 << 20;
@@ -46,7 +46,7 @@ const WORKER_MESSAGE_BYTES: usize = 64 << 20;
 pub(crate) struct Service(pub(crate) Arc<Shared>);
 
 /// Serves until the engine stops.
-pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
+pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: Option<TlsAcceptor>) {
     let service = Service(shared.clone());
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<DeviceServiceServer<Service>>().await;
@@ -57,19 +57,21 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
     let worker = WorkerServiceServer::new(service.clone())
         .max_decoding_message_size(WORKER_MESSAGE_BYTES)
         .max_encoding_message_size(WORKER_MESSAGE_BYTES);
+    let token = shared.client_token.clone();
+    let has_token = move |request: Request<()>| auth::client(&request, &token).map(|()| request);
     let mut server = Server::builder()
-        .layer(InterceptorLayer::new(auth::loopback_only))
+        .layer(InterceptorLayer::new(auth::here_or_secure))
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(std::time::Duration::from_secs(5)))
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
         .add_service(health_service)
-        .add_service(AdminServiceServer::new(service.clone()))
-        .add_service(AuditServiceServer::new(service.clone()))
-        .add_service(CredentialServiceServer::new(service.clone()))
-        .add_service(DeviceServiceServer::new(service.clone()))
-        .add_service(JobServiceServer::new(service.clone()))
-        .add_service(ScheduleServiceServer::new(service))
+        .add_service(InterceptedService::new(AdminServiceServer::new(service.clone()), has_token.clone()))
+        .add_service(InterceptedService::new(AuditServiceServer::new(service.clone()), has_token.clone()))
+        .add_service(InterceptedService::new(CredentialServiceServer::new(service.clone()), has_token.clone()))
+        .add_service(InterceptedService::new(DeviceServiceServer::new(service.clone()), has_token.clone()))
+        .add_service(InterceptedService::new(JobServiceServer::new(service.clone()), has_token.clone()))
+        .add_service(InterceptedService::new(ScheduleServiceServer::new(service), has_token.clone()))
         .add_service(worker);
     // Both versions: older clients know only the alpha one.
     let reflection = || {
@@ -78,13 +80,14 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     match (reflection().build_v1(), reflection().build_v1alpha()) {
-        (Ok(v1), Ok(v1alpha)) => server = server.add_service(v1).add_service(v1alpha),
+        (Ok(v1), Ok(v1alpha)) => {
+            let v1alpha = InterceptedService::new(v1alpha, has_token.clone());
+            let v1 = InterceptedService::new(v1, has_token);
+            server = server.add_service(v1).add_service(v1alpha);
+        }
         (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "reflection is off"),
     }
-    let incoming = TcpListenerStream::new(listener).map(|stream| {
-        // Set here: tonic's own setting is ignored for a listener it has not opened.
-        stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream))
-    });
+    let incoming = listen::incoming(listener, tls, shared.stop.clone());
     let stopped = shared.stop.clone().cancelled_owned();
     if let Err(error) = server.serve_with_incoming_shutdown(incoming, stopped).await {
         tracing::error!(%error, "serving gRPC");

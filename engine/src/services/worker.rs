@@ -73,6 +73,12 @@ async fn serve(
     let term = loop {
         let message = match tokio::time::timeout(shared.lease, upstream.message()).await {
             Ok(Ok(Some(message))) => message.message,
+            // It said that it is going, and is gone: what it has not told will not be told any more.
+            Ok(Ok(None)) if shared.sessions.with(id, |session| session.draining) == Some(true) => {
+                // Reports before it are being written.
+                let _ = work.acquire_many(IN_WORK as u32).await;
+                break Duration::ZERO;
+            }
             // It may come back: it keeps its leases for a term.
             Ok(Ok(None) | Err(_)) => break shared.lease,
             // Either it was stopped for a while or we were: it is told to come back, and has a term to do so.

@@ -1,35 +1,18 @@
 //! The certificates that chains may end in.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use muster_proto::dial;
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-/// Where systems keep the roots that they trust. `SSL_CERT_FILE` names another file, as it does for OpenSSL.
-const SYSTEM: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/cert.pem",
-    "/etc/ssl/ca-bundle.pem",
-];
-
 /// The roots that the system trusts.
 pub(crate) fn system(provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, String> {
-    let named = std::env::var_os("SSL_CERT_FILE")
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from);
-    let known = || SYSTEM.iter().map(PathBuf::from).find(|path| path.exists());
-    let path = named.or_else(known).ok_or_else(|| {
-        format!(
-            "no roots of the system: none of {} exists and SSL_CERT_FILE is not set",
-            SYSTEM.join(", ")
-        )
-    })?;
-    read(&path, provider)
+    read(&dial::system_roots()?, provider)
 }
 
 /// The roots in a PEM file.

@@ -13,6 +13,8 @@ use crate::terminal::{number, safe};
 pub(crate) async fn run(command: Admin, engine: &str, json: bool) -> Done {
     let engine = Engine::connect(engine).await?;
     match command {
+        // It needs no engine and is made elsewhere.
+        Admin::Certs(_) => Ok(Exit::Ok),
         Admin::Status => status(&engine, json).await,
         Admin::Limits { set, reset, reason } => fleet_limit::run(&engine, set, reset, reason, json).await,
     }

@@ -169,6 +169,12 @@ impl Engine {
         }
     }
 
+    /// Gives it more arguments.
+    pub(crate) fn and(mut self, more: &[&str]) -> Self {
+        self.more.extend(more.iter().map(ToString::to_string));
+        self
+    }
+
     /// Gives it a configuration file.
     pub(crate) fn configured(mut self, toml: &str) -> Self {
         let file = self.directory.path().join("muster.toml");

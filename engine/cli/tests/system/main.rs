@@ -18,6 +18,7 @@ mod input;
 mod kills;
 mod outcomes;
 mod reach;
+mod remote;
 mod retention;
 mod rollout;
 mod sessions;
