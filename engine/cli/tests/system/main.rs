@@ -16,6 +16,7 @@ mod fleet;
 mod harness;
 mod input;
 mod kills;
+mod leaving;
 mod outcomes;
 mod reach;
 mod remote;

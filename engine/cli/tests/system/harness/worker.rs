@@ -66,6 +66,18 @@ impl Worker {
         send_signal(self.child.as_ref().expect("running"), Signal::CONT);
     }
 
+    /// SIGTERM.
+    pub(crate) fn ask_to_go(&self) {
+        send_signal(self.child.as_ref().expect("running"), Signal::TERM);
+    }
+
+    /// Waits until it has gone. Returns its exit code.
+    pub(crate) fn wait(&mut self) -> i32 {
+        let mut child = self.child.take().expect("running");
+        super::until("the worker is gone", || child.try_wait().expect("ours").is_some());
+        child.wait().expect("reaped").code().expect("no signal ended it")
+    }
+
     /// SIGKILL: no chance to tidy up.
     pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().expect("running");
