@@ -12,7 +12,10 @@ pub(crate) fn here_or_secure(request: Request<()>) -> Result<Request<()>, Status
     match request.extensions().get::<Peer>() {
         Some(peer) if peer.is_secure || peer.is_here => Ok(request),
         peer => {
-            let peer = peer.map_or_else(|| "an unknown peer".to_owned(), |peer| peer.address.ip().to_string());
+            let peer = peer.map_or_else(
+                || "an unknown peer".to_owned(),
+                |peer| peer.address.ip().to_string(),
+            );
             let message = format!(
                 "refused {peer}: without TLS the engine serves its own machine only; call it as https://, after \
                  `muster serve --tls-cert FILE --tls-key FILE`"
@@ -35,7 +38,10 @@ pub(crate) fn worker<T>(request: &Request<T>, token: &str) -> Result<(), Status>
 
 /// Checks a client's token. Without TLS it is on this machine and needs none.
 pub(crate) fn client<T>(request: &Request<T>, token: &str) -> Result<(), Status> {
-    let is_secure = request.extensions().get::<Peer>().is_none_or(|peer| peer.is_secure);
+    let is_secure = request
+        .extensions()
+        .get::<Peer>()
+        .is_none_or(|peer| peer.is_secure);
     match !is_secure || has(request, token) {
         true => Ok(()),
         false => Err(error::unauthenticated(

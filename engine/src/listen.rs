@@ -46,9 +46,8 @@ const HANDSHAKE: u8 = 22;
 pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, DialError> {
     let (chain, key) = dial::read_identity(&files.certificate, &files.key)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let usage = |path: &Path, error: &dyn std::fmt::Display| {
-        DialError::Usage(format!("{}: {error}", path.display()))
-    };
+    let usage =
+        |path: &Path, error: &dyn std::fmt::Display| DialError::Usage(format!("{}: {error}", path.display()));
     let config = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|error| usage(&files.certificate, &error))?;

@@ -187,9 +187,8 @@ impl Tls {
         let (roots, trusted) = match &files.ca {
             Some(path) => (read_roots(path)?, format!("the CA in {}", path.display())),
             None => {
-                let path = system_roots().map_err(|error| {
-                    DialError::Usage(format!("{error}; name the engine's CA with --ca"))
-                })?;
+                let path = system_roots()
+                    .map_err(|error| DialError::Usage(format!("{error}; name the engine's CA with --ca")))?;
                 (
                     read_roots(&path)?,
                     "anyone the system trusts; name its CA with --ca".to_owned(),
@@ -220,8 +219,9 @@ impl Tls {
             }
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
-        let name = ServerName::try_from(host.clone())
-            .map_err(|_| DialError::Usage(format!("--engine: {host:?} is neither a name nor an IP address")))?;
+        let name = ServerName::try_from(host.clone()).map_err(|_| {
+            DialError::Usage(format!("--engine: {host:?} is neither a name nor an IP address"))
+        })?;
         Ok(Self {
             config: Arc::new(config),
             host,
@@ -240,7 +240,8 @@ impl Tls {
                 format!("the certificate of {host} is not signed by {}", self.trusted)
             }
             rustls::Error::InvalidCertificate(
-                reason @ (CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }),
+                reason
+                @ (CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }),
             ) => format!(
                 "the certificate of {host} is for another name: {reason}; call the engine by the name in it, or make one with \
                  `muster admin certs --name {host}`"
@@ -395,9 +396,13 @@ mod tests {
             ca: Some("/nowhere/ca.pem".into()),
             ..Files::default()
         };
-        let error = Dial::new("https://engine:7600", &files).expect_err("no file").to_string();
+        let error = Dial::new("https://engine:7600", &files)
+            .expect_err("no file")
+            .to_string();
         assert!(error.contains("/nowhere/ca.pem"), "{error}");
-        let error = Dial::new("http://127.0.0.1:7600", &files).expect_err("no TLS").to_string();
+        let error = Dial::new("http://127.0.0.1:7600", &files)
+            .expect_err("no TLS")
+            .to_string();
         assert!(error.contains("--ca"), "{error}");
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_model::{Demand, Pin, Plan, Ports, Transport, Trust};
+use muster_proto::dial::DialError;
 use muster_proto::v1::session_request::Message as Up;
 use muster_proto::v1::session_response::Message as Down;
 use muster_proto::v1::worker_service_client::WorkerServiceClient;
-use muster_proto::dial::DialError;
 use muster_proto::{plan, v1};
 use routeros_conn::Credentials;
 use thiserror::Error;
@@ -19,13 +19,13 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status, Streaming};
 
-use crate::{Leave, Refusal, WorkerConfig};
 use crate::devices::Devices;
 use crate::held::{Held, Out, Told};
 use crate::pacing::Limits;
 use crate::reach::Reach;
 use crate::run::{self, Job};
 use crate::session::{Care, Target};
+use crate::{Leave, Refusal, WorkerConfig};
 
 /// Messages in one batch, and their size: a message stays well under gRPC's limits.
 const BATCH: usize = 500;
@@ -259,9 +259,8 @@ impl Link<'_> {
         send(&upstream, Up::Hello(hello)).await?;
         let mut request = Request::new(ReceiverStream::new(receiver));
         let bearer = format!("Bearer {}", self.config.token).parse();
-        let bearer = bearer.map_err(|_| {
-            DialError::Usage("the worker token has characters that no token has".into())
-        })?;
+        let bearer = bearer
+            .map_err(|_| DialError::Usage("the worker token has characters that no token has".into()))?;
         request.metadata_mut().insert("authorization", bearer);
         Ok((upstream, client.session(request).await?.into_inner()))
     }

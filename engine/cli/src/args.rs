@@ -25,13 +25,31 @@ pub(crate) struct Args {
     )]
     pub engine: String,
     /// PEM file with the CA of an engine that is called as https:// [default: those that the system trusts]
-    #[arg(long, global = true, env = "MUSTER_CA", value_name = "FILE", help_heading = "Engines elsewhere")]
+    #[arg(
+        long,
+        global = true,
+        env = "MUSTER_CA",
+        value_name = "FILE",
+        help_heading = "Engines elsewhere"
+    )]
     pub ca: Option<PathBuf>,
     /// PEM file with our certificate, for an engine with --tls-client-ca
-    #[arg(long, global = true, env = "MUSTER_CERT", value_name = "FILE", help_heading = "Engines elsewhere")]
+    #[arg(
+        long,
+        global = true,
+        env = "MUSTER_CERT",
+        value_name = "FILE",
+        help_heading = "Engines elsewhere"
+    )]
     pub cert: Option<PathBuf>,
     /// PEM file with its key
-    #[arg(long, global = true, env = "MUSTER_CERT_KEY", value_name = "FILE", help_heading = "Engines elsewhere")]
+    #[arg(
+        long,
+        global = true,
+        env = "MUSTER_CERT_KEY",
+        value_name = "FILE",
+        help_heading = "Engines elsewhere"
+    )]
     pub key: Option<PathBuf>,
     /// File with the engine's client token, which it wants of clients over https
     #[arg(

@@ -31,7 +31,11 @@ struct Leaf {
 }
 
 pub(crate) fn run(args: &args::Certs, json: bool) -> Done {
-    let names = args.names.iter().map(|name| san(name)).collect::<Result<Vec<_>, _>>()?;
+    let names = args
+        .names
+        .iter()
+        .map(|name| san(name))
+        .collect::<Result<Vec<_>, _>>()?;
     let dir = &args.dir;
     let path = |file: &str, kind: &str| dir.join(format!("{file}.{kind}"));
     DirBuilder::new()
@@ -56,7 +60,10 @@ pub(crate) fn run(args: &args::Certs, json: bool) -> Done {
     }
     let there = planned.iter().filter(|path| path.exists()).collect::<Vec<_>>();
     if !there.is_empty() {
-        let there = there.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+        let there = there
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect::<Vec<_>>();
         return Err(Failure::new(
             Exit::Refused,
             "ALREADY_THERE",
@@ -81,9 +88,8 @@ pub(crate) fn run(args: &args::Certs, json: bool) -> Done {
     let issuer = Issuer::from_params(&params, &key);
     for leaf in leaves {
         let key = KeyPair::generate()?;
-        let certificate = leaf_params(leaf.file, leaf.usage, leaf.names, args.days)
-            .signed_by(&key, &issuer)
-            ?;
+        let certificate =
+            leaf_params(leaf.file, leaf.usage, leaf.names, args.days).signed_by(&key, &issuer)?;
         files.push((path(leaf.file, "pem"), certificate.pem()));
         files.push((path(leaf.file, "key"), key.serialize_pem()));
     }
@@ -117,7 +123,9 @@ fn san(name: &str) -> Result<SanType, Failure> {
     let is_label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
     let is_name = name.len() <= 253 && name.strip_prefix("*.").unwrap_or(name).split('.').all(is_label);
     if !is_name {
@@ -200,14 +208,21 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 }
 
 fn tell(args: &args::Certs, has_ca: bool, files: &[(PathBuf, String)], json: bool) {
-    let written = files.iter().map(|(path, _)| path.display().to_string()).collect::<Vec<_>>();
+    let written = files
+        .iter()
+        .map(|(path, _)| path.display().to_string())
+        .collect::<Vec<_>>();
     if json {
         crate::terminal::out(json!({ "written": written, "names": args.names, "ca_kept": has_ca }));
         return;
     }
     let dir = args.dir.display();
     let name = args.names.first().map(String::as_str).unwrap_or_default();
-    let host = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
+    let host = if name.contains(':') {
+        format!("[{name}]")
+    } else {
+        name.to_owned()
+    };
     for path in &written {
         crate::terminal::out(format_args!("wrote {path}"));
     }

@@ -66,12 +66,30 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: Optio
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
         .add_service(health_service)
-        .add_service(InterceptedService::new(AdminServiceServer::new(service.clone()), has_token.clone()))
-        .add_service(InterceptedService::new(AuditServiceServer::new(service.clone()), has_token.clone()))
-        .add_service(InterceptedService::new(CredentialServiceServer::new(service.clone()), has_token.clone()))
-        .add_service(InterceptedService::new(DeviceServiceServer::new(service.clone()), has_token.clone()))
-        .add_service(InterceptedService::new(JobServiceServer::new(service.clone()), has_token.clone()))
-        .add_service(InterceptedService::new(ScheduleServiceServer::new(service), has_token.clone()))
+        .add_service(InterceptedService::new(
+            AdminServiceServer::new(service.clone()),
+            has_token.clone(),
+        ))
+        .add_service(InterceptedService::new(
+            AuditServiceServer::new(service.clone()),
+            has_token.clone(),
+        ))
+        .add_service(InterceptedService::new(
+            CredentialServiceServer::new(service.clone()),
+            has_token.clone(),
+        ))
+        .add_service(InterceptedService::new(
+            DeviceServiceServer::new(service.clone()),
+            has_token.clone(),
+        ))
+        .add_service(InterceptedService::new(
+            JobServiceServer::new(service.clone()),
+            has_token.clone(),
+        ))
+        .add_service(InterceptedService::new(
+            ScheduleServiceServer::new(service),
+            has_token.clone(),
+        ))
         .add_service(worker);
     // Both versions: older clients know only the alpha one.
     let reflection = || {

@@ -40,7 +40,10 @@ pub(crate) fn set_access(access: Access) {
 
 /// The way to an engine.
 pub(crate) fn way(url: &str) -> Result<Dial, Failure> {
-    let files = ACCESS.get().map(|access| access.files.clone()).unwrap_or_default();
+    let files = ACCESS
+        .get()
+        .map(|access| access.files.clone())
+        .unwrap_or_default();
     Ok(Dial::new(url, &files)?)
 }
 
@@ -118,8 +121,10 @@ impl From<DialError> for Failure {
     fn from(error: DialError) -> Self {
         match error {
             DialError::Usage(said) => Self::usage(said),
-            DialError::Away(said) => Self::new(Exit::Usage, "NO_CONNECTION", format!("no engine answers: {said}"))
-                .hint("start one with `muster serve`, or name it with --engine"),
+            DialError::Away(said) => {
+                Self::new(Exit::Usage, "NO_CONNECTION", format!("no engine answers: {said}"))
+                    .hint("start one with `muster serve`, or name it with --engine")
+            }
             DialError::Refused(said) => Self::new(Exit::NotAllowed, "ENGINE_REFUSED", said),
         }
     }

@@ -33,7 +33,8 @@ fn a_worker_that_is_asked_to_go_ends_what_it_has_begun_and_gives_back_the_rest()
     until("late devices are at it", || {
         let late = fleet.faults();
         let journal = fleet.journal();
-        late.iter().any(|(device, _)| journal.iter().any(|line| line.device == *device))
+        late.iter()
+            .any(|(device, _)| journal.iter().any(|line| line.device == *device))
     });
     first.ask_to_go();
     let _second = Worker::start(&engine, "second", &[]);
@@ -56,7 +57,9 @@ fn a_question_that_takes_too_long_goes_back_in_time() {
     let api = Api::new(&engine.url);
     let mut first = Worker::start(&engine, "first", &["--drain", "1s"]);
     let id = api.create(&order(READ, PATIENCE)).unwrap();
-    until("the others are done", || api.count(&id, ExecutionState::Succeeded) == 2);
+    until("the others are done", || {
+        api.count(&id, ExecutionState::Succeeded) == 2
+    });
     first.ask_to_go();
     assert_eq!(first.wait(), 0);
     for (device, _) in fleet.faults() {
@@ -73,7 +76,15 @@ fn what_is_followed_goes_on_with_another_worker() {
     let engine = Engine::start(&["--no-worker", "--lease", "60s"]);
     engine.import(&fleet, 1, "\n");
     let mut first = Worker::start(&engine, "first", &[]);
-    let words = ["run", "--all", "--for", "4s", "--detach", "--", "/interface/listen"];
+    let words = [
+        "run",
+        "--all",
+        "--for",
+        "4s",
+        "--detach",
+        "--",
+        "/interface/listen",
+    ];
     let id = engine.run(&words).exits(7).stdout().trim().to_owned();
     let api = Api::new(&engine.url);
     until("it is followed", || {
@@ -95,8 +106,21 @@ fn what_a_worker_had_that_is_lost_for_good_is_resolved_by_another() {
     engine.import(&fleet, 6, "\n");
     let mut lost = Worker::start(&engine, "lost", &[]);
     let words = [
-        "run", "--all", "--yes", "--detach", "--timeout", "3s", "--budget", "all", "--verify", "/system/identity/print",
-        "--expect", "name=one", "--", "/system/identity/set", "name=one",
+        "run",
+        "--all",
+        "--yes",
+        "--detach",
+        "--timeout",
+        "3s",
+        "--budget",
+        "all",
+        "--verify",
+        "/system/identity/print",
+        "--expect",
+        "name=one",
+        "--",
+        "/system/identity/set",
+        "name=one",
     ];
     let id = engine.run(&words).exits(7).stdout().trim().to_owned();
     until("all of them are changed", || fleet.executed() == 6);

@@ -61,8 +61,12 @@ fn refused_worker(url: &str, ca: &Path, more: &[&str]) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the worker starts");
-    until("the worker gives up", || child.try_wait().expect("it is ours").is_some());
-    Ran::from(child.wait_with_output().expect("it ended")).exits(8).stderr()
+    until("the worker gives up", || {
+        child.try_wait().expect("it is ours").is_some()
+    });
+    Ran::from(child.wait_with_output().expect("it ended"))
+        .exits(8)
+        .stderr()
 }
 
 fn token(engine: &Engine, of: &str) -> String {
@@ -77,14 +81,24 @@ fn a_worker_and_a_client_come_over_tls_with_their_tokens() {
     // In the clear for who is on this machine, on the same port.
     engine.import(&fleet, 3, "\n");
     let _worker = Worker::start_at(&engine, &url, "far", &["--ca", text(&ca)]);
-    let ran = engine.run(&["run", "--all", "--json", "--", "/system/identity/print"]).ok();
+    let ran = engine
+        .run(&["run", "--all", "--json", "--", "/system/identity/print"])
+        .ok();
     assert_eq!(ran.json().len(), 3);
     let status = client(&engine, &url, &ca, &[]).ok().json().remove(0);
     assert_eq!(status["workers"][0]["name"], "far", "{status}");
 
-    let without = client(&engine, &url, &ca, &["--client-token-file", &token(&engine, "worker")]);
+    let without = client(
+        &engine,
+        &url,
+        &ca,
+        &["--client-token-file", &token(&engine, "worker")],
+    );
     let said = without.exits(8).stderr();
-    assert!(said.contains("BAD_CLIENT_TOKEN") && said.contains("client.token"), "{said}");
+    assert!(
+        said.contains("BAD_CLIENT_TOKEN") && said.contains("client.token"),
+        "{said}"
+    );
     let said = refused_worker(&url, &ca, &["--token-file", &token(&engine, "client")]);
     assert!(said.contains("the worker token is missing or wrong"), "{said}");
 }
@@ -97,14 +111,20 @@ fn a_certificate_that_is_not_the_engines_is_told_from_one_that_is() {
     let token = token(&engine, "worker");
     let worker = |url: &str, ca: &Path| refused_worker(url, ca, &["--token-file", &token]);
     let by_address = url.replace("localhost", "127.0.0.1");
-    for said in [worker(&url, &other), client(&engine, &url, &other, &[]).exits(8).stderr()] {
+    for said in [
+        worker(&url, &other),
+        client(&engine, &url, &other, &[]).exits(8).stderr(),
+    ] {
         assert!(said.contains("is not signed by the CA in"), "{said}");
     }
     for said in [
         worker(&by_address, &ca),
         client(&engine, &by_address, &ca, &[]).exits(8).stderr(),
     ] {
-        assert!(said.contains("is for another name") && said.contains("--name 127.0.0.1"), "{said}");
+        assert!(
+            said.contains("is for another name") && said.contains("--name 127.0.0.1"),
+            "{said}"
+        );
     }
     // Who speaks TLS to an engine without it hears what is wrong.
     let plain = Engine::start(&["--no-worker"]);
@@ -121,7 +141,9 @@ fn an_expired_certificate_of_the_engine_is_told() {
     // As `muster admin certs` made it, but long ago.
     let key = KeyPair::from_pem(&std::fs::read_to_string(dir.join("ca.key")).expect("made")).expect("a key");
     let mut named = CertificateParams::default();
-    named.distinguished_name.push(rcgen::DnType::CommonName, "muster CA");
+    named
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "muster CA");
     let issuer = Issuer::from_params(&named, &key);
     let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
     params.not_before = date_time_ymd(2020, 1, 1);
@@ -135,7 +157,10 @@ fn an_expired_certificate_of_the_engine_is_told() {
     engine.start_again();
     let url = format!("https://localhost:{}", port(&engine));
     let said = refused_worker(&url, &ca, &["--token-file", &token(&engine, "worker")]);
-    assert!(said.contains("not valid now") && said.contains("expired"), "{said}");
+    assert!(
+        said.contains("not valid now") && said.contains("expired"),
+        "{said}"
+    );
     let said = client(&engine, &url, &ca, &[]).exits(8).stderr();
     assert!(said.contains("not valid now"), "{said}");
 }
@@ -160,7 +185,12 @@ fn an_engine_may_want_certificates_as_well() {
     assert!(said.contains("did not sign it"), "{said}");
 
     let (pem, key) = of("worker");
-    let _worker = Worker::start_at(&engine, &url, "far", &["--ca", text(&ca), "--cert", &pem, "--key", &key]);
+    let _worker = Worker::start_at(
+        &engine,
+        &url,
+        "far",
+        &["--ca", text(&ca), "--cert", &pem, "--key", &key],
+    );
     let (pem, key) = of("client");
     until("the worker is there", || {
         let ran = client(&engine, &url, &ca, &["--cert", &pem, "--key", &key]).ok();
@@ -188,17 +218,28 @@ fn certificates_are_never_overwritten_and_can_be_made_anew() {
     assert_eq!(std::fs::read(dir.join("ca.pem")).expect("there"), ca);
     // A CA that this command has not made is of no use with another's key.
     let other = certs(&engine, "other", "x");
-    for file in ["engine.pem", "engine.key", "worker.pem", "worker.key", "client.pem", "client.key"] {
+    for file in [
+        "engine.pem",
+        "engine.key",
+        "worker.pem",
+        "worker.key",
+        "client.pem",
+        "client.key",
+    ] {
         std::fs::remove_file(other.join(file)).expect("there");
     }
     std::fs::copy(dir.join("ca.key"), other.join("ca.key")).expect("copied");
     let words = ["admin", "certs", "--name", "x", "--dir", text(&other)];
-    let said = Ran::from(muster().args(words).output().expect("it runs")).exits(1).stderr();
+    let said = Ran::from(muster().args(words).output().expect("it runs"))
+        .exits(1)
+        .stderr();
     assert!(said.contains("is not its key"), "{said}");
     assert!(!other.join("engine.pem").exists());
     for bad in ["https://x", "a b", ""] {
         let words = ["admin", "certs", "--name", bad, "--dir", text(&dir)];
-        let said = Ran::from(muster().args(words).output().expect("it runs")).exits(1).stderr();
+        let said = Ran::from(muster().args(words).output().expect("it runs"))
+            .exits(1)
+            .stderr();
         assert!(said.contains("neither a host name nor an IP address"), "{said}");
     }
 }
