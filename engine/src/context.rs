@@ -3,14 +3,24 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
+use muster_model::Step;
 use muster_proto::v1;
 use muster_store::{DeviceRecord, Lease, StoreError};
 
 use crate::Shared;
 
-/// Which plans, by their digest, have templates: remembered, because every batch asks.
+/// What plans, by their digest, want to know of devices: remembered, because every batch asks.
 #[derive(Debug, Default)]
-pub(crate) struct Templates(Mutex<HashMap<Vec<u8>, bool>>);
+pub(crate) struct Templates(Mutex<HashMap<Vec<u8>, Wants>>);
+
+/// What a plan wants to know of a device.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wants {
+    /// What its templates may name.
+    context: bool,
+    /// How old its newest backup is.
+    backup: bool,
+}
 
 /// Plans remembered; beyond them all are forgotten and looked up again.
 const REMEMBERED: usize = 4096;
@@ -22,7 +32,7 @@ pub(crate) async fn of(
 ) -> Result<BTreeMap<u64, v1::DeviceContext>, StoreError> {
     let mut devices = Vec::new();
     for lease in leases {
-        if shared.templates.has(shared, &lease.plan_digest).await? {
+        if shared.templates.of(shared, &lease.plan_digest).await?.context {
             devices.push(lease.device);
         }
     }
@@ -36,8 +46,22 @@ pub(crate) async fn of(
         .collect())
 }
 
+/// When the newest backup of each device came, Unix milliseconds, for those whose plan asks.
+pub(crate) async fn backups(shared: &Shared, leases: &[Lease]) -> Result<BTreeMap<u64, i64>, StoreError> {
+    let mut devices = Vec::new();
+    for lease in leases {
+        if shared.templates.of(shared, &lease.plan_digest).await?.backup {
+            devices.push(lease.device);
+        }
+    }
+    match devices.is_empty() {
+        true => Ok(BTreeMap::new()),
+        false => shared.store.newest_backups(devices).await,
+    }
+}
+
 impl Templates {
-    async fn has(&self, shared: &Shared, digest: &[u8]) -> Result<bool, StoreError> {
+    async fn of(&self, shared: &Shared, digest: &[u8]) -> Result<Wants, StoreError> {
         let known = self
             .0
             .lock()
@@ -48,7 +72,10 @@ impl Templates {
             return Ok(known);
         }
         let plan = shared.store.plan(digest).await?;
-        let found = plan.is_some_and(|plan| plan.is_template());
+        let found = plan.map_or_else(Wants::default, |plan| Wants {
+            context: plan.is_template(),
+            backup: plan.steps.iter().any(|step| matches!(step, Step::Backup(_))),
+        });
         let mut plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if plans.len() >= REMEMBERED {
             plans.clear();

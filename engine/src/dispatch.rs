@@ -158,6 +158,7 @@ async fn try_hand_out(shared: &Shared, session: u64, leases: Vec<Lease>) -> Resu
         ..Default::default()
     };
     let mut contexts = context::of(shared, &leases).await?;
+    let backups = context::backups(shared, &leases).await?;
     let (mut refused, now) = (Vec::new(), shared.clock.now());
     let limits = shared.limits.get();
     let mut known = BTreeMap::new();
@@ -178,8 +179,12 @@ async fn try_hand_out(shared: &Shared, session: u64, leases: Vec<Lease>) -> Resu
             Some(Ok(found)) => {
                 message.credentials.extend(found.take());
                 let context = contexts.remove(&lease.device);
+                let backup_age_ms = backups
+                    .get(&lease.device)
+                    .map(|at| (now - at).max(0).unsigned_abs());
                 message.assignments.push(v1::Assignment {
                     context,
+                    backup_age_ms,
                     ..assignment(lease, &limits, now)
                 });
             }

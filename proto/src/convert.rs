@@ -3,8 +3,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use muster_model::{
-    Check, Command, CommandError, DeviceError, Effect, Ensure, EnsureError, ErrorClass, ExecutionState,
-    Follow, Items, JobState, Plan, Priority, Step, Values, Verify, Want,
+    Backup, Check, Command, CommandError, DeviceError, Effect, Ensure, EnsureError, ErrorClass,
+    ExecutionState, Follow, Items, JobState, Plan, Priority, Step, Values, Verify, Want,
 };
 
 use crate::v1;
@@ -63,9 +63,21 @@ pub fn plan(message: Option<&v1::Plan>, path: &str) -> Result<Plan, Vec<Violatio
                     violations.push(Violation::new(field, error.to_string()));
                 }
             },
+            Some(v1::step::Kind::Backup(message)) => match message.max_age.as_ref().map(duration) {
+                Some(None) => violations.push(Violation::new(
+                    format!("{path}.steps[{at}].backup.max_age"),
+                    "it is negative; leave it out for a backup in any case",
+                )),
+                age => checked.push(Step::Backup(Backup {
+                    max_age_ms: age
+                        .flatten()
+                        .map(|age| age.as_millis().try_into().unwrap_or(u64::MAX)),
+                })),
+            },
+            Some(v1::step::Kind::Export(_)) => checked.push(Step::Export),
             None => violations.push(Violation::new(
                 format!("{path}.steps[{at}]"),
-                "a step needs a kind: command, ensure or check",
+                "a step needs a kind: command, ensure, check, backup or export",
             )),
         }
     }
@@ -213,6 +225,12 @@ impl From<&Plan> for v1::Plan {
             Step::Check(check) => v1::step::Kind::Check(v1::Check {
                 expression: check.text().to_owned(),
             }),
+            Step::Backup(backup) => v1::step::Kind::Backup(v1::Backup {
+                max_age: backup
+                    .max_age_ms
+                    .and_then(|age| Duration::from_millis(age).try_into().ok()),
+            }),
+            Step::Export => v1::step::Kind::Export(v1::Export {}),
         };
         Self {
             steps: plan

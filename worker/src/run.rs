@@ -9,7 +9,9 @@ use bytes::Bytes;
 use muster_model::quiet::SEND_WITHIN;
 use muster_model::{DeviceError, ErrorClass, Plan, template};
 use muster_proto::v1;
-use muster_worker_core::{Action, Attempt, ConnectFailure, Ended, Exchange, Manner, Mode, Outcome, StepEnd};
+use muster_worker_core::{
+    self as core, Action, Attempt, ConnectFailure, Ended, Exchange, Manner, Mode, Outcome, StepEnd,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -62,8 +64,9 @@ pub(crate) async fn run(job: Job, devices: Devices, held: Held) {
         None => Ok(job.plan.clone()),
     };
     let plan = rendered.as_ref().unwrap_or(&job.plan).clone();
+    let backup_age = job.assignment.backup_age_ms.map(Duration::from_millis);
     let mut run = Run {
-        attempt: Attempt::new(plan, mode(&job.assignment)),
+        attempt: Attempt::new(plan, mode(&job.assignment)).with_backup(backup_age),
         job,
         devices,
         held,
@@ -496,7 +499,16 @@ impl Run {
 }
 
 fn report(assignment: &v1::Assignment, ended: &Ended, attempt: Attempt, elapsed: Duration) -> v1::Report {
-    let (replies, fingerprint) = attempt.into_told();
+    let core::Told {
+        replies,
+        fingerprint,
+        given,
+    } = attempt.into_told();
+    let given = given.into_iter().map(|given| v1::GivenFile {
+        kind: given.kind.number(),
+        content: given.bytes.to_vec(),
+        version: given.version,
+    });
     let outcome = match ended.outcome {
         Outcome::Broken => v1::ReportOutcome::Broken,
         Outcome::Cancelled => v1::ReportOutcome::Cancelled,
@@ -522,5 +534,6 @@ fn report(assignment: &v1::Assignment, ended: &Ended, attempt: Attempt, elapsed:
         steps_done: ended.steps_done,
         first_step: assignment.first_step,
         fingerprint: fingerprint.map_or_else(Vec::new, |found| found.to_vec()),
+        given: given.collect(),
     }
 }

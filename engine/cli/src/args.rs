@@ -537,6 +537,44 @@ pub(crate) enum Device {
         #[arg(long, default_value = "")]
         reason: String,
     },
+    /// Bring a backup and an export of devices, and keep them
+    Backup {
+        /// Devices by name
+        names: Vec<String>,
+        /// Devices by selector
+        #[arg(long, value_name = "SELECTOR", conflicts_with = "names")]
+        select: Option<String>,
+        /// Every device
+        #[arg(long, conflicts_with_all = ["names", "select"])]
+        all: bool,
+        /// Leave out devices of which a backup is kept that is not older
+        #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive)]
+        max_age: Option<Duration>,
+        /// Only the export
+        #[arg(long, conflicts_with = "max_age")]
+        export: bool,
+        /// Deadline of each command, and how long devices that cannot be reached are waited for
+        #[arg(long, default_value = "60s", value_parser = duration::parse_positive)]
+        timeout: Duration,
+    },
+    /// List the backups and exports that are kept of a device, or get one of them
+    Exports {
+        /// Its name
+        name: String,
+        /// The number of one, to be written to a file
+        #[arg(long, value_name = "ID")]
+        get: Option<String>,
+        /// Where to; - for standard output [default: NAME-ID.rsc or NAME-ID.backup here]
+        #[arg(long, short = 'o', value_name = "FILE", requires = "get")]
+        output: Option<PathBuf>,
+    },
+    /// Show what is different between two exports; exit code 2 if anything is
+    Diff {
+        /// A device, for its newest export, or #ID for one by its number
+        one: String,
+        /// The same
+        other: String,
+    },
     /// List devices that jobs with effects skip, because too many executions on them ended badly
     Quarantined,
     /// Lift the quarantine of devices

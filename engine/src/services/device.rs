@@ -256,6 +256,22 @@ impl DeviceService for Service {
         }))
     }
 
+    type GetKeptFileStream = super::kept::Parts;
+
+    async fn list_kept_files(
+        &self,
+        request: Request<v1::ListKeptFilesRequest>,
+    ) -> Result<Response<v1::ListKeptFilesResponse>, Status> {
+        self.kept_files(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_kept_file(
+        &self,
+        request: Request<v1::GetKeptFileRequest>,
+    ) -> Result<Response<Self::GetKeptFileStream>, Status> {
+        self.kept_file(request.into_inner()).await.map(Response::new)
+    }
+
     async fn list_quarantined(
         &self,
         _: Request<v1::ListQuarantinedRequest>,

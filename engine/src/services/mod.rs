@@ -10,6 +10,7 @@ mod explain_rollout;
 mod fleet_limit;
 mod group;
 pub(crate) mod job;
+mod kept;
 mod limits;
 mod rollout;
 mod schedule;

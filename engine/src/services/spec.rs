@@ -46,7 +46,7 @@ impl Spec {
     fn declared_reads(&self, job: &str, claimed_by: &str) -> Option<Deed> {
         let declared = self.plan.steps.iter().filter_map(|step| match step {
             Step::Command(command) => command.is_declared_read().then(|| command.path()),
-            Step::Ensure(_) | Step::Check(_) => None,
+            Step::Ensure(_) | Step::Check(_) | Step::Backup(_) | Step::Export => None,
         });
         let declared = declared.collect::<Vec<_>>();
         (!declared.is_empty()).then(|| Deed {

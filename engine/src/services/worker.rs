@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Service;
+use super::{Service, kept};
 use crate::sessions::Session;
 use crate::{Shared, auth, error, limits, reconcile};
 
@@ -264,8 +264,10 @@ async fn on_message(
 
 async fn apply(shared: &Shared, reports: v1::Reports) -> Result<(), Status> {
     let now = shared.clock.now();
+    let mut reports = reports.reports;
+    // Before the report that says that they were brought.
+    kept::keep(shared, &mut reports, now).await?;
     let reports = reports
-        .reports
         .into_iter()
         .filter_map(|report| from_worker(report, now))
         .collect();

@@ -23,6 +23,7 @@ mod history;
 mod intent;
 mod job;
 mod jobs;
+mod kept;
 mod lease;
 mod limit;
 pub mod memory;
@@ -68,6 +69,7 @@ pub use history::{Deed, HistoryRecord, chained};
 pub use intent::{GrantIntents, IntentRequest, Verdict};
 pub use job::{Halted, JobRecord, Preview};
 pub use jobs::JobStore;
+pub use kept::{KeepFile, KeepFiles, KeptRecord, MOST_BACKUPS, MOST_EXPORTS};
 pub use lease::{AdoptLeases, Adopted, BeginSession, ExpireJobs, LoseLeases, OpenSession};
 pub use limit::{FullValue, SetLimits};
 pub use quarantine::ReleaseDevices;
@@ -308,6 +310,11 @@ fn migrations() -> Vec<Migration> {
             12,
             "serial",
             include_str!("../../../migrations/sqlite/0012_serial.sql"),
+        ),
+        (
+            20,
+            "kept files",
+            include_str!("../../../migrations/sqlite/0020_kept_files.sql"),
         ),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {

@@ -188,6 +188,7 @@ mod explain;
 mod inventory;
 mod job;
 mod keep;
+mod kept;
 mod result;
 mod rollout;
 
@@ -196,6 +197,7 @@ pub(crate) use explain::*;
 pub(crate) use inventory::*;
 pub(crate) use job::*;
 pub(crate) use keep::*;
+pub(crate) use kept::*;
 pub(crate) use result::*;
 pub(crate) use rollout::*;
 
@@ -217,6 +219,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static (&'static str, &'static str
         inventory::STATEMENTS,
         job::STATEMENTS,
         keep::STATEMENTS,
+        kept::STATEMENTS,
         result::STATEMENTS,
         rollout::STATEMENTS,
     ];

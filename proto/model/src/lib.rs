@@ -5,6 +5,7 @@
 //! * [`mod@file`]: files that people write, read with the place of every mistake.
 //! * [`ExecutionState`], [`JobState`] and [`ErrorClass`]: how it went.
 
+pub mod backup;
 pub mod check;
 pub mod command;
 pub mod device;
@@ -25,6 +26,7 @@ pub mod transport;
 pub mod trap;
 pub mod trust;
 
+pub use backup::{Backup, Kept};
 pub use check::{Check, CheckError};
 pub use command::{Command, CommandError, Follow, Verify};
 pub use device::Device;

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::backup::Backup;
 use crate::check::Check;
 use crate::command::{Command, Verify};
 use crate::effect::Effect;
@@ -31,6 +32,10 @@ pub enum Step {
     Ensure(Ensure),
     /// What has to hold for the plan to go on.
     Check(Check),
+    /// A backup and an export.
+    Backup(Backup),
+    /// An export.
+    Export,
 }
 
 impl Step {
@@ -40,6 +45,7 @@ impl Step {
             Self::Command(command) => command.effect(),
             Self::Ensure(_) => Effect::Change,
             Self::Check(_) => Effect::Read,
+            Self::Backup(_) | Self::Export => Effect::Stage,
         }
     }
 
@@ -47,7 +53,7 @@ impl Step {
     pub fn verify(&self) -> Option<&Verify> {
         match self {
             Self::Command(command) => command.verify(),
-            Self::Ensure(_) | Self::Check(_) => None,
+            Self::Ensure(_) | Self::Check(_) | Self::Backup(_) | Self::Export => None,
         }
     }
 
@@ -57,7 +63,7 @@ impl Step {
         match self {
             Self::Command(command) => command.verify().is_some(),
             Self::Ensure(_) => true,
-            Self::Check(_) => false,
+            Self::Check(_) | Self::Backup(_) | Self::Export => false,
         }
     }
 
@@ -67,6 +73,8 @@ impl Step {
             Self::Command(command) => command.words().join(" "),
             Self::Ensure(ensure) => format!("ensure {}", ensure.menu()),
             Self::Check(check) => format!("check {}", check.text()),
+            Self::Backup(_) => "backup".to_owned(),
+            Self::Export => "export".to_owned(),
         }
     }
 }
@@ -94,7 +102,7 @@ impl Plan {
     /// Whether it is different for each device.
     pub fn is_template(&self) -> bool {
         self.steps.iter().any(|step| match step {
-            Step::Command(_) | Step::Check(_) => false,
+            Step::Command(_) | Step::Check(_) | Step::Backup(_) | Step::Export => false,
             Step::Ensure(ensure) => ensure.is_template(),
         })
     }
@@ -102,7 +110,7 @@ impl Plan {
     /// The same for one device.
     pub fn render(&self, device: &template::Device) -> Result<Self, NotRendered> {
         let render = |(at, step): (usize, &Step)| match step {
-            Step::Command(_) | Step::Check(_) => Ok(step.clone()),
+            Step::Command(_) | Step::Check(_) | Step::Backup(_) | Step::Export => Ok(step.clone()),
             Step::Ensure(ensure) => ensure
                 .render(device)
                 .map(Step::Ensure)

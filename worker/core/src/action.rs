@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use muster_model::{DeviceError, Follow};
+use bytes::Bytes;
+use muster_model::{DeviceError, Follow, Kept};
+use routeros_wire::value::Version;
 
 /// What an attempt is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +84,27 @@ impl Exchange {
             words,
             manner,
             follow: None,
+        }
+    }
+}
+
+/// A file that a device gave, for the engine to keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// What it is.
+    pub kind: Kept,
+    /// All of it; never empty.
+    pub bytes: Bytes,
+    /// The version of the device that made it; empty when it is not known.
+    pub version: String,
+}
+
+impl Given {
+    pub(crate) fn new(kind: Kept, bytes: Vec<u8>, version: Option<Version>) -> Self {
+        Self {
+            kind,
+            bytes: bytes.into(),
+            version: version.map(|version| version.to_string()).unwrap_or_default(),
         }
     }
 }

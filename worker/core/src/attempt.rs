@@ -26,7 +26,7 @@ use bytes::Bytes;
 use muster_model::check::Facts;
 use muster_model::{DeviceError, Effect, ErrorClass, Plan, Step};
 
-use crate::action::{Action, ConnectFailure, Ended, Mode, Outcome, StepEnd};
+use crate::action::{Action, ConnectFailure, Ended, Given, Mode, Outcome, StepEnd};
 use crate::steps::{self, Around, Next, Questions, Run};
 use survey::Survey;
 
@@ -59,6 +59,19 @@ pub struct Attempt {
     replies: Vec<Bytes>,
     /// Of a preview, when it is done.
     fingerprint: Option<[u8; 32]>,
+    backup_age: Option<Duration>,
+    given: Vec<Given>,
+}
+
+/// What comes of an attempt beside how it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// What the device said to each step, in wire format.
+    pub replies: Vec<Bytes>,
+    /// What a preview found.
+    pub fingerprint: Option<[u8; 32]>,
+    /// Files of the device, for the engine to keep.
+    pub given: Vec<Given>,
 }
 
 impl Attempt {
@@ -83,6 +96,8 @@ impl Attempt {
             now: Duration::ZERO,
             replies: Vec::new(),
             fingerprint: None,
+            backup_age: None,
+            given: Vec::new(),
         }
     }
 
@@ -102,9 +117,20 @@ impl Attempt {
         self.run.as_ref().is_some_and(|run| run.is_in_the_middle())
     }
 
-    /// What the device said to each step, in wire format, and what a preview found.
-    pub fn into_told(self) -> (Vec<Bytes>, Option<[u8; 32]>) {
-        (self.replies, self.fingerprint)
+    /// What came of it beside how it ended.
+    pub fn into_told(self) -> Told {
+        Told {
+            replies: self.replies,
+            fingerprint: self.fingerprint,
+            given: self.given,
+        }
+    }
+
+    /// With the age of the newest backup of the device that the engine has.
+    #[must_use]
+    pub fn with_backup(mut self, age: Option<Duration>) -> Self {
+        self.backup_age = age;
+        self
     }
 
     /// It is so long since it began. To be told before whatever else is.
@@ -116,7 +142,7 @@ impl Attempt {
     pub fn connected(&mut self) -> Action {
         let checks = self.plan.steps.iter().filter_map(|step| match step {
             Step::Check(check) => Some(check.needs_before()),
-            Step::Command(_) | Step::Ensure(_) => None,
+            Step::Command(_) | Step::Ensure(_) | Step::Backup(_) | Step::Export => None,
         });
         let needed = checks.flatten().collect::<BTreeSet<_>>();
         match self.mode {
@@ -244,6 +270,7 @@ impl Attempt {
             pre: &self.pre,
             room: ANSWERS.saturating_sub(self.replies.iter().map(Bytes::len).sum()),
             now: self.now,
+            backup_age: self.backup_age,
         }
     }
 
@@ -256,7 +283,7 @@ impl Attempt {
     }
 
     /// Does what a step wants next.
-    fn follow(&mut self, run: Box<dyn Run>, next: Next) -> Action {
+    fn follow(&mut self, mut run: Box<dyn Run>, next: Next) -> Action {
         match next {
             Next::Ask => {
                 self.run = Some(run);
@@ -281,6 +308,7 @@ impl Attempt {
             }),
             Next::Done { reply, .. } => {
                 self.replies.push(reply);
+                self.given.extend(run.given());
                 self.step += 1;
                 self.begin_step()
             }

@@ -7,11 +7,12 @@
 pub mod action;
 pub mod attempt;
 pub mod diff;
+mod export;
 mod facts;
 mod fingerprint;
 mod items;
 pub mod meaning;
 mod steps;
 
-pub use action::{Action, ConnectFailure, Ended, Exchange, Manner, Mode, Outcome, StepEnd};
-pub use attempt::Attempt;
+pub use action::{Action, ConnectFailure, Ended, Exchange, Given, Manner, Mode, Outcome, StepEnd};
+pub use attempt::{Attempt, Told};

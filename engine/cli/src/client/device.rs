@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::connect::{Engine, claimed_by};
 use super::import::{self, Bad, Parsed};
 use super::result::{table, timestamp};
-use super::run;
+use super::{kept, run};
 use crate::args::{Device, Selection};
 use crate::exit::{Done, Exit, Failure};
 use crate::terminal::{devices, number, out, safe};
@@ -94,6 +94,26 @@ pub(crate) async fn run(command: Device, engine: &str, json: bool) -> Done {
             }
             Ok(Exit::Ok)
         }
+        Device::Backup {
+            names,
+            select,
+            all,
+            max_age,
+            export,
+            timeout,
+        } => {
+            let wanted = kept::Wanted {
+                selection: selection(&names, select, all)?,
+                max_age,
+                export_only: export,
+                timeout,
+            };
+            kept::backup(&Engine::connect(engine).await?, wanted, json).await
+        }
+        Device::Exports { name, get, output } => {
+            kept::exports(&Engine::connect(engine).await?, name, get, output, json).await
+        }
+        Device::Diff { one, other } => kept::diff(&Engine::connect(engine).await?, one, other, json).await,
         Device::Quarantined => {
             let engine = Engine::connect(engine).await?;
             let request = v1::ListQuarantinedRequest {};
@@ -134,24 +154,29 @@ pub(crate) async fn run(command: Device, engine: &str, json: bool) -> Done {
             all,
             timeout,
         } => {
-            let select = match (names.is_empty(), select, all) {
-                (false, _, _) => Some(format!(
-                    "name in ({})",
-                    names.iter().map(|n| exact(n)).collect::<Vec<_>>().join(",")
-                )),
-                (true, select @ Some(_), _) => select,
-                (true, None, true) => None,
-                (true, None, false) => {
-                    return Err(Failure::usage("which devices? give names, --select or --all"));
-                }
-            };
-            let selection = Selection {
-                all: select.is_none(),
-                select,
-            };
+            let selection = selection(&names, select, all)?;
             run::test(&Engine::connect(engine).await?, selection, timeout, json).await
         }
     }
+}
+
+/// Devices by name, by selector, or all of them.
+fn selection(names: &[String], select: Option<String>, all: bool) -> Result<Selection, Failure> {
+    let select = match (names.is_empty(), select, all) {
+        (false, _, _) => Some(format!(
+            "name in ({})",
+            names.iter().map(|n| exact(n)).collect::<Vec<_>>().join(",")
+        )),
+        (true, select @ Some(_), _) => select,
+        (true, None, true) => None,
+        (true, None, false) => {
+            return Err(Failure::usage("which devices? give names, --select or --all"));
+        }
+    };
+    Ok(Selection {
+        all: select.is_none(),
+        select,
+    })
 }
 
 /// The names of the devices a selector means, after asking whether they are meant.

@@ -12,6 +12,7 @@ mod group;
 pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod job;
+mod kept;
 mod limits;
 mod plan;
 pub(crate) mod report;

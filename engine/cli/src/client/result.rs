@@ -352,6 +352,11 @@ fn step_json(step: &v1::Step) -> Value {
             None => json!({ "ensure": ensure.menu }),
         },
         Some(v1::step::Kind::Check(check)) => json!({ "check": check.expression }),
+        Some(v1::step::Kind::Backup(backup)) => {
+            let age = backup.max_age.as_ref().and_then(muster_proto::duration);
+            json!({ "backup": { "max_age_s": age.map(|age| age.as_secs_f64()) } })
+        }
+        Some(v1::step::Kind::Export(_)) => json!({ "export": true }),
         None => Value::Null,
     }
 }
@@ -383,6 +388,8 @@ pub(crate) fn step_text(step: &v1::Step) -> String {
             text
         }
         Some(v1::step::Kind::Check(check)) => format!("check {}", check.expression),
+        Some(v1::step::Kind::Backup(_)) => "backup".to_owned(),
+        Some(v1::step::Kind::Export(_)) => "export".to_owned(),
         None => String::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! The `[[step]]` tables of a file.
 
 use super::{Table, Value};
+use crate::backup::Backup;
 use crate::check::Check;
 use crate::command::{Command, Verify};
 use crate::ensure::{Ensure, Items, Values};
@@ -32,6 +33,10 @@ use crate::plan::{MAX_STEPS, Plan, Step};
 /// items = [{ comment = "mgmt", chain = "input", action = "accept" }]
 /// ordered = true                                 # they stand in this order
 /// place-before = "comment=drop"                  # before the first item for which this holds
+/// [[step]]
+/// backup = { max-age = "1h" }                    # nothing is done with one that is not older; or backup = true
+/// [[step]]
+/// export = true
 /// ```
 pub fn plan(file: &Table<'_>) -> Option<Plan> {
     let tables = file.tables("step");
@@ -57,6 +62,8 @@ fn read(table: &Table<'_>) -> Option<Step> {
         ["command"] => command(table),
         ["ensure"] => ensure(table),
         ["check"] => check(table),
+        ["backup"] => backup(table),
+        ["export"] => export(table),
         [] => {
             table.tell(format!("says nothing to do; write one of {}", KINDS.join(", ")));
             None
@@ -74,7 +81,31 @@ fn read(table: &Table<'_>) -> Option<Step> {
 }
 
 /// The keys that say what a step does.
-const KINDS: &[&str] = &["check", "command", "ensure"];
+const KINDS: &[&str] = &["backup", "check", "command", "ensure", "export"];
+
+fn backup(table: &Table<'_>) -> Option<Step> {
+    let value = table.get("backup")?;
+    if value.as_bool() == Some(true) {
+        return Some(Step::Backup(Backup::default()));
+    }
+    let Some(options) = value.as_table() else {
+        return value.wrong("is to be true, or a table such as { max-age = \"1h\" }");
+    };
+    let max_age = match options.get("max-age") {
+        Some(age) => Some(age.duration()?.as_millis().try_into().unwrap_or(u64::MAX)),
+        None => None,
+    };
+    options.finish();
+    Some(Step::Backup(Backup { max_age_ms: max_age }))
+}
+
+fn export(table: &Table<'_>) -> Option<Step> {
+    let value = table.get("export")?;
+    match value.bool()? {
+        true => Some(Step::Export),
+        false => value.wrong("is to be true; leave the step out otherwise"),
+    }
+}
 
 fn check(table: &Table<'_>) -> Option<Step> {
     table.get("check")?.parse(Check::parse).map(Step::Check)

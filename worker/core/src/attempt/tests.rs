@@ -224,7 +224,7 @@ fn answers_have_a_limit_together() {
         Outcome::Succeeded,
         "what it did counts"
     );
-    assert_eq!(change.into_told().0[1], Bytes::new());
+    assert_eq!(change.into_told().replies[1], Bytes::new());
 }
 
 fn dns() -> Step {
@@ -265,7 +265,7 @@ fn what_is_as_wanted_is_not_written_and_asks_for_nothing() {
     assert!(wish.is_alone());
     let end = ended(wish.answered(StepEnd::Completed, has("1.1.1.1")));
     assert_eq!((end.outcome, end.steps_done), (Outcome::Unchanged, 1));
-    assert_eq!(told(&wish.into_told().0[0]), ["!done"]);
+    assert_eq!(told(&wish.into_told().replies[0]), ["!done"]);
     let mut both = of(vec![
         dns(),
         Step::Command(Command::parse(["/ip/dns/cache/flush"]).expect("valid")),
@@ -297,7 +297,7 @@ fn what_is_different_is_written_and_read_back() {
         (Outcome::Succeeded, None)
     );
     assert_eq!(
-        told(&wish.into_told().0[0]),
+        told(&wish.into_told().replies[0]),
         [
             "!re =op=set =menu=/ip/dns =name=servers =from=8.8.8.8 =to=1.1.1.1",
             "!done"
@@ -380,7 +380,9 @@ fn preview(servers: &str) -> (Outcome, Vec<Bytes>, Option<[u8; 32]>) {
     );
     let ended = ended(preview.answered(StepEnd::Completed, has(servers)));
     assert_eq!(ended.steps_done, 3);
-    let (replies, fingerprint) = preview.into_told();
+    let Told {
+        replies, fingerprint, ..
+    } = preview.into_told();
     (ended.outcome, replies, fingerprint)
 }
 
@@ -459,7 +461,7 @@ fn a_check_asks_and_lets_the_plan_go_on_or_not() {
     assert!(sent(holds.connected()).0.starts_with("/system/resource/print"));
     let (words, _) = sent(holds.answered(StepEnd::Completed, free_disk("2000")));
     assert_eq!(words, "/ip/dns/print =.proplist=servers");
-    let (replies, _) = holds.into_told();
+    let replies = holds.into_told().replies;
     assert_eq!(
         told(&replies[0]),
         ["!re =op=check =facts.free_disk=2000", "!done"]
@@ -519,7 +521,9 @@ fn a_preview_evaluates_what_does_not_compare_with_before() {
     assert_eq!(words, "/ip/dns/print =.proplist=servers");
     let end = ended(preview.answered(StepEnd::Completed, has("8.8.8.8")));
     assert_eq!((end.outcome, end.steps_done), (Outcome::Succeeded, 3));
-    let (replies, fingerprint) = preview.into_told();
+    let Told {
+        replies, fingerprint, ..
+    } = preview.into_told();
     assert_eq!((told(&replies[0]), replies.len()), (vec!["!done".to_owned()], 3));
     assert!(fingerprint.is_some());
     let mut conflict = in_mode(steps, Mode::Preview);

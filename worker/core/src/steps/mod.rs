@@ -6,6 +6,7 @@
 //!
 //! A step may ask for its intent as often as it has effects: each `Ask` is an intent of its own (A4).
 
+mod backup;
 mod check;
 mod command;
 pub(crate) mod ensure;
@@ -19,7 +20,7 @@ use muster_model::check::Facts;
 use muster_model::trap::{Refusal, refusal};
 use muster_model::{DeviceError, ErrorClass, Step};
 
-use crate::action::{ConnectFailure, Exchange, Outcome, StepEnd};
+use crate::action::{ConnectFailure, Exchange, Given, Outcome, StepEnd};
 
 pub(crate) use check::Questions;
 
@@ -33,6 +34,8 @@ pub(crate) struct Around<'a> {
     pub(crate) room: usize,
     /// Since the attempt began.
     pub(crate) now: Duration,
+    /// How old the newest backup of the device is that the engine has.
+    pub(crate) backup_age: Option<Duration>,
 }
 
 /// What comes next.
@@ -117,6 +120,11 @@ pub(crate) trait Run: fmt::Debug + Send + Sync {
     /// The exchange it is at is over. `answer` are its replies, in wire format without tags.
     fn ended(&mut self, end: StepEnd, answer: Bytes, around: &Around<'_>) -> Next;
 
+    /// Files that it brought back, once it is done.
+    fn given(&mut self) -> Vec<Given> {
+        Vec::new()
+    }
+
     /// Whether it is done in part, or done and not looked at: it is to go on, whatever the engine wants.
     fn is_in_the_middle(&self) -> bool {
         false
@@ -134,6 +142,8 @@ pub(crate) fn apply(step: &Step, kept: Option<Bytes>) -> Box<dyn Run> {
         Step::Command(command) => Box::new(command::Apply::new(command.clone())),
         Step::Ensure(wish) => Box::new(ensure::Apply::new(wish.clone(), kept)),
         Step::Check(check) => Box::new(check::Apply::new(check.clone(), false)),
+        Step::Backup(wanted) => Box::new(backup::Apply::backup(wanted)),
+        Step::Export => Box::new(backup::Apply::export()),
     }
 }
 
@@ -143,6 +153,7 @@ pub(crate) fn look(step: &Step) -> Box<dyn Run> {
         Step::Command(command) => Box::new(command::Look::new(command.clone())),
         Step::Ensure(wish) => Box::new(ensure::Look::new(wish.clone())),
         Step::Check(_) => Box::new(Nothing("a check leaves nothing to look after")),
+        Step::Backup(_) | Step::Export => Box::new(Nothing("files are nothing to look after")),
     }
 }
 
@@ -153,6 +164,7 @@ pub(crate) fn preview(step: &Step) -> Option<Box<dyn Run>> {
         Step::Command(command) => Some(Box::new(command::Preview::new(command.clone()))),
         Step::Ensure(_) => None,
         Step::Check(check) => Some(Box::new(check::Apply::new(check.clone(), true))),
+        Step::Backup(_) | Step::Export => Some(Box::new(backup::Preview)),
     }
 }
 

@@ -3,6 +3,9 @@
 use muster_model::{Command, Ensure};
 use routeros_wire::encode;
 
+use sha2::{Digest as _, Sha256};
+
+use crate::action::Given;
 use crate::diff::Diff;
 
 /// The changes that a wish needs.
@@ -37,6 +40,28 @@ pub(crate) fn check(named: &[(String, String)]) -> Vec<u8> {
             .into_iter()
             .chain(words);
         // No word is empty, and none longer than what came over the wire.
+        let _ = encode::sentence(&mut out, words);
+    }
+    done(out)
+}
+
+/// Files that were brought back. None for a step that had nothing to do.
+pub(crate) fn kept(given: &[Given]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for Given { kind, bytes, .. } in given {
+        let digest = Sha256::digest(bytes);
+        let digest = digest
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>();
+        let words = [
+            "!re".to_owned(),
+            "=op=backup".to_owned(),
+            format!("=kind={}", kind.as_str()),
+            format!("=bytes={}", bytes.len()),
+            format!("=sha256={digest}"),
+        ];
+        // No word is empty.
         let _ = encode::sentence(&mut out, words);
     }
     done(out)

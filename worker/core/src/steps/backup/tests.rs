@@ -1,0 +1,204 @@
+use super::*;
+use muster_model::check::Facts;
+use routeros_wire::encode;
+
+fn around(facts: &Facts) -> Around<'_> {
+    Around {
+        pre: facts,
+        room: 1 << 20,
+        now: Duration::ZERO,
+        backup_age: None,
+    }
+}
+
+fn answer(sentences: &[&[&[u8]]]) -> Bytes {
+    let mut out = Vec::new();
+    for sentence in sentences {
+        encode::sentence(&mut out, sentence.iter()).expect("no empty words");
+    }
+    out.into()
+}
+
+/// What a device says to a command; `None` when the connection is lost over it.
+type Device<'d> = &'d mut dyn FnMut(&str) -> Option<(StepEnd, Bytes)>;
+
+/// Runs a step against a device. Returns its commands and how it ended.
+fn run(step: &mut Apply, device: Device<'_>) -> (Vec<String>, Next) {
+    let facts = Facts::new();
+    let around = around(&facts);
+    let (mut sent, mut next) = (Vec::new(), step.begin(&around));
+    loop {
+        next = match next {
+            Next::Ask => {
+                sent.push("ask".to_owned());
+                step.granted(&around)
+            }
+            Next::Wait(_) => step.waited(&around),
+            Next::Exchange(exchange) => {
+                let words = exchange.words.iter().map(|word| String::from_utf8_lossy(word));
+                let words = words.collect::<Vec<_>>().join(" ");
+                let said = device(&words);
+                sent.push(words);
+                let lost = StepEnd::NoAnswer(DeviceError::new(ErrorClass::Reset, "lost"));
+                let (end, answer) = said.unwrap_or((lost, Bytes::new()));
+                step.ended(end, answer, &around)
+            }
+            end => return (sent, end),
+        };
+    }
+}
+
+/// A device of this version, whose backup has so many bytes.
+fn device(version: &str, size: usize) -> impl FnMut(&str) -> Option<(StepEnd, Bytes)> {
+    let version = format!("=version={version} (stable)");
+    move |words: &str| {
+        let backup = vec![7; size];
+        let export = b"# 2026-01-01 00:00:00 by RouterOS 7\n/ip dns\n".to_vec();
+        let file = if words.contains("muster-export") {
+            &export
+        } else {
+            &backup
+        };
+        let sentences = if words.starts_with("/system/resource") {
+            answer(&[&[b"!re", version.as_bytes()], &[b"!done"]])
+        } else if words.starts_with("/file/print =.proplist=.id") {
+            let size = format!("=size={}", file.len());
+            answer(&[&[b"!re", b"=.id=*7", size.as_bytes()], &[b"!done"]])
+        } else if words.starts_with("/file/read") {
+            let offset = words.split("=offset=").nth(1).expect("an offset");
+            let offset = offset
+                .split(' ')
+                .next()
+                .expect("a number")
+                .parse::<usize>()
+                .expect("a number");
+            let part = &file[offset..(offset + PART).min(file.len())];
+            answer(&[&[b"!re", &[b"=data=", part].concat()], &[b"!done"]])
+        } else if words.starts_with("/file/print =.proplist=contents") {
+            answer(&[&[b"!re", &[b"=contents=", &file[..]].concat()], &[b"!done"]])
+        } else if words.starts_with("/execute") {
+            answer(&[&[b"!done", &[b"=ret=", &export[..]].concat()]])
+        } else {
+            answer(&[&[b"!done"]])
+        };
+        Some((StepEnd::Completed, sentences))
+    }
+}
+
+#[test]
+fn each_version_gives_its_files_in_its_own_way() {
+    let mut step = Apply::backup(&Backup::default());
+    let (sent, end) = run(&mut step, &mut device("7.16.2", 40_000));
+    assert!(matches!(end, Next::Done { .. }), "{end:?}");
+    let reads = sent
+        .iter()
+        .filter(|words| words.starts_with("/file/read"))
+        .count();
+    assert_eq!(
+        (reads, sent.last().map(String::as_str)),
+        (2, Some("/file/remove =.id=*7"))
+    );
+    let given = step.given();
+    assert_eq!(
+        (given[0].bytes.len(), given[0].version.as_str()),
+        (40_000, "7.16.2")
+    );
+    assert_eq!(&given[1].bytes[..], b"# by RouterOS 7\n/ip dns\n");
+
+    let mut step = Apply::backup(&Backup::default());
+    let (sent, end) = run(&mut step, &mut device("6.49.17", 4000));
+    assert!(matches!(end, Next::Done { .. }), "{end:?}");
+    assert!(
+        sent.contains(&"/export =file=muster-export =hide-sensitive=".to_owned()),
+        "{sent:?}"
+    );
+    assert_eq!(
+        sent.iter()
+            .filter(|words| words.starts_with("/file/remove"))
+            .count(),
+        2
+    );
+    assert_eq!(step.given().len(), 2);
+
+    let (sent, _) = run(&mut Apply::export(), &mut device("7.16.2", 1));
+    assert_eq!(
+        sent.len(),
+        2,
+        "an export alone is a read where it can be one: {sent:?}"
+    );
+}
+
+#[test]
+fn what_came_is_looked_at() {
+    let why = |end: Next| match end {
+        Next::Stop {
+            outcome: Outcome::Failed,
+            error: Some(error),
+            ..
+        } => error.message,
+        other => panic!("{other:?}"),
+    };
+    let (sent, end) = run(&mut Apply::backup(&Backup::default()), &mut device("7.16.2", 0));
+    assert!(why(end).contains("is empty"));
+    assert_eq!(
+        sent.last().map(String::as_str),
+        Some("/file/remove =.id=*7"),
+        "it is cleared away"
+    );
+    let mut whole = device("7.16.2", 40_000);
+    let mut cut = |words: &str| match words.starts_with("/file/read") && words.contains("=offset=32768") {
+        true => Some((StepEnd::Completed, answer(&[&[b"!done"]]))),
+        false => whole(words),
+    };
+    let (_, end) = run(&mut Apply::backup(&Backup::default()), &mut cut);
+    assert!(why(end).contains("40000 bytes and the device gave 32768"));
+    let mut whole = device("7.16.2", 10);
+    let mut none = |words: &str| match words.starts_with("/file/print") {
+        true => Some((StepEnd::Completed, answer(&[&[b"!done"]]))),
+        false => whole(words),
+    };
+    let (_, end) = run(&mut Apply::backup(&Backup::default()), &mut none);
+    assert!(why(end).contains("there is no such file"));
+}
+
+/// At each of its commands in turn: it ends, and as something that harms nothing.
+#[test]
+fn a_connection_lost_at_each_command_is_a_failure_and_no_question() {
+    for version in ["7.16.2", "7.12.1", "7.5", "6.49.17"] {
+        let all = run(&mut Apply::backup(&Backup::default()), &mut device(version, 4000)).0;
+        let commands = all.iter().filter(|words| *words != "ask").count();
+        for lost in 0..commands {
+            let (mut whole, mut at) = (device(version, 4000), 0);
+            let mut cut = |words: &str| {
+                at += 1;
+                (at - 1 != lost).then(|| whole(words))?
+            };
+            let (_, end) = run(&mut Apply::backup(&Backup::default()), &mut cut);
+            let harmless = matches!(
+                end,
+                Next::Stop {
+                    outcome: Outcome::Failed | Outcome::Interrupted,
+                    ..
+                }
+            );
+            assert!(harmless, "{version} {lost}: {end:?}");
+        }
+    }
+}
+
+#[test]
+fn a_backup_that_is_new_enough_is_not_made_again() {
+    let facts = Facts::new();
+    let of = |age: u64| {
+        let mut step = Apply::backup(&Backup {
+            max_age_ms: Some(60_000),
+        });
+        let age = Some(Duration::from_secs(age));
+        let next = step.begin(&Around {
+            backup_age: age,
+            ..around(&facts)
+        });
+        matches!(next, Next::Done { .. })
+    };
+    assert!(of(60) && !of(61));
+}
