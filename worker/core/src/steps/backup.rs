@@ -148,7 +148,7 @@ impl Apply {
 
     fn versioned(&mut self, answer: &[u8]) -> Next {
         read_rows(answer, |row| {
-            self.version = row.get(b"version").and_then(Version::parse)
+            self.version = row.get(b"version").and_then(Version::parse);
         });
         match self.backup {
             false if self.has(PRINTS) => self.print(),
