@@ -99,6 +99,9 @@ fn command_of(message: &v1::Command) -> Result<Command, (&'static str, CommandEr
             _ => ("follow", error),
         })?;
     }
+    if message.tolerant {
+        command = command.tolerant().map_err(|error| ("tolerant", error))?;
+    }
     let Some(v1::Verify {
         words,
         expect,
@@ -198,6 +201,7 @@ pub fn command(command: &Command) -> v1::Command {
             .follow()
             .and_then(|follow| Duration::from_millis(follow.lasts_ms).try_into().ok()),
         follow_rows: command.follow().and_then(|follow| follow.rows).unwrap_or(0),
+        tolerant: command.is_tolerant(),
     }
 }
 

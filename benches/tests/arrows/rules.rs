@@ -58,6 +58,12 @@ pub(crate) const RULES: &[Rule] = &[
         never: SHELL,
     },
     Rule {
+        of: "muster-audit",
+        why: "what an audit says is a function of what devices answered",
+        ours: Some(&["muster-model", "routeros-wire"]),
+        never: SHELL,
+    },
+    Rule {
         of: "muster-sim",
         why: "the simulator never sees the client's code, so that neither hides the other's mistakes",
         ours: Some(&["routeros-wire"]),

@@ -124,9 +124,6 @@ impl Check {
     /// assert!(Check::parse("facts.free_dsk > 1").is_err());
     /// ```
     pub fn parse(text: &str) -> Result<Self, CheckError> {
-        if text.len() > MAX_BYTES {
-            return Err(CheckError::TooLong(text.len()));
-        }
         check_size(text)?;
         deep(|| Self::parse_there(text)).unwrap_or(Err(CheckError::TooMuch))
     }
@@ -231,7 +228,12 @@ impl Check {
 const DEPTH: usize = 16;
 const OPERATORS: usize = 150;
 
-fn check_size(text: &str) -> Result<(), CheckError> {
+/// Whether an expression is small enough for a parser and an interpreter that call themselves, on a stack of [`deep`]'s
+/// size.
+pub fn check_size(text: &str) -> Result<(), CheckError> {
+    if text.len() > MAX_BYTES {
+        return Err(CheckError::TooLong(text.len()));
+    }
     let (mut quote, mut escaped) = (None, false);
     let (mut depth, mut operators) = (0usize, 0);
     for c in text.chars() {
@@ -257,10 +259,12 @@ fn check_size(text: &str) -> Result<(), CheckError> {
     Ok(())
 }
 
+/// The stack that the largest expression needs, with room to spare.
+pub const STACK: usize = 32 << 20;
+
 /// Does something on a stack that is deep enough for it: the parser needs more for a bracket than one would think. `None`
 /// when there is no thread for it.
-fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
-    const STACK: usize = 32 << 20;
+pub fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK);
         thread.spawn_scoped(scope, work).ok()?.join().ok()

@@ -17,6 +17,7 @@ pub struct Command {
     declared_read: bool,
     verify: Option<Verify>,
     follow: Option<Follow>,
+    tolerant: bool,
 }
 
 /// How long a command is followed that would tell rows for ever: a `listen`, a monitor, a print with `follow` or
@@ -84,6 +85,8 @@ enum Stored {
         verify: Option<Verify>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         follow: Option<Follow>,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        tolerant: bool,
     },
 }
 
@@ -96,11 +99,13 @@ impl From<Stored> for Command {
                 declared_read,
                 verify,
                 follow,
+                tolerant,
             } => Self {
                 words,
                 declared_read,
                 verify,
                 follow,
+                tolerant,
             },
         }
     }
@@ -113,14 +118,16 @@ impl From<Command> for Stored {
             declared_read,
             verify,
             follow,
+            tolerant,
         } = command;
-        match (declared_read, &verify, follow) {
-            (false, None, None) => Self::Words(words),
+        match (declared_read, &verify, follow, tolerant) {
+            (false, None, None, false) => Self::Words(words),
             _ => Self::Full {
                 words,
                 declared_read,
                 verify,
                 follow,
+                tolerant,
             },
         }
     }
@@ -176,6 +183,9 @@ pub enum CommandError {
     /// Followed, and not a read.
     #[error("{0} is no read; only what looks can be followed")]
     FollowNotRead(String),
+    /// A trap is to be taken for an answer, of what is not a read.
+    #[error("{0} is no read; only a read may be refused without harm")]
+    TolerantNotRead(String),
     /// Followed for no time, or too long.
     #[error("{0} ms; a command is followed for 1 ms to 24 h")]
     FollowTime(u64),
@@ -225,7 +235,23 @@ impl Command {
             declared_read: false,
             verify: None,
             follow: None,
+            tolerant: false,
         }
+    }
+
+    /// The same read, whose trap is an answer like any other: the plan goes on after it. For asking devices of which
+    /// some do not have the menu.
+    pub fn tolerant(mut self) -> Result<Self, CommandError> {
+        if !self.effect().is_read() {
+            return Err(CommandError::TolerantNotRead(self.path().to_owned()));
+        }
+        self.tolerant = true;
+        Ok(self)
+    }
+
+    /// Whether its trap is an answer like any other.
+    pub fn is_tolerant(&self) -> bool {
+        self.tolerant
     }
 
     /// The same command as a read, on the caller's word: for verbs that muster does not know. One that is known to do

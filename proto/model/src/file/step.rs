@@ -57,7 +57,7 @@ pub fn plan(file: &Table<'_>) -> Option<Plan> {
 }
 
 /// One `[[step]]` table: finds out its kind, reads it and finishes the table.
-fn read(table: &Table<'_>) -> Option<Step> {
+pub fn read(table: &Table<'_>) -> Option<Step> {
     let step = match table.which(KINDS).as_slice() {
         ["command"] => command(table),
         ["ensure"] => ensure(table),

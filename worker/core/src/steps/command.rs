@@ -1,6 +1,7 @@
 //! A raw command: sent, and what its end means.
 
 use bytes::Bytes;
+use muster_model::trap::{Refusal, refusal};
 use muster_model::{Command, DeviceError, ErrorClass, Verify};
 use routeros_wire::{Expression, Kind, Limits, decode_all};
 
@@ -53,6 +54,12 @@ impl Run for Apply {
         };
         let next = match end {
             StepEnd::Completed => return Next::done(told),
+            // That it has no such thing is what was asked.
+            StepEnd::Trapped(error)
+                if self.0.is_tolerant() && refusal(&error.message) == Refusal::Permanent =>
+            {
+                return Next::done(told);
+            }
             end if read => question_failed(end),
             // Only for some commands a trap proves that nothing was done (A5).
             StepEnd::Trapped(error) if self.0.trap_proves_nothing_done(&error.message) => {
