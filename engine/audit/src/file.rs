@@ -187,8 +187,7 @@ fn take(file: &Table<'_>, text: &str) -> Option<Audit> {
         table.finish();
         let check = check?;
         if !names.insert(check.name.clone()) {
-            table.get("name").map(|value| value.tell("is the name of an earlier check; findings go by it"));
-            return None;
+            return table.get("name")?.wrong("is the name of an earlier check; findings go by it");
         }
         Some(check)
     };

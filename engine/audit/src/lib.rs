@@ -6,7 +6,9 @@
 //!
 //! Everything here is a function of values: no I/O, no clock.
 
+pub mod diff;
 pub mod file;
+pub mod finding;
 pub mod judge;
 pub mod reads;
 mod row;

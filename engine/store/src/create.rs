@@ -366,6 +366,17 @@ impl Draft {
                  AND s.resolution IS NOT 1 AND ",
             ),
         };
+        let audit: Option<i64> = sqlx::query_scalar(sql::audit::AUDIT_OF_JOB)
+            .bind(self.job)
+            .fetch_optional(&mut *tx)
+            .await?;
+        // Of an audit, devices whose answers are young enough are not asked again.
+        let unasked = match audit {
+            None => "",
+            Some(_) => {
+                "NOT EXISTS (SELECT 1 FROM audit_result r WHERE r.run_id = ? AND r.device_id = d.id) AND "
+            }
+        };
         let expected = match self.previewed {
             None => "NULL",
             // A device that was removed may have left its number to another.
@@ -377,7 +388,7 @@ impl Draft {
         let text = format!(
             "INSERT INTO execution (job_id, device_id, device_name, zone, state, ready_at, fingerprint) \
              SELECT ?, d.id, d.name, d.zone, 1, ?, {expected} FROM {from} \
-             WHERE {wanted}d.id > ? AND {} ORDER BY d.id LIMIT {PART}",
+             WHERE {wanted}{unasked}d.id > ? AND {} ORDER BY d.id LIMIT {PART}",
             filter.sql
         );
         let mut query = sqlx::query(AssertSqlSafe(text))
@@ -388,6 +399,9 @@ impl Draft {
         }
         if let Some((job, states)) = &self.retry {
             query = query.bind(job).bind(after).bind(states);
+        }
+        if let Some(audit) = audit {
+            query = query.bind(audit);
         }
         query = query.bind(after);
         for value in filter.values {

@@ -10,6 +10,7 @@
 //! Each writing operation is a struct that implements [`Write`]; [`Store::write`] runs it in a transaction.
 //! See `engine/store/DESIGN.md` for what was rejected.
 
+mod audit;
 mod blob;
 mod claim;
 pub mod conformance;
@@ -54,6 +55,10 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection, SqlSafeStr, SqliteConnection, SqlitePool};
 use thiserror::Error;
 
+pub use audit::{
+    AskedRecord, AuditRecord, AuditResultRecord, CreateAudit, CreatedAudit, FindingPage, FindingRecord, FinishAudit,
+    ListedFinding, NewOutcome, StoreOutcomes, WaiveFindings, WaiverRecord,
+};
 pub(crate) use claim::PREPARING;
 pub use claim::{Claim, Claimed, Expected, Lease, Zones};
 pub use create::{CreateJob, CreateRefused, Created, LayOut, Mode, PART, Retry};
@@ -315,6 +320,11 @@ fn migrations() -> Vec<Migration> {
             20,
             "kept files",
             include_str!("../../../migrations/sqlite/0020_kept_files.sql"),
+        ),
+        (
+            23,
+            "audits",
+            include_str!("../../../migrations/sqlite/0023_audits.sql"),
         ),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {

@@ -183,6 +183,7 @@ fn insert(into: &str, rows: usize) -> String {
 /// For a selection's tail, which is made at run time from a selector: see `select`.
 pub(crate) const DEVICES: &str = device!("");
 
+pub(crate) mod audit;
 mod execution;
 mod explain;
 mod inventory;
@@ -214,6 +215,7 @@ statements! {
 pub(crate) fn all() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
     let areas = [
         STATEMENTS,
+        audit::STATEMENTS,
         execution::STATEMENTS,
         explain::STATEMENTS,
         inventory::STATEMENTS,
