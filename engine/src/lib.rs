@@ -4,6 +4,7 @@
 //! be killed at any instant: everything a client or a worker was told is on disk before it is told.
 
 mod answer;
+mod audit;
 mod auth;
 mod clock;
 mod context;
@@ -121,6 +122,7 @@ pub(crate) struct Shared {
     pub(crate) asked: services::Asked,
     pub(crate) live: Live,
     pub(crate) templates: Templates,
+    pub(crate) judges: audit::Judges,
     /// Names this run of the engine.
     pub(crate) boot: String,
     pub(crate) worker_token: String,
@@ -202,6 +204,7 @@ impl Engine {
             asked: services::Asked::default(),
             live: Live::default(),
             templates: Templates::default(),
+            judges: audit::Judges::default(),
             boot: uuid::Uuid::new_v4().to_string(),
             inventory: Arc::default(),
             work: Notify::new(),

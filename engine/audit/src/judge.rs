@@ -12,7 +12,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::file::{Audit, Check, Empty};
-use crate::reads::{CheckReads, Reads, SERVICES, property};
+use crate::reads::{CheckReads, Reads, SERVICES, named, property};
 use crate::row::{Answer, Row};
 use crate::rule::{About, Given};
 
@@ -359,7 +359,11 @@ fn is_meant(check: &Check, reads: &CheckReads, row: &Row<'_>) -> bool {
 fn shown(check: &Check, rows: &[&Row<'_>]) -> Vec<Value> {
     let names = match check.evidence.is_empty() {
         false => check.evidence.iter().cloned().collect::<BTreeSet<_>>(),
-        true => check.expect.names().properties.get("").cloned().unwrap_or_default(),
+        true => {
+            let mut names = check.expect.names().properties.get("").cloned().unwrap_or_default();
+            names.extend(check.read.filter.iter().flat_map(named));
+            names
+        }
     };
     rows.iter().take(EVIDENCE).map(|row| row.to_json(&names)).collect()
 }
@@ -412,13 +416,18 @@ pub struct Tally {
 impl Tally {
     /// Counts one more.
     pub fn add(&mut self, verdict: Verdict) {
+        self.add_many(verdict, 1);
+    }
+
+    /// Counts so many more.
+    pub fn add_many(&mut self, verdict: Verdict, count: u64) {
         *match verdict {
             Verdict::Pass => &mut self.pass,
             Verdict::Fail => &mut self.fail,
             Verdict::Error => &mut self.error,
             Verdict::Unreached => &mut self.unreached,
             Verdict::NotApplicable => &mut self.not_applicable,
-        } += 1;
+        } += count;
     }
 
     /// The two together.

@@ -20,5 +20,8 @@ pub use reads::Reads;
 pub use row::{Answer, Row};
 pub use rule::{About, Given, Names, Rule};
 
+/// The hardening baseline that comes with muster, TOML.
+pub const BASELINE: &str = include_str!("baseline.toml");
+
 #[cfg(test)]
 mod tests;

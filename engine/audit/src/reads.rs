@@ -87,7 +87,7 @@ impl Menu {
 }
 
 /// The properties that a filter looks at.
-fn named(filter: &Expression) -> impl Iterator<Item = String> {
+pub(crate) fn named(filter: &Expression) -> impl Iterator<Item = String> {
     let name = |word: Vec<u8>| {
         let text = String::from_utf8(word).ok()?;
         let test = text.strip_prefix('?')?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use muster_proto::v1;
 
+pub(crate) use crate::client::audit::Audit;
 pub(crate) use crate::client::freeze::Freeze;
 pub(crate) use crate::client::rollout::Rollout;
 use crate::{config, duration};
@@ -87,7 +88,7 @@ pub(crate) enum Command {
     Sim(Sim),
     /// Run one command on many devices
     Run(Run),
-    /// Check a rollout's file without an engine; every mistake is told with its line
+    /// Check the file of a rollout or an audit without an engine; every mistake is told with its line
     Check {
         /// The file, TOML; - for standard input
         file: PathBuf,
@@ -95,6 +96,9 @@ pub(crate) enum Command {
     /// Take a file's steps over a fleet in waves, and stop when they do harm
     #[command(subcommand)]
     Rollout(Rollout),
+    /// Check a fleet against a file of checks: what holds, what does not, and since when
+    #[command(subcommand)]
+    Audit(Audit),
     /// Let no job with effects start anything anywhere, or let them go on
     #[command(subcommand)]
     Freeze(Freeze),

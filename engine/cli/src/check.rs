@@ -14,6 +14,20 @@ use crate::terminal::{out, safe};
 /// Checks a file and says what it means, or everything that is wrong with it.
 pub(crate) fn run(path: &Path, json: bool) -> Done {
     let text = read(path)?;
+    if muster_audit::file::is_audit(&text) {
+        return match muster_audit::file::audit(&text) {
+            Ok(audit) => {
+                match json {
+                    true => out(json!({
+                        "file": path.display().to_string(), "ok": true, "errors": [], "audit": describe_audit(&audit),
+                    })),
+                    false => out(format_args!("{}: {}", path.display(), audit_summary(&audit))),
+                }
+                Ok(Exit::Ok)
+            }
+            Err(errors) => Ok(wrong(path, &errors, json)),
+        };
+    }
     match file::rollout(&text).and_then(supported) {
         Ok(rollout) => {
             match json {
@@ -24,19 +38,55 @@ pub(crate) fn run(path: &Path, json: bool) -> Done {
             }
             Ok(Exit::Ok)
         }
-        Err(errors) => {
-            if json {
-                let all = errors.0.iter().map(error_json).collect::<Vec<_>>();
-                out(json!({ "file": path.display().to_string(), "ok": false, "errors": all }));
-            } else {
-                errors
-                    .0
-                    .iter()
-                    .for_each(|error| out(format_args!("{}:{}", path.display(), safe(&error.to_string()))));
-            }
-            Ok(Exit::Usage)
-        }
+        Err(errors) => Ok(wrong(path, &errors, json)),
     }
+}
+
+/// Tells everything that is wrong with a file.
+fn wrong(path: &Path, errors: &FileErrors, json: bool) -> Exit {
+    if json {
+        let all = errors.0.iter().map(error_json).collect::<Vec<_>>();
+        out(json!({ "file": path.display().to_string(), "ok": false, "errors": all }));
+    } else {
+        errors
+            .0
+            .iter()
+            .for_each(|error| out(format_args!("{}:{}", path.display(), safe(&error.to_string()))));
+    }
+    Exit::Usage
+}
+
+fn audit_summary(audit: &muster_audit::Audit) -> String {
+    let steps = muster_audit::Reads::of(audit).plan.steps.len();
+    let remedies = audit.checks.iter().filter(|check| check.remedy.is_some()).count();
+    let whom = match &audit.selector {
+        None => "devices that audit run names".to_owned(),
+        Some(selector) if selector.requirements().is_empty() => "every device".to_owned(),
+        Some(selector) => safe(&selector.to_string()).into_owned(),
+    };
+    format!(
+        "valid: {} checks on {whom}, {steps} prints on each; {remedies} with a remedy",
+        audit.checks.len()
+    )
+}
+
+fn describe_audit(audit: &muster_audit::Audit) -> Value {
+    let check = |check: &muster_audit::Check| {
+        json!({
+            "name": check.name, "severity": check.severity.as_str(), "reason": check.reason, "read": check.read.menu,
+            "expect": check.expect.text(), "has_remedy": check.remedy.is_some(),
+        })
+    };
+    let reads = muster_audit::Reads::of(audit).plan;
+    json!({
+        "name": audit.name,
+        "select": audit.selector.as_ref().map(ToString::to_string),
+        "timeout_seconds": audit.timeout.as_secs_f64(),
+        "min_coverage": audit.min_coverage,
+        "max_age_seconds": audit.max_age.map(|age| age.as_secs_f64()),
+        "checks": audit.checks.iter().map(check).collect::<Vec<_>>(),
+        "reads": reads.steps.iter().map(muster_model::Step::title).collect::<Vec<_>>(),
+    })
 }
 
 /// A rollout of which this version can do every part.

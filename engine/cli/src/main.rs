@@ -85,6 +85,7 @@ async fn run(args: Args) -> Exit {
         Command::History { subject } => client::history::run(subject, &engine, json).await,
         Command::Job(args) => client::job::run(args, &engine, json).await,
         Command::Rollout(args) => client::rollout::run(args, &engine, json).await,
+        Command::Audit(args) => client::audit::run(args, &engine, json).await,
         Command::Freeze(args) => client::freeze::run(args, &engine, json).await,
         Command::Run(args) => client::run::run(args, &engine, json).await,
         Command::Wire(args) => wire::run(args, json),

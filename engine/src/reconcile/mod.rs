@@ -1,6 +1,7 @@
 //! Loops that keep jobs moving whatever happens. They take no input and may run at any time, any number of times:
 //! what is due is read from the store. Each tells how it fares in `admin status`.
 
+mod audits;
 mod expiry;
 mod leases;
 mod retention;
@@ -41,6 +42,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         keep::<expiry::Expiry>(&shared),
         keep::<retention::Retention>(&shared),
         keep::<rollouts::Rollouts>(&shared),
+        keep::<audits::Audits>(&shared),
     );
 }
 

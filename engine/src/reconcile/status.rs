@@ -35,6 +35,7 @@ pub(crate) struct Reconcilers {
     pub(crate) expiry: Reconciler,
     pub(crate) retention: Reconciler,
     pub(crate) rollouts: Reconciler,
+    pub(crate) audits: Reconciler,
 }
 
 impl Default for Reconcilers {
@@ -45,6 +46,7 @@ impl Default for Reconcilers {
             expiry: Reconciler::new("expiry"),
             retention: Reconciler::new("retention"),
             rollouts: Reconciler::new("rollouts"),
+            audits: Reconciler::new("audits"),
         }
     }
 }
@@ -57,6 +59,7 @@ impl Reconcilers {
             &self.expiry,
             &self.retention,
             &self.rollouts,
+            &self.audits,
         ]
         .map(Reconciler::status)
         .into()

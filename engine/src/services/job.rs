@@ -576,7 +576,7 @@ const RETRIED: &[ExecutionState] = &[
     ExecutionState::Skipped,
 ];
 
-pub(super) fn claimed(claimed_by: &str) -> String {
+pub(crate) fn claimed(claimed_by: &str) -> String {
     claimed_by.chars().take(256).collect()
 }
 
@@ -591,7 +591,7 @@ pub(super) fn reason(text: &str) -> Result<String, Status> {
     }
 }
 
-fn check_request_id(id: &str) -> Option<Violation> {
+pub(crate) fn check_request_id(id: &str) -> Option<Violation> {
     (id.len() > 36 || !id.is_ascii()).then(|| {
         Violation::new(
             "request_id",

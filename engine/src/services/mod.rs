@@ -54,6 +54,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: Optio
     health.set_serving::<CredentialServiceServer<Service>>().await;
     health.set_serving::<JobServiceServer<Service>>().await;
     health.set_serving::<AdminServiceServer<Service>>().await;
+    health.set_serving::<AuditServiceServer<Service>>().await;
     health.set_serving::<WorkerServiceServer<Service>>().await;
     let worker = WorkerServiceServer::new(service.clone())
         .max_decoding_message_size(WORKER_MESSAGE_BYTES)

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use muster_proto::dial::{Dial, DialError, Files};
 use muster_proto::v1::admin_service_client::AdminServiceClient;
+use muster_proto::v1::audit_service_client::AuditServiceClient;
 use muster_proto::v1::credential_service_client::CredentialServiceClient;
 use muster_proto::v1::device_service_client::DeviceServiceClient;
 use muster_proto::v1::job_service_client::JobServiceClient;
@@ -102,6 +103,10 @@ impl Engine {
 
     pub(crate) fn admin(&self) -> AdminServiceClient<Authorised> {
         AdminServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn audits(&self) -> AuditServiceClient<Authorised> {
+        AuditServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES)
     }
 
     pub(crate) fn credentials(&self) -> CredentialServiceClient<Authorised> {
