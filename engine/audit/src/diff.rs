@@ -50,13 +50,35 @@ mod tests {
             evidence: vec!["x".into()],
             ..said(Verdict::Fail)
         };
-        let before = Judged::from([("a", &pass), ("b", &fail), ("c", &fail), ("d", &fail), ("e", &pass), ("g", &pass)]);
-        let after = Judged::from([("a", &fail), ("b", &pass), ("c", &other), ("d", &fail), ("e", &gone), ("f", &fail)]);
+        let before = Judged::from([
+            ("a", &pass),
+            ("b", &fail),
+            ("c", &fail),
+            ("d", &fail),
+            ("e", &pass),
+            ("g", &pass),
+        ]);
+        let after = Judged::from([
+            ("a", &fail),
+            ("b", &pass),
+            ("c", &other),
+            ("d", &fail),
+            ("e", &gone),
+            ("f", &fail),
+        ]);
         let kinds = diff(&before, &after);
-        let kinds = kinds.iter().map(|(kind, check, ..)| (*check, *kind)).collect::<Vec<_>>();
+        let kinds = kinds
+            .iter()
+            .map(|(kind, check, ..)| (*check, *kind))
+            .collect::<Vec<_>>();
         assert_eq!(
             kinds,
-            [("a", Kind::NewlyFailing), ("b", Kind::Fixed), ("c", Kind::Changed), ("e", Kind::Changed)]
+            [
+                ("a", Kind::NewlyFailing),
+                ("b", Kind::Fixed),
+                ("c", Kind::Changed),
+                ("e", Kind::Changed)
+            ]
         );
     }
 }

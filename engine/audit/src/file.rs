@@ -155,30 +155,45 @@ pub fn audit(text: &str) -> Result<Audit, FileErrors> {
 /// Whether a file is an audit rather than a rollout: it has checks and no steps. A file that cannot be parsed is neither.
 pub fn is_audit(text: &str) -> bool {
     let there = |key: &str| {
-        text.lines().any(|line| line.trim().trim_matches(['[', ']']).trim() == key && line.trim().starts_with("[["))
+        text.lines()
+            .any(|line| line.trim().trim_matches(['[', ']']).trim() == key && line.trim().starts_with("[["))
     };
     there("check") && !there("step")
 }
 
 fn take(file: &Table<'_>, text: &str) -> Option<Audit> {
     // All parts are looked at before any of them may give up, so that all mistakes are told.
-    let name = file.need("name", "write for example name = \"baseline\"").and_then(|value| short(&value));
+    let name = file
+        .need("name", "write for example name = \"baseline\"")
+        .and_then(|value| short(&value));
     let selector = selector(file);
     let timeout = file.get("timeout").map_or(Some(TIMEOUT), |value| {
         let range = Duration::from_millis(100)..=Duration::from_secs(86_400);
         let timeout = value.duration()?;
-        range.contains(&timeout).then_some(timeout).or_else(|| value.wrong("is to be 100ms to 24h"))
+        range
+            .contains(&timeout)
+            .then_some(timeout)
+            .or_else(|| value.wrong("is to be 100ms to 24h"))
     });
-    let min_coverage = file.get("min-coverage").map_or(Some(None), |value| value.share().map(|share| Some(share.fraction())));
-    let max_age = file.get("max-age").map_or(Some(None), |value| value.duration().map(Some));
-    let open_after = file.get("open-after").map_or(Some((1, 1)), |value| open_after(&value));
+    let min_coverage = file.get("min-coverage").map_or(Some(None), |value| {
+        value.share().map(|share| Some(share.fraction()))
+    });
+    let max_age = file
+        .get("max-age")
+        .map_or(Some(None), |value| value.duration().map(Some));
+    let open_after = file
+        .get("open-after")
+        .map_or(Some((1, 1)), |value| open_after(&value));
     let tables = file.tables("check");
     if tables.is_empty() {
         file.tell("there is no check; write [[check]], and what it reads and expects");
         return None;
     }
     if tables.len() > MAX_CHECKS {
-        file.tell(format!("there are {} checks; at most {MAX_CHECKS} are allowed", tables.len()));
+        file.tell(format!(
+            "there are {} checks; at most {MAX_CHECKS} are allowed",
+            tables.len()
+        ));
         return None;
     }
     let mut names = BTreeSet::new();
@@ -187,7 +202,9 @@ fn take(file: &Table<'_>, text: &str) -> Option<Audit> {
         table.finish();
         let check = check?;
         if !names.insert(check.name.clone()) {
-            return table.get("name")?.wrong("is the name of an earlier check; findings go by it");
+            return table
+                .get("name")?
+                .wrong("is the name of an earlier check; findings go by it");
         }
         Some(check)
     };
@@ -241,13 +258,21 @@ fn open_after(value: &Value<'_>) -> Option<(u32, u32)> {
 }
 
 fn check(table: &Table<'_>) -> Option<Check> {
-    let name = table.need("name", "write for example name = \"telnet is off\"").and_then(|value| short(&value));
+    let name = table
+        .need("name", "write for example name = \"telnet is off\"")
+        .and_then(|value| short(&value));
     let severity = table.get("severity").map_or(Some(Severity::Medium), |value| {
         value.one_of(&Severity::ALL.map(|severity| (severity.as_str(), severity)))
     });
-    let reason = table.get("reason").map_or(Some(String::new()), |value| value.text().map(str::to_owned));
-    let menu = table.need("read", "write the menu, for example read = \"/ip/service\"").and_then(|value| menu(&value));
-    let filter = table.get("where").map_or(Some(None), |value| value.parse(str::parse::<Expression>).map(Some));
+    let reason = table
+        .get("reason")
+        .map_or(Some(String::new()), |value| value.text().map(str::to_owned));
+    let menu = table
+        .need("read", "write the menu, for example read = \"/ip/service\"")
+        .and_then(|value| menu(&value));
+    let filter = table.get("where").map_or(Some(None), |value| {
+        value.parse(str::parse::<Expression>).map(Some)
+    });
     let names = |key: &str| {
         table.get(key).map_or(Some(Vec::new()), |value| {
             Some(value.texts()?.into_iter().map(str::to_owned).collect::<Vec<_>>())
@@ -255,14 +280,22 @@ fn check(table: &Table<'_>) -> Option<Check> {
     };
     let proplist = names("proplist");
     let evidence = names("evidence");
-    let also = table.get("also").map_or(Some(BTreeMap::new()), |value| also(&value));
-    let lists = also.as_ref().map(|also| also.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let also = table
+        .get("also")
+        .map_or(Some(BTreeMap::new()), |value| also(&value));
+    let lists = also
+        .as_ref()
+        .map(|also| also.keys().cloned().collect::<Vec<_>>())
+        .unwrap_or_default();
     let expect = table
-        .need("expect", "write what is to hold, for example expect = \"rows.all(r, r.disabled == 'true')\"")
+        .need(
+            "expect",
+            "write what is to hold, for example expect = \"rows.all(r, r.disabled == 'true')\"",
+        )
         .and_then(|value| value.parse(|text| Rule::parse(text, &lists)));
-    let applies = table
-        .get("applies")
-        .map_or(Some(None), |value| value.parse(|text| Rule::parse(text, &lists)).map(Some));
+    let applies = table.get("applies").map_or(Some(None), |value| {
+        value.parse(|text| Rule::parse(text, &lists)).map(Some)
+    });
     let empty = table.get("empty").map_or(Some(Empty::NotApplicable), |value| {
         value.one_of(&[
             ("n/a", Empty::NotApplicable),
@@ -271,7 +304,9 @@ fn check(table: &Table<'_>) -> Option<Check> {
             ("evaluate", Empty::Evaluate),
         ])
     });
-    let remedy = table.get("remedy").map_or(Some(None), |value| remedy(&value).map(Some));
+    let remedy = table
+        .get("remedy")
+        .map_or(Some(None), |value| remedy(&value).map(Some));
     Some(Check {
         name: name?,
         severity: severity?,

@@ -94,11 +94,20 @@ mod tests {
     fn what_comes_and_goes_is_told_apart() {
         use Verdict::{Error, Fail, Pass};
         let past = after(&[Fail, Pass, Fail, Pass, Pass, Fail], (1, 1)).expect("failed");
-        assert_eq!((past.state, past.flaps, past.first_seen, past.last_seen), (State::Open, 2, 1, 6));
+        assert_eq!(
+            (past.state, past.flaps, past.first_seen, past.last_seen),
+            (State::Open, 2, 1, 6)
+        );
         assert_eq!(after(&[Pass, Pass, Error], (1, 1)), None);
         // One failure in three is not enough; two are, with one that could not be told between.
-        assert_eq!(after(&[Fail, Pass, Pass, Fail], (2, 3)).expect("failed").state, State::Pending);
-        assert_eq!(after(&[Fail, Error, Pass, Fail], (2, 3)).expect("failed").state, State::Open);
+        assert_eq!(
+            after(&[Fail, Pass, Pass, Fail], (2, 3)).expect("failed").state,
+            State::Pending
+        );
+        assert_eq!(
+            after(&[Fail, Error, Pass, Fail], (2, 3)).expect("failed").state,
+            State::Open
+        );
         let closed = after(&[Fail, Pass], (1, 1)).expect("failed");
         assert_eq!((closed.state, closed.closed_at), (State::Closed, Some(2)));
     }

@@ -38,7 +38,13 @@ pub enum Verdict {
 
 impl Verdict {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Pass, Self::Fail, Self::Error, Self::Unreached, Self::NotApplicable];
+    pub const ALL: [Self; 5] = [
+        Self::Pass,
+        Self::Fail,
+        Self::Error,
+        Self::Unreached,
+        Self::NotApplicable,
+    ];
 
     /// Its name.
     pub fn as_str(self) -> &'static str {
@@ -150,7 +156,9 @@ impl Judge {
     /// Needs a stack of [`muster_model::check::STACK`] bytes.
     pub fn judge(&mut self, asked: &Asked<'_>) -> Vec<Arc<Judgement>> {
         if asked.replies.is_empty() {
-            let why = asked.error.map_or_else(|| asked.state.as_str().to_owned(), DeviceError::to_string);
+            let why = asked
+                .error
+                .map_or_else(|| asked.state.as_str().to_owned(), DeviceError::to_string);
             let verdict = match asked.state {
                 ExecutionState::Failed | ExecutionState::Succeeded => Verdict::Error,
                 _ => Verdict::Unreached,
@@ -186,7 +194,8 @@ impl Judge {
 
 /// Names all that a verdict depends on.
 fn key(check: &Check, reads: &CheckReads, asked: &Asked<'_>) -> [u8; 32] {
-    let device = check.expect.names().device || check.applies.as_ref().is_some_and(|rule| rule.names().device);
+    let device =
+        check.expect.names().device || check.applies.as_ref().is_some_and(|rule| rule.names().device);
     if let ([step], false) = (reads.steps.as_slice(), device) {
         return asked.digests.get(*step).copied().unwrap_or_default();
     }
@@ -225,7 +234,10 @@ impl<'a> Answers<'a> {
     fn of(&mut self, step: usize) -> Option<Arc<Answer<'a>>> {
         let replies = self.asked.replies.get(step)?;
         let slot = self.read.get_mut(step)?;
-        Some(slot.get_or_insert_with(|| Arc::new(Answer::read(replies))).clone())
+        Some(
+            slot.get_or_insert_with(|| Arc::new(Answer::read(replies)))
+                .clone(),
+        )
     }
 
     fn facts(&mut self, reads: &Reads) -> Arc<Facts> {
@@ -240,7 +252,9 @@ impl<'a> Answers<'a> {
 /// Why a list cannot be looked at.
 fn missing(menu: &str, answer: Option<&Answer<'_>>, asked: &Asked<'_>) -> Option<Judgement> {
     let Some(answer) = answer else {
-        let why = asked.error.map_or_else(|| "it was not asked".to_owned(), DeviceError::to_string);
+        let why = asked
+            .error
+            .map_or_else(|| "it was not asked".to_owned(), DeviceError::to_string);
         return Some(Judgement::new(Verdict::Error, format!("{menu}: {why}")));
     };
     if let Some(trap) = &answer.trap {
@@ -253,7 +267,9 @@ fn missing(menu: &str, answer: Option<&Answer<'_>>, asked: &Asked<'_>) -> Option
         });
     }
     if !answer.complete {
-        let why = asked.error.map_or_else(|| "the answer was cut off".to_owned(), DeviceError::to_string);
+        let why = asked
+            .error
+            .map_or_else(|| "the answer was cut off".to_owned(), DeviceError::to_string);
         return Some(Judgement::new(Verdict::Error, format!("{menu}: {why}")));
     }
     None
@@ -283,10 +299,17 @@ fn one(check: &Check, reads: &CheckReads, all: &Reads, answers: &mut Answers<'_>
         }
     }
     let main = main.unwrap_or_default();
-    let rows = main.rows.iter().filter(|row| is_meant(check, reads, row)).collect::<Vec<_>>();
+    let rows = main
+        .rows
+        .iter()
+        .filter(|row| is_meant(check, reads, row))
+        .collect::<Vec<_>>();
     let given = |rows: Vec<_>| Given {
         rows,
-        also: others.iter().map(|(name, answer)| (*name, answer.rows.iter().collect())).collect(),
+        also: others
+            .iter()
+            .map(|(name, answer)| (*name, answer.rows.iter().collect()))
+            .collect(),
         facts: &facts,
         about: asked.about,
     };
@@ -360,12 +383,21 @@ fn shown(check: &Check, rows: &[&Row<'_>]) -> Vec<Value> {
     let names = match check.evidence.is_empty() {
         false => check.evidence.iter().cloned().collect::<BTreeSet<_>>(),
         true => {
-            let mut names = check.expect.names().properties.get("").cloned().unwrap_or_default();
+            let mut names = check
+                .expect
+                .names()
+                .properties
+                .get("")
+                .cloned()
+                .unwrap_or_default();
             names.extend(check.read.filter.iter().flat_map(named));
             names
         }
     };
-    rows.iter().take(EVIDENCE).map(|row| row.to_json(&names)).collect()
+    rows.iter()
+        .take(EVIDENCE)
+        .map(|row| row.to_json(&names))
+        .collect()
 }
 
 /// What the device said of itself.
@@ -380,7 +412,9 @@ fn facts(reads: &Reads, answers: &mut Answers<'_>) -> Facts {
             };
             let number = match *name {
                 "version" => number(value),
-                "uptime" => duration::parse(value.as_bytes()).and_then(|time| i64::try_from(time.as_secs()).ok()),
+                "uptime" => {
+                    duration::parse(value.as_bytes()).and_then(|time| i64::try_from(time.as_secs()).ok())
+                }
                 _ => size::parse(value.as_bytes()).and_then(|size| i64::try_from(size).ok()),
             };
             let fact = match kind {

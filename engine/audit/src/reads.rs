@@ -69,7 +69,10 @@ impl Menu {
     /// The query of all, if they want the same items.
     fn common(&self) -> Option<&Expression> {
         let first = self.filters.first()?.as_ref()?;
-        self.filters.iter().all(|filter| filter.as_ref() == Some(first)).then_some(first)
+        self.filters
+            .iter()
+            .all(|filter| filter.as_ref() == Some(first))
+            .then_some(first)
     }
 
     fn command(&self, menu: &str) -> Option<Command> {
@@ -105,7 +108,10 @@ impl Reads {
         for check in &audit.checks {
             for (list, source) in sources(check) {
                 let names = properties(check, list, source);
-                menus.entry(&source.menu).or_default().want(names, source.filter.as_ref());
+                menus
+                    .entry(&source.menu)
+                    .or_default()
+                    .want(names, source.filter.as_ref());
             }
         }
         if let Some(services) = menus.get_mut(SERVICES)
@@ -120,7 +126,11 @@ impl Reads {
                 steps.push(Step::Command(command));
             }
         }
-        let facts = audit.checks.iter().flat_map(rules).flat_map(|rule| &rule.names().facts);
+        let facts = audit
+            .checks
+            .iter()
+            .flat_map(rules)
+            .flat_map(|rule| &rule.names().facts);
         let facts = facts.copied().collect::<BTreeSet<_>>();
         let mut ask = |menu: &str, names: Vec<&str>| {
             let words = [format!("{menu}/print"), format!("=.proplist={}", names.join(","))];
@@ -129,12 +139,21 @@ impl Reads {
             Some(steps.len() - 1)
         };
         let resource = facts.iter().filter_map(|fact| property(fact)).collect::<Vec<_>>();
-        let resource = (!resource.is_empty()).then(|| ask("/system/resource", resource)).flatten();
-        let identity = facts.contains("identity").then(|| ask("/system/identity", vec!["name"])).flatten();
+        let resource = (!resource.is_empty())
+            .then(|| ask("/system/resource", resource))
+            .flatten();
+        let identity = facts
+            .contains("identity")
+            .then(|| ask("/system/identity", vec!["name"]))
+            .flatten();
         let of = |check: &Check| {
             let step = |menu: &str| at.get(menu).copied().unwrap_or(usize::MAX);
             let rows = step(&check.read.menu);
-            let also = check.also.values().map(|source| step(&source.menu)).collect::<Vec<_>>();
+            let also = check
+                .also
+                .values()
+                .map(|source| step(&source.menu))
+                .collect::<Vec<_>>();
             let common = menus.get(check.read.menu.as_str()).and_then(Menu::common);
             let told = |rule: &Rule| rule.names().facts.iter().copied().collect::<Vec<_>>();
             let facts = rules(check).flat_map(told).collect::<BTreeSet<_>>();

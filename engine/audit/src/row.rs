@@ -83,7 +83,9 @@ impl<'a> Row<'a> {
     pub fn new(values: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let values = values.into_iter();
         Self {
-            values: values.map(|(name, value)| (name.into(), unified(value.into()))).collect(),
+            values: values
+                .map(|(name, value)| (name.into(), unified(value.into())))
+                .collect(),
         }
     }
 
@@ -112,7 +114,9 @@ impl<'a> Row<'a> {
 
     /// As JSON: these properties, or all when there are none; those that the item does not have are left out.
     pub fn to_json(&self, names: &BTreeSet<String>) -> Value {
-        let wanted = self.values().filter(|(name, _)| names.is_empty() || names.contains(*name));
+        let wanted = self
+            .values()
+            .filter(|(name, _)| names.is_empty() || names.contains(*name));
         let value = |(name, value): (&str, &str)| (name.to_owned(), Value::String(value.to_owned()));
         Value::Object(wanted.map(value).collect::<Map<_, _>>())
     }
@@ -122,7 +126,10 @@ impl<'a> Row<'a> {
 fn is_same(property: &str, name: &str) -> bool {
     property == name
         || (property.len() == name.len()
-            && property.bytes().zip(name.bytes()).all(|(p, n)| p == n || (p == b'-' && n == b'_')))
+            && property
+                .bytes()
+                .zip(name.bytes())
+                .all(|(p, n)| p == n || (p == b'-' && n == b'_')))
 }
 
 /// A row, or a device's labels, as a value of an expression.
@@ -169,7 +176,9 @@ impl<'a> RowRef<'a> {
             });
         };
         let missing = || {
-            let tested = self.tested.is_some_and(|tested| tested.iter().any(|known| is_same(known, name.inner())));
+            let tested = self
+                .tested
+                .is_some_and(|tested| tested.iter().any(|known| is_same(known, name.inner())));
             match tested {
                 true => Err(ExecutionError::NoSuchKey(Arc::new(name.inner().to_owned()))),
                 false => Ok(""),

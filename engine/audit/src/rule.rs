@@ -121,7 +121,10 @@ impl Rule {
             let others = others.collect::<Vec<_>>();
             let given = Given {
                 rows: rows.iter().collect(),
-                also: others.iter().map(|(name, rows)| (*name, rows.iter().collect())).collect(),
+                also: others
+                    .iter()
+                    .map(|(name, rows)| (*name, rows.iter().collect()))
+                    .collect(),
                 facts: &made_up_facts(),
                 about,
             };
@@ -211,11 +214,19 @@ fn list<'a>(rows: &[&'a Row<'a>], names: &'a Names) -> Box<dyn Val + 'a> {
     Box::new(CelList::from(rows.iter().map(boxed).collect::<Vec<_>>()))
 }
 
-fn bind<'a>(root: &Context<'a, 'a>, tree: &IdedExpr, names: &'a Names, given: &Given<'a>) -> Result<bool, Failed> {
+fn bind<'a>(
+    root: &Context<'a, 'a>,
+    tree: &IdedExpr,
+    names: &'a Names,
+    given: &Given<'a>,
+) -> Result<bool, Failed> {
     let mut context = root.new_inner_scope();
     context.add_variable_as_val("rows", list(&given.rows, names));
     if !given.also.is_empty() {
-        let lists = given.also.iter().map(|(name, rows)| ((*name).into(), list(rows, names)));
+        let lists = given
+            .also
+            .iter()
+            .map(|(name, rows)| ((*name).into(), list(rows, names)));
         let lists = CelMap::from(lists.collect::<std::collections::HashMap<_, _>>());
         context.add_variable_as_val("also", Box::new(lists));
     }
@@ -227,7 +238,11 @@ fn bind<'a>(root: &Context<'a, 'a>, tree: &IdedExpr, names: &'a Names, given: &G
             };
             Some(((*name).into(), value))
         };
-        let facts = names.facts.iter().filter_map(fact).collect::<std::collections::HashMap<_, _>>();
+        let facts = names
+            .facts
+            .iter()
+            .filter_map(fact)
+            .collect::<std::collections::HashMap<_, _>>();
         context.add_variable_as_val("facts", Box::new(CelMap::from(facts)));
     }
     if names.device {
@@ -240,13 +255,18 @@ fn bind<'a>(root: &Context<'a, 'a>, tree: &IdedExpr, names: &'a Names, given: &G
         let text = |text: &'a str| Box::new(CelString::from(text)) as Box<dyn Val + 'a>;
         let device = [("name", name), ("address", address), ("zone", zone)];
         let device = device.map(|(key, value)| (key.into(), text(value)));
-        context.add_variable_as_val("device", Box::new(CelMap::from(std::collections::HashMap::from(device))));
+        context.add_variable_as_val(
+            "device",
+            Box::new(CelMap::from(std::collections::HashMap::from(device))),
+        );
         context.add_variable_as_val("labels", Box::new(RowRef::labels(labels)));
     }
     match Value::resolve_val(tree, &context) {
         Ok(value) => match value.downcast_ref::<CelBool>() {
             Some(holds) => Ok(*holds.inner()),
-            None => Err(Failed::Kind("it is neither true nor false; compare something".into())),
+            None => Err(Failed::Kind(
+                "it is neither true nor false; compare something".into(),
+            )),
         },
         Err(error) => Err(failed(&error)),
     }
@@ -314,8 +334,23 @@ const NESTED: usize = 2;
 
 /// Functions there are, beside operators.
 const FUNCTIONS: &[&str] = &[
-    "bool", "bytes", "contains", "double", "dyn", "endsWith", "int", "matches", "max", "min", "seconds", "size",
-    "startsWith", "string", "type", "uint", "version",
+    "bool",
+    "bytes",
+    "contains",
+    "double",
+    "dyn",
+    "endsWith",
+    "int",
+    "matches",
+    "max",
+    "min",
+    "seconds",
+    "size",
+    "startsWith",
+    "string",
+    "type",
+    "uint",
+    "version",
 ];
 
 struct Walk<'a> {
@@ -411,7 +446,11 @@ impl Walk<'_> {
     }
 
     fn member(&mut self, root: &str, name: &str) -> Result<Of, CheckError> {
-        let none = |known: String| Err(CheckError::Type(format!("{root}.{name} is not known; there are {known}")));
+        let none = |known: String| {
+            Err(CheckError::Type(format!(
+                "{root}.{name} is not known; there are {known}"
+            )))
+        };
         match root {
             "facts" => {
                 let fact = FACTS.iter().filter(|(_, _, source)| is_read(*source));
@@ -497,10 +536,16 @@ impl Walk<'_> {
         let lists = match of {
             Of::Item(list) => vec![list.clone()],
             Of::List(_) => vec![],
-            Of::Other => std::iter::once(String::new()).chain(self.also.iter().cloned()).collect(),
+            Of::Other => std::iter::once(String::new())
+                .chain(self.also.iter().cloned())
+                .collect(),
         };
         for list in lists {
-            self.names.properties.entry(list).or_default().insert(name.clone());
+            self.names
+                .properties
+                .entry(list)
+                .or_default()
+                .insert(name.clone());
         }
         if tested {
             self.names.tested.insert(name);
@@ -508,4 +553,3 @@ impl Walk<'_> {
         Of::Other
     }
 }
-

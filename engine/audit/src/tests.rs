@@ -21,7 +21,10 @@ pub(crate) fn judged(text: &str, answers: &[(&str, Vec<u8>)]) -> Vec<Judgement> 
         found.map_or_else(|| answer(&[&["!done"]]), |(_, bytes)| bytes.clone())
     });
     let replies = replies.collect::<Vec<_>>();
-    let digests = replies.iter().map(|reply| Sha256::digest(reply).into()).collect::<Vec<_>>();
+    let digests = replies
+        .iter()
+        .map(|reply| Sha256::digest(reply).into())
+        .collect::<Vec<_>>();
     let replies = replies.iter().map(Vec::as_slice).collect::<Vec<_>>();
     let labels = Labels::default();
     let asked = Asked {
@@ -65,7 +68,11 @@ fn the_example_of_the_readme_says_what_it_should() {
         Reads::of(&audit).plan.steps[0].title(),
         "/ip/service/print =.proplist=disabled,dynamic,name ?name=telnet"
     );
-    for (value, verdict) in [("=disabled=yes", Verdict::Pass), ("=disabled=true", Verdict::Pass), ("=disabled=false", Verdict::Fail)] {
+    for (value, verdict) in [
+        ("=disabled=yes", Verdict::Pass),
+        ("=disabled=true", Verdict::Pass),
+        ("=disabled=false", Verdict::Fail),
+    ] {
         let said = judged(TELNET, &[("/ip/service", answer(&[&["!re", value], &["!done"]]))]);
         assert_eq!(said[0].verdict, verdict, "{value}");
     }
@@ -74,15 +81,41 @@ fn the_example_of_the_readme_says_what_it_should() {
     assert_eq!(said[0].verdict, Verdict::Fail);
     // Who is connected is no service.
     let connected: &[&str] = &["!re", "=disabled=false", "=dynamic=true"];
-    let said = judged(TELNET, &[("/ip/service", answer(&[&["!re", "=disabled=true"], connected, &["!done"]]))]);
+    let said = judged(
+        TELNET,
+        &[(
+            "/ip/service",
+            answer(&[&["!re", "=disabled=true"], connected, &["!done"]]),
+        )],
+    );
     assert_eq!(said[0].verdict, Verdict::Pass);
     let said = judged(TELNET, &[("/ip/service", answer(&[&["!empty"], &["!done"]]))]);
     assert_eq!(said[0].verdict, Verdict::NotApplicable);
-    let trap: &[&str] = &["!trap", "=category=0", "=message=no such command or directory (service)"];
-    let said = judged(TELNET, &[("/ip/service", answer(&[trap, &["!trap", "=message=no such command prefix"], &["!done"]]))]);
+    let trap: &[&str] = &[
+        "!trap",
+        "=category=0",
+        "=message=no such command or directory (service)",
+    ];
+    let said = judged(
+        TELNET,
+        &[(
+            "/ip/service",
+            answer(&[trap, &["!trap", "=message=no such command prefix"], &["!done"]]),
+        )],
+    );
     assert_eq!(said[0].verdict, Verdict::NotApplicable);
-    assert!(said[0].reason.contains("no such command or directory"), "{}", said[0].reason);
-    let said = judged(TELNET, &[("/ip/service", answer(&[&["!trap", "=message=not enough permissions (9)"], &["!done"]]))]);
+    assert!(
+        said[0].reason.contains("no such command or directory"),
+        "{}",
+        said[0].reason
+    );
+    let said = judged(
+        TELNET,
+        &[(
+            "/ip/service",
+            answer(&[&["!trap", "=message=not enough permissions (9)"], &["!done"]]),
+        )],
+    );
     assert_eq!(said[0].verdict, Verdict::Error);
     let said = judged(TELNET, &[("/ip/service", answer(&[&["!re", "=disabled=true"]]))]);
     assert_eq!(said[0].verdict, Verdict::Error, "cut off");
@@ -95,7 +128,16 @@ fn one(read: &str, expect: &str, more: &str) -> String {
 #[test]
 fn what_divides_by_zero_is_an_error_there_and_nowhere_else() {
     let text = one("/interface", "rows.all(r, 100 / int(r.mtu) < 1)", "");
-    let of = |mtu: &str| judged(&text, &[("/interface", answer(&[&["!re", &format!("=mtu={mtu}")], &["!done"]]))]).remove(0);
+    let of = |mtu: &str| {
+        judged(
+            &text,
+            &[(
+                "/interface",
+                answer(&[&["!re", &format!("=mtu={mtu}")], &["!done"]]),
+            )],
+        )
+        .remove(0)
+    };
     assert_eq!(of("1500").verdict, Verdict::Pass);
     assert_eq!(of("0"), Judgement::new(Verdict::Error, "division by zero"));
     assert_eq!(of("50").verdict, Verdict::Fail);
@@ -106,10 +148,19 @@ fn checks_of_a_menu_share_one_print() {
     let text = format!(
         "{}[[check]]\nname = \"d\"\nread = \"/interface\"\nwhere = \"type=ether\"\nexpect = \"rows.exists(r, r.name == 'ether1')\"\n\
          [[check]]\nname = \"e\"\nread = \"/ip/dns\"\nalso = {{ i = \"/interface\" }}\nexpect = \"also.i.all(i, i.l2mtu != '') || facts.version > 1\"\n",
-        one("/interface", "rows.all(r, has(r.comment) && r.comment != '')", "evidence = [\"name\"]")
+        one(
+            "/interface",
+            "rows.all(r, has(r.comment) && r.comment != '')",
+            "evidence = [\"name\"]"
+        )
     );
     let audit = file::audit(&text).expect("valid");
-    let titles = Reads::of(&audit).plan.steps.iter().map(muster_model::Step::title).collect::<Vec<_>>();
+    let titles = Reads::of(&audit)
+        .plan
+        .steps
+        .iter()
+        .map(muster_model::Step::title)
+        .collect::<Vec<_>>();
     assert_eq!(
         titles,
         [
@@ -123,8 +174,17 @@ fn checks_of_a_menu_share_one_print() {
         &["!re", "=name=bridge1", "=type=bridge"],
         &["!done"],
     ]);
-    let said = judged(&text, &[("/interface", interfaces), ("/ip/dns", answer(&[&["!re", "=.id=*1"], &["!done"]]))]);
-    assert_eq!((said[0].verdict, said[0].reason.as_str()), (Verdict::Fail, "1 of 2 items"));
+    let said = judged(
+        &text,
+        &[
+            ("/interface", interfaces),
+            ("/ip/dns", answer(&[&["!re", "=.id=*1"], &["!done"]])),
+        ],
+    );
+    assert_eq!(
+        (said[0].verdict, said[0].reason.as_str()),
+        (Verdict::Fail, "1 of 2 items")
+    );
     assert_eq!(said[0].evidence, [serde_json::json!({ "name": "bridge1" })]);
     assert_eq!(said[1].verdict, Verdict::Pass);
     // It needs the version, which the device did not tell.
@@ -133,7 +193,12 @@ fn checks_of_a_menu_share_one_print() {
 
 #[test]
 fn names_with_dashes_and_words_for_truth() {
-    let dns = |value: &str| vec![("/ip/dns", answer(&[&["!re", &format!("=allow-remote-requests={value}")], &["!done"]]))];
+    let dns = |value: &str| {
+        vec![(
+            "/ip/dns",
+            answer(&[&["!re", &format!("=allow-remote-requests={value}")], &["!done"]]),
+        )]
+    };
     for expect in [
         "rows.all(r, r.allow_remote_requests == 'no')",
         "rows.all(r, r['allow-remote-requests'] == 'false')",
@@ -193,8 +258,18 @@ remedy = { ensure = "/ip/dns" }
 "#;
     let errors = file::audit(text).expect_err("wrong").to_string();
     for told in [
-        "6:", "raed: is no key here", "check[2].read: is missing", "\"row\" is not known", "stand 3 deep", "check[3].severity",
-        "check[3].read", "check[4].where", "facts.routes", "neither true nor false", "no function \"sizeof\"", "check[6].remedy",
+        "6:",
+        "raed: is no key here",
+        "check[2].read: is missing",
+        "\"row\" is not known",
+        "stand 3 deep",
+        "check[3].severity",
+        "check[3].read",
+        "check[4].where",
+        "facts.routes",
+        "neither true nor false",
+        "no function \"sizeof\"",
+        "check[6].remedy",
     ] {
         assert!(errors.contains(told), "{told}: {errors}");
     }
@@ -203,7 +278,12 @@ remedy = { ensure = "/ip/dns" }
 #[test]
 fn tallies_show_both_shares() {
     let mut tally = Tally::default();
-    for (verdict, count) in [(Verdict::Pass, 80), (Verdict::Fail, 9), (Verdict::NotApplicable, 1), (Verdict::Unreached, 10)] {
+    for (verdict, count) in [
+        (Verdict::Pass, 80),
+        (Verdict::Fail, 9),
+        (Verdict::NotApplicable, 1),
+        (Verdict::Unreached, 10),
+    ] {
         (0..count).for_each(|_| tally.add(verdict));
     }
     // A tenth of the fleet is offline: that is coverage, and no compliance.

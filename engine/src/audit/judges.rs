@@ -53,7 +53,9 @@ impl Judges {
             reply,
         };
         self.send(work)?;
-        answer.await.unwrap_or_else(|_| Err(gone("the thread that judges has ended")))
+        answer
+            .await
+            .unwrap_or_else(|_| Err(gone("the thread that judges has ended")))
     }
 
     fn send(&self, work: Work) -> Result<(), StoreError> {
@@ -62,13 +64,19 @@ impl Judges {
             Some(open) => open,
             None => {
                 let (open, queue) = mpsc::channel();
-                let thread = std::thread::Builder::new().name("audits".into()).stack_size(STACK);
-                thread.spawn(move || run(&queue)).map_err(|error| gone(&error.to_string()))?;
+                let thread = std::thread::Builder::new()
+                    .name("audits".into())
+                    .stack_size(STACK);
+                thread
+                    .spawn(move || run(&queue))
+                    .map_err(|error| gone(&error.to_string()))?;
                 open
             }
         };
         // One that has ended is started again with the next.
-        let sent = open.send(work).map_err(|_| gone("the thread that judges has ended"));
+        let sent = open
+            .send(work)
+            .map_err(|_| gone("the thread that judges has ended"));
         if sent.is_ok() {
             *sender = Some(open);
         }
@@ -108,7 +116,10 @@ fn run(queue: &Receiver<Work>) {
 fn outcome(judge: &mut Judge, subject: &Subject) -> NewOutcome {
     let Subject { asked, result, now } = subject;
     let replies = result.replies.iter().map(|reply| &**reply).collect::<Vec<_>>();
-    let digests = replies.iter().map(|reply| Sha256::digest(reply).into()).collect::<Vec<_>>();
+    let digests = replies
+        .iter()
+        .map(|reply| Sha256::digest(reply).into())
+        .collect::<Vec<_>>();
     let all = judge.judge(&Asked {
         about: About {
             name: &result.device,

@@ -31,7 +31,10 @@ struct Checked {
 }
 
 /// Starts a run. Everything that is wrong is told at once.
-pub(crate) async fn create(shared: &Arc<Shared>, request: &v1::CreateAuditRequest) -> Result<AuditRecord, Status> {
+pub(crate) async fn create(
+    shared: &Arc<Shared>,
+    request: &v1::CreateAuditRequest,
+) -> Result<AuditRecord, Status> {
     let checked = check(request).map_err(error::invalid)?;
     let hashed = v1::CreateAuditRequest {
         request_id: String::new(),
@@ -114,7 +117,10 @@ fn check(request: &v1::CreateAuditRequest) -> Result<Checked, Vec<Violation>> {
     let mut violations = Vec::from_iter(check_request_id(&request.request_id));
     let audit = file::audit(&request.definition)
         .map_err(|errors| {
-            let told = errors.0.iter().map(|error| Violation::new("definition", error.to_string()));
+            let told = errors
+                .0
+                .iter()
+                .map(|error| Violation::new("definition", error.to_string()));
             violations.extend(told);
         })
         .ok();
@@ -132,25 +138,30 @@ fn check(request: &v1::CreateAuditRequest) -> Result<Checked, Vec<Violation>> {
         (true, false) => {
             let said = audit.as_ref().and_then(|audit| audit.selector.clone());
             if said.is_none() && audit.is_some() {
-                let text = "it is empty, and the file says no devices; give a selector, or set all for every device";
+                let text =
+                    "it is empty, and the file says no devices; give a selector, or set all for every device";
                 violations.push(Violation::new("selector", text));
             }
             said
         }
     };
-    let mut given = |field: &str, message: &Option<prost_types::Duration>, range: std::ops::RangeInclusive<Duration>| {
-        let message = message.as_ref()?;
-        let given = duration(message).filter(|given| range.contains(given));
-        if given.is_none() {
-            let text = format!("{} to {} are possible", told(*range.start()), told(*range.end()));
-            violations.push(Violation::new(field, text));
-        }
-        given
-    };
+    let mut given =
+        |field: &str, message: &Option<prost_types::Duration>, range: std::ops::RangeInclusive<Duration>| {
+            let message = message.as_ref()?;
+            let given = duration(message).filter(|given| range.contains(given));
+            if given.is_none() {
+                let text = format!("{} to {} are possible", told(*range.start()), told(*range.end()));
+                violations.push(Violation::new(field, text));
+            }
+            given
+        };
     let timeout = given("timeout", &request.timeout, TIMEOUTS);
     let max_age = given("max_age", &request.max_age, Duration::ZERO..=WAITS);
     let wait = given("wait", &request.wait, Duration::ZERO..=WAITS);
-    if request.min_coverage.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+    if request
+        .min_coverage
+        .is_some_and(|share| !(0.0..=1.0).contains(&share))
+    {
         violations.push(Violation::new("min_coverage", "0 to 1 are possible"));
     }
     match (audit, selector) {

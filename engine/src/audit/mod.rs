@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use muster_audit::judge::Tally;
 use muster_audit::{Audit, Judgement, file, finding};
-use muster_store::{AuditRecord, FindingRecord, FinishAudit, NewOutcome, PAGE_BYTES, ResultRecord, StoreError, StoreOutcomes};
+use muster_store::{
+    AuditRecord, FindingRecord, FinishAudit, NewOutcome, PAGE_BYTES, ResultRecord, StoreError, StoreOutcomes,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::Shared;
@@ -48,7 +50,10 @@ pub(crate) fn judgements(body: &str) -> Result<Vec<Judgement>, StoreError> {
 }
 
 /// Judges what has come, and ends the run when everything has. What it did, in words.
-pub(crate) async fn advance(shared: &Arc<Shared>, record: &AuditRecord) -> Result<Option<String>, StoreError> {
+pub(crate) async fn advance(
+    shared: &Arc<Shared>,
+    record: &AuditRecord,
+) -> Result<Option<String>, StoreError> {
     // Read before the events: when its job was over then, and there are no more events, all is judged.
     let over = record.state.is_none_or(muster_model::JobState::is_terminal);
     let mut seen = record.seen;
@@ -59,7 +64,10 @@ pub(crate) async fn advance(shared: &Arc<Shared>, record: &AuditRecord) -> Resul
             let Some(last) = events.last().map(|event| event.seq) else {
                 break;
             };
-            let ended = events.into_iter().flat_map(|event| event.ended).collect::<Vec<_>>();
+            let ended = events
+                .into_iter()
+                .flat_map(|event| event.ended)
+                .collect::<Vec<_>>();
             judged += judge(shared, record, &ended, last).await?;
             seen = last;
         }
@@ -91,7 +99,10 @@ async fn judge(
         rest = &rest[told.map_or(some.len(), |at| at + 1)..];
         let ids = results.iter().map(|result| result.execution).collect::<Vec<_>>();
         let asked = shared.store.audit_asked(&ids).await?;
-        let asked = asked.into_iter().map(|asked| (asked.execution, asked)).collect::<BTreeMap<_, _>>();
+        let asked = asked
+            .into_iter()
+            .map(|asked| (asked.execution, asked))
+            .collect::<BTreeMap<_, _>>();
         let now = shared.clock.now();
         let subject = |result: ResultRecord| {
             let asked = asked.get(&result.execution)?.clone();
@@ -150,7 +161,9 @@ async fn finish(shared: &Arc<Shared>, record: &AuditRecord) -> Result<(), StoreE
         let last = results.last().map(|result| result.device);
         let devices = results.iter().map(|result| result.device).collect::<Vec<_>>();
         let known = shared.store.findings_of(&record.name, &devices).await?;
-        let known = known.into_iter().map(|finding| ((finding.device, finding.check.clone()), finding));
+        let known = known
+            .into_iter()
+            .map(|finding| ((finding.device, finding.check.clone()), finding));
         let mut known = known.collect::<BTreeMap<_, _>>();
         let mut findings = Vec::new();
         for result in results {
@@ -160,7 +173,10 @@ async fn finish(shared: &Arc<Shared>, record: &AuditRecord) -> Result<(), StoreE
                     continue;
                 }
                 // Another device has its number now.
-                let past = before.as_ref().filter(|before| before.name == result.name).map(past);
+                let past = before
+                    .as_ref()
+                    .filter(|before| before.name == result.name)
+                    .map(past);
                 let next = finding::next(past.as_ref(), said.verdict, result.observed_at, audit.open_after);
                 let Some(next) = next else { continue };
                 findings.push(FindingRecord {

@@ -9,7 +9,9 @@ use muster_audit::judge::Tally;
 use muster_audit::{Judgement, Verdict, diff};
 use muster_proto::v1::audit_service_server::AuditService;
 use muster_proto::{Violation, time, v1};
-use muster_store::{AuditRecord, AuditResultRecord, Deed, FindingPage, ListedFinding, StoreError, WaiveFindings, WaiverRecord};
+use muster_store::{
+    AuditRecord, AuditResultRecord, Deed, FindingPage, ListedFinding, StoreError, WaiveFindings, WaiverRecord,
+};
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -62,11 +64,17 @@ impl AuditService for Service {
         let size = page::size(request.page_size, 50, 500)?;
         let query = format!("audits/{}", request.name);
         let before = page::cursor(&query, &request.page_token)?.and_then(|cursor| cursor.parse().ok());
-        let records = self.0.store.audits(before.unwrap_or(i64::MAX), size + 1, &request.name);
+        let records = self
+            .0
+            .store
+            .audits(before.unwrap_or(i64::MAX), size + 1, &request.name);
         let mut records = records.await.map_err(error::store)?;
         let more = records.len() > size as usize;
         records.truncate(size as usize);
-        let next = records.last().filter(|_| more).map(|last| page::token(&query, &last.id.to_string()));
+        let next = records
+            .last()
+            .filter(|_| more)
+            .map(|last| page::token(&query, &last.id.to_string()));
         let mut audits = Vec::with_capacity(records.len());
         for record in &records {
             audits.push(answer(&self.0, record).await.map_err(error::store)?);
@@ -105,9 +113,15 @@ impl AuditService for Service {
         let record = run(&self.0, &request.id).await?;
         let size = page::size(request.page_size, 500, 5000)?;
         let wanted = wanted(&request.verdicts)?;
-        let query = format!("audit-results/{}/{:?}/{}", record.uuid, request.verdicts, request.check);
+        let query = format!(
+            "audit-results/{}/{:?}/{}",
+            record.uuid, request.verdicts, request.check
+        );
         let after = page::cursor(&query, &request.page_token)?.and_then(|cursor| cursor.parse().ok());
-        let results = self.0.store.audit_results(record.id, after.unwrap_or(0), size + 1);
+        let results = self
+            .0
+            .store
+            .audit_results(record.id, after.unwrap_or(0), size + 1);
         let mut results = results.await.map_err(error::store)?;
         let more = results.len() > size as usize;
         results.truncate(size as usize);
@@ -125,7 +139,10 @@ impl AuditService for Service {
                 }
             }
         }
-        let next = results.last().filter(|_| more).map(|last| page::token(&query, &last.device.to_string()));
+        let next = results
+            .last()
+            .filter(|_| more)
+            .map(|last| page::token(&query, &last.device.to_string()));
         Ok(Response::new(v1::ListAuditResultsResponse {
             results: all,
             next_page_token: next.unwrap_or_default(),
@@ -145,7 +162,9 @@ impl AuditService for Service {
                 return Err(error::precondition("AUDIT_NOT_OVER", &record.uuid, text));
             }
         }
-        let differences = differences(&self.0, &before, &after).await.map_err(error::store)?;
+        let differences = differences(&self.0, &before, &after)
+            .await
+            .map_err(error::store)?;
         Ok(Response::new(v1::DiffAuditsResponse { differences }))
     }
 
@@ -157,12 +176,18 @@ impl AuditService for Service {
         let size = page::size(request.page_size, 500, 5000)?;
         let mut states = request.states.clone();
         if let Some(bad) = states.iter().find(|state| !(1..=4).contains(*state)) {
-            return Err(error::invalid_field("states", format!("{bad} is no state of a finding")));
+            return Err(error::invalid_field(
+                "states",
+                format!("{bad} is no state of a finding"),
+            ));
         }
         if states.is_empty() {
             states.push(v1::FindingState::Open.into());
         }
-        let query = format!("findings/{}/{}/{}/{states:?}", request.name, request.device, request.check);
+        let query = format!(
+            "findings/{}/{}/{}/{states:?}",
+            request.name, request.device, request.check
+        );
         let after = page::cursor(&query, &request.page_token)?
             .and_then(|cursor| serde_json::from_str(&cursor).ok())
             .unwrap_or_default();
@@ -206,7 +231,10 @@ impl AuditService for Service {
                 violations.push(Violation::new("owner", "it is empty; say who answers for it"));
             }
             match expires_at {
-                None => violations.push(Violation::new("expires_at", "it is missing; a waiver ends some day")),
+                None => violations.push(Violation::new(
+                    "expires_at",
+                    "it is missing; a waiver ends some day",
+                )),
                 Some(at) if at <= now => violations.push(Violation::new("expires_at", "it is over already")),
                 Some(at) if at - now > WAIVED_MS => {
                     violations.push(Violation::new("expires_at", "it is over ten years away"));
@@ -218,13 +246,15 @@ impl AuditService for Service {
             return Err(error::invalid(violations));
         }
         let why = reason(&request.reason)?;
-        let waiver = expires_at.filter(|_| !request.revoke).map(|expires_at| WaiverRecord {
-            device: request.device.clone(),
-            owner: request.owner.clone(),
-            reason: why.clone(),
-            expires_at,
-            created_at: now,
-        });
+        let waiver = expires_at
+            .filter(|_| !request.revoke)
+            .map(|expires_at| WaiverRecord {
+                device: request.device.clone(),
+                owner: request.owner.clone(),
+                reason: why.clone(),
+                expires_at,
+                created_at: now,
+            });
         let device = match request.device.as_str() {
             "" => "every device",
             device => device,
@@ -232,7 +262,11 @@ impl AuditService for Service {
         let write = WaiveFindings {
             deed: Deed {
                 claimed_by: claimed(&request.claimed_by),
-                action: if request.revoke { "audit.unwaive" } else { "audit.waive" },
+                action: if request.revoke {
+                    "audit.unwaive"
+                } else {
+                    "audit.waive"
+                },
                 subject: format!("{}/{}", request.audit, request.check),
                 reason: why,
                 detail: format!("{device}, answered for by {}", request.owner),
@@ -245,7 +279,10 @@ impl AuditService for Service {
         };
         match self.0.store.write(write).await.map_err(error::store)? {
             Some(findings) => Ok(Response::new(v1::WaiveFindingsResponse { findings })),
-            None => Err(error::not_found("waiver", &format!("{}/{}", request.audit, request.check))),
+            None => Err(error::not_found(
+                "waiver",
+                &format!("{}/{}", request.audit, request.check),
+            )),
         }
     }
 }
@@ -314,7 +351,9 @@ async fn watch(
         let record = run(shared, uuid).await?;
         let over = record.finished_at.is_some();
         let audit = answer(shared, &record).await.map_err(error::store)?;
-        let told = sender.send(Ok(v1::WatchAuditResponse { audit: Some(audit) })).await;
+        let told = sender
+            .send(Ok(v1::WatchAuditResponse { audit: Some(audit) }))
+            .await;
         if over || told.is_err() {
             return Ok(());
         }
@@ -340,7 +379,9 @@ fn verdict(verdict: Verdict) -> v1::Verdict {
 
 fn wanted(given: &[i32]) -> Result<Vec<Verdict>, Status> {
     let one = |number: &i32| {
-        let known = Verdict::ALL.into_iter().find(|known| verdict(*known) as i32 == *number);
+        let known = Verdict::ALL
+            .into_iter()
+            .find(|known| verdict(*known) as i32 == *number);
         known.ok_or_else(|| error::invalid_field("verdicts", format!("{number} is no verdict")))
     };
     given.iter().map(one).collect()
@@ -412,7 +453,12 @@ impl<'a> Results<'a> {
 
     async fn next(&mut self) -> Result<Option<(AuditResultRecord, Vec<Judgement>)>, StoreError> {
         if self.page.len() == 0 {
-            self.page = self.shared.store.audit_results(self.run, self.last, PAGE).await?.into_iter();
+            self.page = self
+                .shared
+                .store
+                .audit_results(self.run, self.last, PAGE)
+                .await?
+                .into_iter();
         }
         let Some(result) = self.page.next() else {
             return Ok(None);
@@ -428,7 +474,10 @@ async fn differences(
     before: &AuditRecord,
     after: &AuditRecord,
 ) -> Result<Vec<v1::AuditDifference>, StoreError> {
-    let (mut old, mut new) = (Results::of(shared, before).await?, Results::of(shared, after).await?);
+    let (mut old, mut new) = (
+        Results::of(shared, before).await?,
+        Results::of(shared, after).await?,
+    );
     let mut all = Vec::new();
     let (mut a, mut b) = (old.next().await?, new.next().await?);
     let whole = |kind: v1::AuditDifferenceKind, device: &str| v1::AuditDifference {
@@ -470,8 +519,16 @@ fn of_device(
     (old, said): (&[String], &[Judgement]),
     (new, says): (&[String], &[Judgement]),
 ) -> Vec<v1::AuditDifference> {
-    let before = old.iter().map(String::as_str).zip(said).collect::<BTreeMap<_, _>>();
-    let after = new.iter().map(String::as_str).zip(says).collect::<BTreeMap<_, _>>();
+    let before = old
+        .iter()
+        .map(String::as_str)
+        .zip(said)
+        .collect::<BTreeMap<_, _>>();
+    let after = new
+        .iter()
+        .map(String::as_str)
+        .zip(says)
+        .collect::<BTreeMap<_, _>>();
     let difference = |(kind, check, was, is): (diff::Kind, &str, Verdict, &Judgement)| v1::AuditDifference {
         kind: match kind {
             diff::Kind::NewlyFailing => v1::AuditDifferenceKind::NewlyFailing,

@@ -56,8 +56,8 @@ use sqlx::{ConnectOptions as _, Connection, SqlSafeStr, SqliteConnection, Sqlite
 use thiserror::Error;
 
 pub use audit::{
-    AskedRecord, AuditRecord, AuditResultRecord, CreateAudit, CreatedAudit, FindingPage, FindingRecord, FinishAudit,
-    ListedFinding, NewOutcome, StoreOutcomes, WaiveFindings, WaiverRecord,
+    AskedRecord, AuditRecord, AuditResultRecord, CreateAudit, CreatedAudit, FindingPage, FindingRecord,
+    FinishAudit, ListedFinding, NewOutcome, StoreOutcomes, WaiveFindings, WaiverRecord,
 };
 pub(crate) use claim::PREPARING;
 pub use claim::{Claim, Claimed, Expected, Lease, Zones};

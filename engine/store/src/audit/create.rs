@@ -107,7 +107,11 @@ async fn reuse(
          WHERE a.file = ? AND a.id <> ? AND r.answered = 1 AND r.observed_at >= ? AND {} GROUP BY r.device_id",
         filter.sql
     );
-    let mut query = sqlx::query(AssertSqlSafe(text)).bind(run).bind(file.to_vec()).bind(run).bind(since);
+    let mut query = sqlx::query(AssertSqlSafe(text))
+        .bind(run)
+        .bind(file.to_vec())
+        .bind(run)
+        .bind(since);
     for value in filter.values {
         query = query.bind(value);
     }

@@ -83,12 +83,16 @@ pub(super) async fn store_findings(
         } = finding;
         let evidence = serde_json::from_str::<Value>(evidence).unwrap_or_default();
         json!([
-            check, device, name, severity, state, first_seen, last_seen, closed_at, flaps, runs, reason, evidence,
-            run
+            check, device, name, severity, state, first_seen, last_seen, closed_at, flaps, runs, reason,
+            evidence, run
         ])
     };
     let rows = findings.iter().map(row).collect::<Value>().to_string();
-    sqlx::query(sql::FINDINGS_STORE).bind(audit).bind(rows).execute(tx).await?;
+    sqlx::query(sql::FINDINGS_STORE)
+        .bind(audit)
+        .bind(rows)
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
@@ -232,7 +236,9 @@ impl Write for WaiveFindings {
                     .await?;
             }
             None => {
-                let query = sqlx::query(sql::WAIVER_REVOKE).bind(&self.audit).bind(&self.check);
+                let query = sqlx::query(sql::WAIVER_REVOKE)
+                    .bind(&self.audit)
+                    .bind(&self.check);
                 let gone = query.bind(&self.device).execute(&mut *tx).await?;
                 if gone.rows_affected() == 0 {
                     return Ok(None);
@@ -240,7 +246,9 @@ impl Write for WaiveFindings {
             }
         }
         history::add(tx, &self.deed, self.now).await?;
-        let query = sqlx::query_scalar(sql::WAIVER_ABOUT).bind(&self.audit).bind(&self.check);
+        let query = sqlx::query_scalar(sql::WAIVER_ABOUT)
+            .bind(&self.audit)
+            .bind(&self.check);
         let about: i64 = query.bind(&self.device).fetch_one(tx).await?;
         Ok(Some(about.unsigned_abs()))
     }

@@ -44,7 +44,9 @@ impl Write for StoreOutcomes {
         for outcome in &self.outcomes {
             digests.entry(outcome.digest).or_insert(&outcome.body);
         }
-        let bodies = digests.iter().map(|(digest, body)| json!([hex(digest), body.as_ref()]));
+        let bodies = digests
+            .iter()
+            .map(|(digest, body)| json!([hex(digest), body.as_ref()]));
         if !self.outcomes.is_empty() {
             let query = sqlx::query(sql::AUDIT_OUTCOMES_STORE).bind(bodies.collect::<Value>().to_string());
             query.execute(&mut *tx).await?;
@@ -60,7 +62,10 @@ impl Write for StoreOutcomes {
                 json!([device, name, hex(digest), observed_at, u8::from(*answered)])
             });
             let query = sqlx::query(sql::AUDIT_RESULTS_STORE).bind(self.run);
-            query.bind(rows.collect::<Value>().to_string()).execute(&mut *tx).await?;
+            query
+                .bind(rows.collect::<Value>().to_string())
+                .execute(&mut *tx)
+                .await?;
         }
         let query = sqlx::query(sql::AUDIT_SEEN).bind(self.run).bind(self.seen as i64);
         query.execute(tx).await?;

@@ -97,7 +97,10 @@ pub struct AuditResultRecord {
 impl Store {
     /// A run by its id.
     pub async fn audit(&self, uuid: &str) -> Result<Option<AuditRecord>, StoreError> {
-        Ok(sqlx::query_as(sql::AUDIT_GET).bind(uuid).fetch_optional(self.readers()).await?)
+        Ok(sqlx::query_as(sql::AUDIT_GET)
+            .bind(uuid)
+            .fetch_optional(self.readers())
+            .await?)
     }
 
     /// Runs that are under way.
@@ -107,7 +110,10 @@ impl Store {
 
     /// Runs before a number, the newest first; of one name unless that is empty.
     pub async fn audits(&self, before: i64, limit: u32, name: &str) -> Result<Vec<AuditRecord>, StoreError> {
-        let query = sqlx::query_as(sql::AUDITS).bind(before).bind(i64::from(limit)).bind(name);
+        let query = sqlx::query_as(sql::AUDITS)
+            .bind(before)
+            .bind(i64::from(limit))
+            .bind(name);
         Ok(query.fetch_all(self.readers()).await?)
     }
 
@@ -128,19 +134,32 @@ impl Store {
     pub async fn audit_outcomes(&self, run: i64) -> Result<Vec<(String, u64)>, StoreError> {
         let query = sqlx::query_as(sql::AUDIT_OUTCOME_COUNTS).bind(run);
         let rows: Vec<(String, i64)> = query.fetch_all(self.readers()).await?;
-        Ok(rows.into_iter().map(|(body, count)| (body, count.unsigned_abs())).collect())
+        Ok(rows
+            .into_iter()
+            .map(|(body, count)| (body, count.unsigned_abs()))
+            .collect())
     }
 
     /// Results of a run after a device's number.
-    pub async fn audit_results(&self, run: i64, after: u64, limit: u32) -> Result<Vec<AuditResultRecord>, StoreError> {
-        let query = sqlx::query_as(sql::AUDIT_RESULTS).bind(run).bind(after as i64).bind(i64::from(limit));
+    pub async fn audit_results(
+        &self,
+        run: i64,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<AuditResultRecord>, StoreError> {
+        let query = sqlx::query_as(sql::AUDIT_RESULTS)
+            .bind(run)
+            .bind(after as i64)
+            .bind(i64::from(limit));
         let rows: Vec<(i64, String, i64, bool, String)> = query.fetch_all(self.readers()).await?;
-        let record = |(device, name, observed_at, answered, body): (i64, String, i64, bool, String)| AuditResultRecord {
-            device: device.unsigned_abs(),
-            name,
-            observed_at,
-            answered,
-            body,
+        let record = |(device, name, observed_at, answered, body): (i64, String, i64, bool, String)| {
+            AuditResultRecord {
+                device: device.unsigned_abs(),
+                name,
+                observed_at,
+                answered,
+                body,
+            }
         };
         Ok(rows.into_iter().map(record).collect())
     }

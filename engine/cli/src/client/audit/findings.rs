@@ -11,12 +11,31 @@ use crate::exit::{Done, Exit};
 use crate::terminal::{is_closed, number, out, safe};
 
 const COLUMNS: [&str; 12] = [
-    "audit", "check", "device", "severity", "state", "first_seen", "last_seen", "closed_at", "flaps", "reason",
-    "waived_by", "waived_until",
+    "audit",
+    "check",
+    "device",
+    "severity",
+    "state",
+    "first_seen",
+    "last_seen",
+    "closed_at",
+    "flaps",
+    "reason",
+    "waived_by",
+    "waived_until",
 ];
 
 pub(super) async fn list(engine: &Engine, args: Findings, json: bool) -> Done {
-    let mut rows = table(["SEVERITY", "CHECK", "DEVICE", "STATE", "SINCE", "LAST SEEN", "FLAPS", "EVIDENCE"]);
+    let mut rows = table([
+        "SEVERITY",
+        "CHECK",
+        "DEVICE",
+        "STATE",
+        "SINCE",
+        "LAST SEEN",
+        "FLAPS",
+        "EVIDENCE",
+    ]);
     let mut request = v1::ListFindingsRequest {
         name: args.name,
         device: args.device,
@@ -127,7 +146,12 @@ pub(super) async fn waive(engine: &Engine, args: Waive, json: bool) -> Done {
         revoke: args.revoke,
         claimed_by: claimed_by(),
     };
-    let about = engine.audits().waive_findings(request).await?.into_inner().findings;
+    let about = engine
+        .audits()
+        .waive_findings(request)
+        .await?
+        .into_inner()
+        .findings;
     match json {
         true => out(json!({ "findings": about })),
         false => out(format_args!("{} open findings", number(about))),

@@ -125,7 +125,12 @@ pub(crate) struct Waive {
     #[arg(long, default_value = "")]
     pub device: String,
     /// Who answers for it
-    #[arg(long, required_unless_present = "revoke", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        required_unless_present = "revoke",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub owner: String,
     /// Until when: a day, 2026-12-31, or a time from now, 30d
     #[arg(long, value_name = "DAY|TIME", required_unless_present = "revoke", value_parser = day)]
@@ -201,7 +206,12 @@ impl<'a> Pages<'a> {
         if self.over || is_closed() {
             return Ok(None);
         }
-        let answer = self.engine.audits().list_audit_results(self.request.clone()).await?.into_inner();
+        let answer = self
+            .engine
+            .audits()
+            .list_audit_results(self.request.clone())
+            .await?
+            .into_inner();
         self.over = answer.next_page_token.is_empty();
         self.request.page_token = answer.next_page_token;
         Ok(Some(answer.results))
@@ -250,8 +260,12 @@ fn day(text: &str) -> Result<prost_types::Timestamp, String> {
         nanos: 0,
     };
     if let Ok(day) = text.parse::<jiff::civil::Date>() {
-        let end = day.tomorrow().and_then(|day| day.to_zoned(jiff::tz::TimeZone::system()));
-        return end.map(|end| seconds(end.timestamp())).map_err(|error| error.to_string());
+        let end = day
+            .tomorrow()
+            .and_then(|day| day.to_zoned(jiff::tz::TimeZone::system()));
+        return end
+            .map(|end| seconds(end.timestamp()))
+            .map_err(|error| error.to_string());
     }
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
         return Ok(seconds(time));
@@ -264,5 +278,8 @@ fn day(text: &str) -> Result<prost_types::Timestamp, String> {
 
 /// `94.7 %`; a dash for nothing.
 fn percent(share: Option<f64>) -> String {
-    share.map_or_else(|| "–".into(), |share| format!("{:.1} %", (share * 1000.0).floor() / 10.0))
+    share.map_or_else(
+        || "–".into(),
+        |share| format!("{:.1} %", (share * 1000.0).floor() / 10.0),
+    )
 }

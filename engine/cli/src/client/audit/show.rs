@@ -11,7 +11,16 @@ use crate::exit::{Done, Exit, Failure};
 use crate::terminal::{BAD, DIM, GOOD, RESET, is_closed, lines, number, out, safe};
 
 pub(super) async fn list(engine: &Engine, limit: usize, name: String, json: bool) -> Done {
-    let mut rows = table(["ID", "AUDIT", "CREATED", "DEVICES", "FAIL", "COMPLIANCE", "COVERAGE", "STATE"]);
+    let mut rows = table([
+        "ID",
+        "AUDIT",
+        "CREATED",
+        "DEVICES",
+        "FAIL",
+        "COMPLIANCE",
+        "COVERAGE",
+        "STATE",
+    ]);
     let (mut left, mut page_token) = (limit, String::new());
     while left > 0 {
         let request = v1::ListAuditsRequest {
@@ -73,7 +82,11 @@ pub(super) async fn show(engine: &Engine, id: String, json: bool) -> Done {
     };
     out(format_args!("audit     {}", audit.id));
     out(format_args!("name      {}", safe(&audit.name)));
-    out(format_args!("devices   {} ({whom}), {} not asked again", number(audit.total), number(audit.reused)));
+    out(format_args!(
+        "devices   {} ({whom}), {} not asked again",
+        number(audit.total),
+        number(audit.reused)
+    ));
     out(format_args!(
         "created   {} by {}",
         timestamp(audit.created_at.as_ref()).unwrap_or_default(),
@@ -93,7 +106,15 @@ pub(super) async fn show(engine: &Engine, id: String, json: bool) -> Done {
 
 pub(super) fn table_of_checks(audit: &v1::Audit) -> Table {
     let mut rows = table([
-        "CHECK", "SEVERITY", "PASS", "FAIL", "ERROR", "UNREACHED", "N/A", "COMPLIANCE", "COVERAGE",
+        "CHECK",
+        "SEVERITY",
+        "PASS",
+        "FAIL",
+        "ERROR",
+        "UNREACHED",
+        "N/A",
+        "COMPLIANCE",
+        "COVERAGE",
     ]);
     for check in &audit.checks {
         let tally = check.tally.unwrap_or_default();
@@ -123,7 +144,15 @@ pub(super) async fn results(
     let audit = get(engine, id.clone()).await?.audit.unwrap_or_default();
     let mut pages = Pages::new(engine, &id, verdicts, &check);
     if csv {
-        let header = ["device", "check", "severity", "verdict", "observed_at", "reason", "evidence"];
+        let header = [
+            "device",
+            "check",
+            "severity",
+            "verdict",
+            "observed_at",
+            "reason",
+            "evidence",
+        ];
         write_csv(&[header.map(str::to_owned).to_vec()])?;
     }
     while let Some(results) = pages.next().await? {
@@ -163,14 +192,18 @@ fn csv_row(result: &v1::AuditResult) -> Vec<String> {
 
 /// Items as JSON; what is none is told as a text.
 pub(super) fn evidence(items: &[String]) -> Vec<Value> {
-    items.iter().map(|item| serde_json::from_str(item).unwrap_or_else(|_| json!(item))).collect()
+    items
+        .iter()
+        .map(|item| serde_json::from_str(item).unwrap_or_else(|_| json!(item)))
+        .collect()
 }
 
 /// `{…} {…}` as `a=b c=d; …`.
 pub(super) fn evidence_text(items: &[String]) -> String {
     let item = |item: &Value| match item {
         Value::Object(values) => {
-            let value = |(name, value): (&String, &Value)| format!("{name}={}", value.as_str().unwrap_or_default());
+            let value =
+                |(name, value): (&String, &Value)| format!("{name}={}", value.as_str().unwrap_or_default());
             values.iter().map(value).collect::<Vec<_>>().join(" ")
         }
         other => other.to_string(),
@@ -198,7 +231,10 @@ pub(super) fn result_text(result: &v1::AuditResult) -> String {
         _ => DIM,
     };
     let parts = [result.reason.clone(), evidence_text(&result.evidence)];
-    let parts = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+    let parts = parts
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>();
     format!(
         "{:<24} {style}{:<9}{RESET} {:<8} {}  {DIM}{}{RESET}",
         safe(&result.device),
@@ -243,10 +279,18 @@ pub(super) fn audit_json(audit: &v1::Audit) -> Value {
 
 pub(super) async fn diff(engine: &Engine, before: String, after: String, json: bool) -> Done {
     let request = v1::DiffAuditsRequest { before, after };
-    let mut differences = engine.audits().diff_audits(request).await?.into_inner().differences;
+    let mut differences = engine
+        .audits()
+        .diff_audits(request)
+        .await?
+        .into_inner()
+        .differences;
     differences.sort_by(|a, b| (a.kind, &a.check, &a.device).cmp(&(b.kind, &b.check, &b.device)));
     for difference in &differences {
-        let kind = difference.kind().as_str_name().trim_start_matches("AUDIT_DIFFERENCE_KIND_");
+        let kind = difference
+            .kind()
+            .as_str_name()
+            .trim_start_matches("AUDIT_DIFFERENCE_KIND_");
         let kind = kind.to_ascii_lowercase().replace('_', " ");
         if json {
             out(json!({
@@ -270,7 +314,8 @@ pub(super) async fn diff(engine: &Engine, before: String, after: String, json: b
             safe(&difference.reason)
         ));
     }
-    let count = |kind: v1::AuditDifferenceKind| differences.iter().filter(|one| one.kind() == kind).count() as u64;
+    let count =
+        |kind: v1::AuditDifferenceKind| differences.iter().filter(|one| one.kind() == kind).count() as u64;
     anstream::eprintln!(
         "{} newly failing, {} fixed, {} appeared, {} vanished, {} changed",
         number(count(v1::AuditDifferenceKind::NewlyFailing)),
