@@ -15,6 +15,9 @@
 //! execution can only end in a state that says what became of it. An intent that was granted and has no result is
 //! a question. It is *resolved* by looking, when the step says how, or ends `unknown`; it is never simply done again.
 //! While it is resolved the execution is pending or leased as ever, with its intent still open.
+//!
+//! *Soaking* is the same with every step done: a touched execution is pending until its time is over, keeps its unit of the
+//! budget and its device, and is then looked at once more. Only what is found then ends it (B4, C3).
 
 mod report;
 mod resolve;
@@ -109,6 +112,8 @@ pub struct Context<'a> {
     pub backoff: Backoff,
     /// The deadline of one command.
     pub command: Duration,
+    /// How long a device is left alone after it was changed, before it is looked at again (B4).
+    pub soak: Duration,
     /// The steps of the plan.
     pub steps: Marks<'a>,
 }
@@ -250,7 +255,9 @@ impl Execution {
     pub fn next(&self, event: &Event, context: &Context<'_>) -> Result<Transition, Illegal> {
         use ExecutionState::{Leased, Pending, Running};
         match (self.state, event) {
-            (Pending, Event::Claimed) if self.is_resolving() => Ok(self.claimed()),
+            (Pending, Event::Claimed) if self.is_resolving() || self.is_soaking(context) => {
+                Ok(self.claimed())
+            }
             (Pending, Event::Claimed) if context.aborting || context.held.is_some() => {
                 Err(self.illegal("claimed"))
             }
@@ -286,6 +293,10 @@ impl Execution {
             (Pending, Event::Reachable) if self.waits_for_its_device() => Ok(self.woken(context)),
             (Pending, Event::Quarantined) if !self.touched => Ok(self.skipped()),
             (Pending, Event::JobExpired) if self.is_resolving() => self.resolution_overdue(context),
+            // It was changed in time, and was well when it was last seen.
+            (Pending, Event::JobExpired) if self.is_soaking(context) && self.error.is_none() => {
+                Ok(self.end(ExecutionState::Succeeded, None))
+            }
             (Pending, Event::JobExpired) => Ok(self.given_up(self.error.clone())),
             // A question that is open stays open: its answer is part of ending the job.
             (Pending, Event::JobAborted) if !self.is_resolving() => Ok(self.aborted(context)),
@@ -370,6 +381,31 @@ impl Execution {
         }
     }
 
+    /// Whether every step is done, and what is left is to look at the device once more.
+    pub fn is_soaking(&self, context: &Context<'_>) -> bool {
+        !self.state.is_terminal()
+            && self.touched
+            && self.open_intent.is_none()
+            && !context.steps.is_empty()
+            && self.next_step >= context.steps.len()
+    }
+
+    /// Every step is done: what was changed soaks first.
+    fn completed(&self, context: &Context<'_>) -> Transition {
+        let soaked = self.next_step >= context.steps.len();
+        if soaked || !self.touched || context.soak.is_zero() || context.aborting {
+            return self.end(ExecutionState::Succeeded, None);
+        }
+        let mut to = self.with_error(None);
+        to.state = ExecutionState::Pending;
+        to.open_intent = None;
+        to.next_step = context.steps.len();
+        Transition {
+            to,
+            ready_at: Some(context.now.saturating_add(millis(context.soak))),
+        }
+    }
+
     /// Whether it waits because its device could not be reached.
     pub fn waits_for_its_device(&self) -> bool {
         self.state == ExecutionState::Pending && self.error.as_ref().is_some_and(is_unreachable)
@@ -451,6 +487,10 @@ impl Execution {
 
     /// Ends between two steps: with a change done and the plan not, the device is in neither state (A3).
     fn stopped(&self, error: Option<DeviceError>, context: &Context<'_>) -> Transition {
+        // Its soak is cut short.
+        if self.is_soaking(context) {
+            return self.end(ExecutionState::Succeeded, None);
+        }
         let state = match (self.touched, context.steps.any_change_before(self.next_step)) {
             (true, true) => ExecutionState::Broken,
             (true, false) => ExecutionState::Failed,

@@ -48,6 +48,8 @@ pub enum Kind {
     Freeze = 34,
     /// Other devices of the job go first.
     Dependency = 35,
+    /// It was changed, and is left alone until it is looked at again.
+    Soak = 36,
 }
 
 impl Kind {
@@ -72,6 +74,7 @@ impl Kind {
         Self::Offline,
         Self::Backoff,
         Self::Resolving,
+        Self::Soak,
         Self::Limited,
         Self::WithWorker,
     ];

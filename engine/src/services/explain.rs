@@ -105,6 +105,7 @@ async fn gather(
     let for_workers = waiting.iter().filter(|waiting| match waiting.wait {
         Wait::Resolving => waiting.ready_at <= now,
         Wait::Ready => job.state == JobState::Running,
+        Wait::Soaking => waiting.ready_at <= now,
         Wait::Lock | Wait::Offline | Wait::Backoff | Wait::Wave | Wait::Dependency | Wait::Away => false,
     });
     for Waiting { zone, executions, .. } in for_workers {
@@ -227,6 +228,10 @@ fn of_itself(job: &JobRecord, one: Option<&OneExecution>, waiting: &Waiting) -> 
             );
             (Kind::Offline, text, Some(job.expires_at), Vec::new())
         }
+        Wait::Soaking => {
+            let text = "it was changed, and soaks: then it is looked at once more, and gives its unit of the budget back";
+            (Kind::Soak, text.to_owned(), Some(waiting.ready_at), Vec::new())
+        }
         Wait::Backoff => {
             let text = format!("the last try was cut off{tries}{why}; it waits before the next");
             (Kind::Backoff, text, Some(waiting.ready_at), Vec::new())
@@ -251,11 +256,17 @@ fn full_value(full: FullValue) -> Blocker {
         most,
         has,
         waiting,
+        own,
     } = full;
+    let limit = match own {
+        true => format!("the job's own limit for each {key} is {most}"),
+        false => format!("its limit label.executions is {most}"),
+    };
     Blocker {
         kind: Kind::LabelCap,
         text: format!(
-            "{has} executions are with workers on devices of {key}={value}, and its limit label.executions is {most}"
+            "{has} executions {of}are with workers on devices of {key}={value}, and {limit}",
+            of = if own { "of the job " } else { "" },
         ),
         holders: Vec::new(),
         until: None,

@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row as _, SqliteConnection};
 
 use crate::create::Mode;
-use crate::limit::Caps;
+use crate::limit::{self, Caps};
 use crate::transition::{Moves, effect_from, effect_number};
 use crate::{Store, StoreError, Write, json_ids, sql, wave};
 
@@ -222,6 +222,7 @@ impl Write for Claim {
     async fn apply(&self, tx: &mut SqliteConnection) -> Result<Claimed, StoreError> {
         let mut moves = Moves::default();
         let mut taken = self.take_resolving(tx, &mut moves).await?;
+        self.take_soaked(tx, &mut moves, &mut taken).await?;
         let mut jobs = self.live(tx).await?;
         // A class of jobs gets what the classes before it leave (D1).
         let mut caps = Caps::load(tx).await?;
@@ -240,7 +241,7 @@ impl Write for Claim {
         Ok(Claimed {
             leases: leases(tx, taken).await?,
             next_ready,
-            capped: !caps.is_empty(),
+            capped: !caps.is_empty() || jobs.iter().any(|job| job.caps.is_some()),
         })
     }
 }
@@ -287,6 +288,8 @@ struct Live {
     waves: Vec<u32>,
     /// How its budgets stand, when its plan begins with a change.
     ledger: Option<Ledger>,
+    /// Its own limits of label values, as they are kept.
+    caps: Option<String>,
 }
 
 impl FromRow<'_, SqliteRow> for Live {
@@ -303,6 +306,7 @@ impl FromRow<'_, SqliteRow> for Live {
             leased: row.try_get(7)?,
             waves: vec![row.try_get(8)?],
             ledger: None,
+            caps: row.try_get(9)?,
         })
     }
 }
@@ -407,6 +411,34 @@ impl Claim {
         Ok(ready)
     }
 
+    /// What has soaked holds units of budgets until somebody looks at it, whatever its job waits for.
+    async fn take_soaked(
+        &self,
+        tx: &mut SqliteConnection,
+        moves: &mut Moves,
+        taken: &mut Vec<Ready>,
+    ) -> Result<(), StoreError> {
+        let jobs: Vec<i64> = sqlx::query_scalar(sql::JOBS_SOAKING).fetch_all(&mut *tx).await?;
+        let (statement, zones) = match &self.zones {
+            Zones::Named(names) => (sql::SOAKED_NAMED, serde_json::json!(names).to_string()),
+            Zones::Rest => (sql::SOAKED_REST, "[]".to_owned()),
+        };
+        for job in jobs {
+            let left = self.limit.saturating_sub(taken.len());
+            let query = sqlx::query_scalar::<_, String>(statement)
+                .bind(self.now)
+                .bind(left as i64)
+                .bind(&zones)
+                .bind(job);
+            let soaked = ready(&query.fetch_one(&mut *tx).await?)?;
+            moves.count(job, ExecutionState::Pending, -(soaked.len() as i64));
+            moves.count(job, ExecutionState::Leased, soaked.len() as i64);
+            self.claim(tx, &soaked, None).await?;
+            taken.extend(soaked);
+        }
+        Ok(())
+    }
+
     /// What is ready of a job: first what holds units of its budget, then wave by wave.
     async fn take(
         &self,
@@ -433,6 +465,10 @@ impl Claim {
             taken = ready(&query.fetch_one(&mut *tx).await?)?;
             self.claim(tx, &taken, None).await?;
         }
+        let mut own = match &job.caps {
+            Some(own) => Caps::of_job(tx, job.id, own).await?,
+            None => Caps::default(),
+        };
         let locks = job.effect > effect_number(Effect::Read);
         for wave in &job.waves {
             loop {
@@ -440,6 +476,7 @@ impl Claim {
                 if left == 0 {
                     break;
                 }
+                let full = caps.full().chain(own.full()).collect::<Vec<_>>();
                 let query = sqlx::query_scalar::<_, String>(statement)
                     .bind(self.now)
                     .bind(left as i64)
@@ -447,9 +484,9 @@ impl Claim {
                     .bind(job.id)
                     .bind(wave)
                     .bind(i64::from(locks))
-                    .bind(caps.full());
+                    .bind(serde_json::json!(full).to_string());
                 let found = ready(&query.fetch_one(&mut *tx).await?)?;
-                let (kept, all) = self.keep(tx, caps, found, locks).await?;
+                let (kept, all) = self.keep(tx, (caps, &mut own), found, locks).await?;
                 self.claim(tx, &kept, Some(locks)).await?;
                 taken.extend(kept);
                 if all {
@@ -466,12 +503,12 @@ impl Claim {
     async fn keep(
         &self,
         tx: &mut SqliteConnection,
-        caps: &mut Caps,
+        (fleet, job): (&mut Caps, &mut Caps),
         found: Vec<Ready>,
         locks: bool,
     ) -> Result<(Vec<Ready>, bool), StoreError> {
         let devices = found.iter().map(|ready| ready.device).collect::<Vec<_>>();
-        let fit = caps.fit(tx, &devices).await?;
+        let fit = limit::fit(tx, fleet, job, &devices).await?;
         let taken = found.len();
         let kept = found.into_iter().zip(fit).filter(|(_, fits)| *fits);
         let mut kept = kept.map(|(ready, _)| ready).collect::<Vec<_>>();

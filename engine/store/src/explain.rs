@@ -28,6 +28,8 @@ pub enum Wait {
     Dependency,
     /// It was handed back while the budget had no unit for it.
     Away,
+    /// It was changed, and is left alone until it is looked at again.
+    Soaking,
 }
 
 /// Executions of a job that wait for the same.
@@ -104,6 +106,7 @@ impl Store {
                 5 => Wait::Wave,
                 6 => Wait::Away,
                 7 => Wait::Dependency,
+                8 => Wait::Soaking,
                 _ => Wait::Ready,
             };
             Waiting {

@@ -317,6 +317,11 @@ fn migrations() -> Vec<Migration> {
             include_str!("../../../migrations/sqlite/0012_serial.sql"),
         ),
         (
+            15,
+            "soak and caps",
+            include_str!("../../../migrations/sqlite/0015_soak_and_caps.sql"),
+        ),
+        (
             20,
             "kept files",
             include_str!("../../../migrations/sqlite/0020_kept_files.sql"),

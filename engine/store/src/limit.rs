@@ -70,6 +70,8 @@ pub struct FullValue {
     pub has: u64,
     /// Executions of the job that wait for it.
     pub waiting: u64,
+    /// Whether the limit is the job's own, and counts its executions alone.
+    pub own: bool,
 }
 
 const EXECUTIONS: &str = "label.executions";
@@ -80,39 +82,42 @@ impl Store {
         read(sqlx::query_as(sql::LIMITS).fetch_all(self.readers()).await?)
     }
 
-    /// Label values that keep executions of a job from being handed out: all of them, or the one on a device.
+    /// Label values that keep executions of a job from being handed out: all of them, or the one on a device. Those of the
+    /// job's own caps follow those of all jobs together.
     pub async fn full_values(&self, job: i64, device: Option<i64>) -> Result<Vec<FullValue>, StoreError> {
-        let limits = self.limits().await?;
-        let keys = keys(&limits);
-        if keys == "[]" {
-            return Ok(Vec::new());
-        }
-        let used: Vec<(String, String, i64)> = sqlx::query_as(sql::VALUES_USED)
-            .bind(&keys)
-            .fetch_all(self.readers())
-            .await?;
-        let waiting: Vec<(String, String, i64)> = sqlx::query_as(sql::VALUES_WAITING)
+        let mut readers = self.readers().acquire().await?;
+        let fleet = Caps::load(&mut readers).await?;
+        let own: Option<String> = sqlx::query_scalar(sql::JOB_CAPS)
             .bind(job)
-            .bind(device)
-            .bind(&keys)
-            .fetch_all(self.readers())
+            .fetch_one(&mut *readers)
             .await?;
-        let used = used
-            .into_iter()
-            .map(|(key, value, count)| ((key, value), count.unsigned_abs()))
-            .collect::<BTreeMap<_, _>>();
-        let full = |(key, value, waiting): (String, String, i64)| {
-            let most = limits.of_value(EXECUTIONS, &key, &value)?;
-            let has = used.get(&(key.clone(), value.clone())).copied().unwrap_or(0);
-            (has >= most).then_some(FullValue {
-                key,
-                value,
-                most,
-                has,
-                waiting: waiting.unsigned_abs(),
-            })
+        let own = match own {
+            Some(own) => Caps::of_job(&mut readers, job, &own).await?,
+            None => Caps::default(),
         };
-        Ok(waiting.into_iter().filter_map(full).collect())
+        let mut full = Vec::new();
+        for caps in [fleet, own].iter().filter(|caps| !caps.is_empty()) {
+            let waiting: Vec<(String, String, i64)> = sqlx::query_as(sql::VALUES_WAITING)
+                .bind(job)
+                .bind(device)
+                .bind(&caps.keys)
+                .fetch_all(&mut *readers)
+                .await?;
+            let one = |(key, value, waiting): (String, String, i64)| {
+                let most = caps.most.of(&key, &value)?;
+                let has = caps.used.get(&(key.clone(), value.clone())).copied().unwrap_or(0);
+                (has >= most).then_some(FullValue {
+                    key,
+                    value,
+                    most,
+                    has,
+                    waiting: waiting.unsigned_abs(),
+                    own: matches!(caps.most, Most::Job(_)),
+                })
+            };
+            full.extend(waiting.into_iter().filter_map(one));
+        }
+        Ok(full)
     }
 }
 
@@ -123,13 +128,40 @@ fn keys(limits: &Limits) -> String {
     serde_json::json!(keys).to_string()
 }
 
-/// What label values may still take, in one claim.
+/// What label values may still take, in one claim: by limits of all jobs together, or by those of one.
 #[derive(Debug, Default)]
 pub(crate) struct Caps {
-    limits: Limits,
+    most: Most,
     /// Labels that have limits, as JSON; `[]` when none has.
     keys: String,
     used: BTreeMap<(String, String), u64>,
+}
+
+#[derive(Debug)]
+enum Most {
+    Fleet(Limits),
+    /// By label, for each of its values.
+    Job(BTreeMap<String, u64>),
+}
+
+impl Default for Most {
+    fn default() -> Self {
+        Self::Job(BTreeMap::new())
+    }
+}
+
+impl Most {
+    fn of(&self, key: &str, value: &str) -> Option<u64> {
+        match self {
+            Self::Fleet(limits) => limits.of_value(EXECUTIONS, key, value),
+            Self::Job(most) => most.get(key).copied(),
+        }
+    }
+}
+
+fn counted(rows: Vec<(String, String, i64)>) -> BTreeMap<(String, String), u64> {
+    let row = |(key, value, count): (String, String, i64)| ((key, value), count.unsigned_abs());
+    rows.into_iter().map(row).collect()
 }
 
 impl Caps {
@@ -138,66 +170,100 @@ impl Caps {
         let keys = keys(&limits);
         let mut used = BTreeMap::new();
         if keys != "[]" {
-            let rows: Vec<(String, String, i64)> =
-                sqlx::query_as(sql::VALUES_USED).bind(&keys).fetch_all(tx).await?;
-            for (key, value, count) in rows {
-                used.insert((key, value), count.unsigned_abs());
-            }
+            used = counted(sqlx::query_as(sql::VALUES_USED).bind(&keys).fetch_all(tx).await?);
         }
-        Ok(Self { limits, keys, used })
+        Ok(Self {
+            most: Most::Fleet(limits),
+            keys,
+            used,
+        })
+    }
+
+    /// Of one job, as it is kept with it.
+    pub(crate) async fn of_job(tx: &mut SqliteConnection, job: i64, caps: &str) -> Result<Self, StoreError> {
+        let most: BTreeMap<String, u64> =
+            serde_json::from_str(caps).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let keys = serde_json::json!(most.keys().collect::<Vec<_>>()).to_string();
+        let query = sqlx::query_as(sql::VALUES_USED_BY_JOB).bind(job).bind(&keys);
+        let used = counted(query.fetch_all(tx).await?);
+        Ok(Self {
+            most: Most::Job(most),
+            keys,
+            used,
+        })
     }
 
     /// Whether there is no limit to keep.
     pub(crate) fn is_empty(&self) -> bool {
-        self.keys == "[]"
+        matches!(self.keys.as_str(), "" | "[]")
     }
 
-    /// Label values that take nothing more, as JSON.
-    pub(crate) fn full(&self) -> String {
-        let full = self.used.iter().filter(|((key, value), used)| {
-            let most = self.limits.of_value(EXECUTIONS, key, value);
-            most.is_some_and(|most| **used >= most)
-        });
-        let full = full.map(|(value, _)| value).collect::<Vec<_>>();
-        serde_json::json!(full).to_string()
+    /// Label values that take nothing more.
+    pub(crate) fn full(&self) -> impl Iterator<Item = &(String, String)> {
+        let full = self
+            .used
+            .iter()
+            .filter(|((key, value), used)| self.most.of(key, value).is_some_and(|most| **used >= most));
+        full.map(|(value, _)| value)
     }
 
-    /// Which of these devices' label values have room for one more execution. Those are counted.
-    pub(crate) async fn fit(
-        &mut self,
+    /// Of these devices, the label values that have limits.
+    async fn values(
+        &self,
         tx: &mut SqliteConnection,
         devices: &[u64],
-    ) -> Result<Vec<bool>, StoreError> {
+    ) -> Result<BTreeMap<u64, Vec<(String, String)>>, StoreError> {
+        let mut values = BTreeMap::<u64, Vec<(String, String)>>::new();
         if self.is_empty() || devices.is_empty() {
-            return Ok(vec![true; devices.len()]);
+            return Ok(values);
         }
         let rows: Vec<(i64, String, String)> = sqlx::query_as(sql::VALUES_OF)
             .bind(json_ids(devices.iter().copied()))
             .bind(&self.keys)
             .fetch_all(tx)
             .await?;
-        let mut values = BTreeMap::<u64, Vec<(String, String)>>::new();
         for (device, key, value) in rows {
             values
                 .entry(device.unsigned_abs())
                 .or_default()
                 .push((key, value));
         }
-        let fits = |device: &u64| {
-            let own = values.get(device).map(Vec::as_slice).unwrap_or_default();
-            let fits = !own.iter().any(|value| self.is_full(value));
-            if fits {
-                for value in own {
-                    *self.used.entry(value.clone()).or_default() += 1;
-                }
-            }
-            fits
-        };
-        Ok(devices.iter().map(fits).collect())
+        Ok(values)
     }
 
     fn is_full(&self, value: &(String, String)) -> bool {
-        let most = self.limits.of_value(EXECUTIONS, &value.0, &value.1);
+        let most = self.most.of(&value.0, &value.1);
         most.is_some_and(|most| self.used.get(value).copied().unwrap_or(0) >= most)
     }
+
+    fn take(&mut self, values: &[(String, String)]) {
+        for value in values {
+            *self.used.entry(value.clone()).or_default() += 1;
+        }
+    }
+}
+
+/// Which of these devices' label values have room for one more execution in both limits. Those are counted.
+pub(crate) async fn fit(
+    tx: &mut SqliteConnection,
+    fleet: &mut Caps,
+    job: &mut Caps,
+    devices: &[u64],
+) -> Result<Vec<bool>, StoreError> {
+    let of_fleet = fleet.values(tx, devices).await?;
+    let of_job = job.values(tx, devices).await?;
+    let of = |values: &BTreeMap<u64, Vec<(String, String)>>, device: &u64| {
+        values.get(device).cloned().unwrap_or_default()
+    };
+    let fits = |device: &u64| {
+        let (in_fleet, in_job) = (of(&of_fleet, device), of(&of_job, device));
+        let full = in_fleet.iter().any(|value| fleet.is_full(value))
+            || in_job.iter().any(|value| job.is_full(value));
+        if !full {
+            fleet.take(&in_fleet);
+            job.take(&in_job);
+        }
+        !full
+    };
+    Ok(devices.iter().map(fits).collect())
 }

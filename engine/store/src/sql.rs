@@ -24,7 +24,9 @@ macro_rules! loaded_columns {
             "WHERE q.id = e.device_id AND q.transport IN ('http', 'https', 'auto')), 0)) END, e.wave, j.budget, ",
             // Whether nothing new may be touched: outside its window, or while everything is frozen.
             "j.admit_until, j.stop_at, EXISTS (SELECT 1 FROM freeze) AND NOT EXISTS (SELECT 1 FROM rollout r ",
-            "WHERE r.job_id = e.job_id AND r.break_glass IS NOT NULL) "
+            "WHERE r.job_id = e.job_id AND r.break_glass IS NOT NULL), ",
+            "CASE WHEN j.soaks THEN (SELECT w.soak_ms FROM wave w WHERE w.job_id = e.job_id AND w.number = e.wave) ",
+            "ELSE 0 END "
         )
     };
 }
@@ -82,6 +84,16 @@ macro_rules! ready_touched {
     ($zones:literal) => {
         ready!(
             "e.job_id = ?4 AND e.state = 1 AND e.touched = 1 AND e.open_intent IS NULL",
+            $zones
+        )
+    };
+}
+/// Those of a job whose soak is over, whatever the job waits for: only a look ends them. ?4 job.
+macro_rules! ready_soaked {
+    ($zones:literal) => {
+        ready!(
+            "e.job_id = ?4 AND e.state = 1 AND e.touched = 1 AND e.open_intent IS NULL
+             AND e.next_step >= (SELECT length(j.steps) FROM job j WHERE j.id = ?4)",
             $zones
         )
     };

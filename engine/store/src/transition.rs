@@ -36,6 +36,7 @@ pub(crate) struct Loaded {
     stop_at: Option<i64>,
     /// Nothing with effects starts.
     frozen: bool,
+    soak_ms: i64,
     steps: String,
     priority: Priority,
     timeout_ms: i64,
@@ -76,6 +77,7 @@ impl Loaded {
                 Priority::Rollout | Priority::Audit => Backoff::ROLLOUT,
             },
             command: Duration::from_millis(self.timeout_ms.unsigned_abs()),
+            soak: Duration::from_millis(self.soak_ms.unsigned_abs()),
             steps: Marks::new(&self.steps),
         }
     }
@@ -161,6 +163,7 @@ struct Columns {
     admit_until: Option<i64>,
     stop_at: Option<i64>,
     frozen: u8,
+    soak_ms: i64,
 }
 
 impl Columns {
@@ -193,6 +196,7 @@ impl Columns {
             admit_until: self.admit_until,
             stop_at: self.stop_at,
             frozen: self.frozen != 0,
+            soak_ms: self.soak_ms,
         })
     }
 }
@@ -229,6 +233,7 @@ impl FromRow<'_, SqliteRow> for Loaded {
             admit_until: row.try_get(26)?,
             stop_at: row.try_get(27)?,
             frozen: row.try_get(28)?,
+            soak_ms: row.try_get(29)?,
         };
         columns.loaded()
     }
@@ -320,7 +325,11 @@ impl Moves {
         }
         // A device stays held while an execution that touched it is not over (A9, A10).
         let locked = !ended && loaded.locked && (to.touched || to.state != ExecutionState::Pending);
-        let started_at = started_at.or(loaded.started_at);
+        // The look at the end of a soak is part of the attempt that made the change.
+        let began = loaded
+            .started_at
+            .filter(|_| loaded.execution.is_soaking(&context));
+        let started_at = began.or(started_at).or(loaded.started_at);
         let error = to.error.as_ref();
         let alike = Alike {
             state: to.state.number(),

@@ -16,6 +16,7 @@
 //! *failed*: a lost answer is a question, and the engine does not repeat it. An attempt that is to look after such a
 //! question asks what verifies the step and nothing else.
 
+mod soak;
 mod survey;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +53,8 @@ pub struct Attempt {
     kept: BTreeMap<usize, Bytes>,
     /// The step it is at, once it was begun.
     run: Option<Box<dyn Run>>,
+    /// Every step is done, and their soak is over: it is only looked whether they still are (B4).
+    soaked: bool,
     /// Whether an intent to change something was granted; of a preview, whether there is something to change.
     changed: bool,
     /// Since it began.
@@ -83,9 +86,11 @@ impl Attempt {
             Mode::Resolve(step) => (step, false),
             Mode::Preview => (0, true),
         };
+        let soaked = matches!(mode, Mode::Apply { .. }) && step > 0 && step as usize >= plan.steps.len();
         Self {
+            step: if soaked { 0 } else { step as usize },
+            soaked,
             plan,
-            step: step as usize,
             mode,
             asking: None,
             pre: Facts::new(),
@@ -256,6 +261,9 @@ impl Attempt {
         match self.run.take() {
             Some(run) => Some(run),
             None => {
+                if self.soaked {
+                    return self.take_look();
+                }
                 let step = self.plan.steps.get(self.step)?;
                 Some(match self.mode {
                     Mode::Resolve(_) => steps::look(step),
@@ -306,12 +314,17 @@ impl Attempt {
                 error: None,
                 steps_done: self.at(),
             }),
+            Next::Done { .. } if self.soaked => {
+                self.step += 1;
+                self.begin_step()
+            }
             Next::Done { reply, .. } => {
                 self.replies.push(reply);
                 self.given.extend(run.given());
                 self.step += 1;
                 self.begin_step()
             }
+            Next::Stop { outcome, error, .. } if self.soaked => self.no_longer(outcome, error),
             next @ Next::Stop { .. } => self.close(next),
         }
     }

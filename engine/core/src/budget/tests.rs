@@ -123,6 +123,7 @@ proptest! {
                         full: ledger.full(wave(at)),
                         backoff: Backoff::INTERACTIVE,
                         command: std::time::Duration::from_secs(1),
+                        soak: std::time::Duration::from_secs(1),
                         steps: Marks::new(&plan),
                     };
                     let before = executions[at].clone();

@@ -12,9 +12,12 @@ impl Execution {
         error: Option<DeviceError>,
         context: &Context<'_>,
     ) -> Transition {
+        if self.is_soaking(context) {
+            return self.soaked(outcome, error, context);
+        }
         let told = self.with_steps_done(steps_done);
         match outcome {
-            Outcome::Succeeded => told.end(ExecutionState::Succeeded, None),
+            Outcome::Succeeded => self.completed(context),
             Outcome::Failed => told.refused(error, context),
             Outcome::Unreached => told.decided().wait_or_give_up(error, context),
             Outcome::HandedBack => {
@@ -41,7 +44,7 @@ impl Execution {
             }
             Outcome::Cancelled => told.decided().stopped(error, context),
             // An earlier attempt may have changed something.
-            Outcome::Unchanged if told.touched => told.end(ExecutionState::Succeeded, None),
+            Outcome::Unchanged if told.touched => self.completed(context),
             Outcome::Unchanged => told.end(ExecutionState::Unchanged, None),
             Outcome::Rejected => told.rejected(error, context),
             // Without an intent nothing was written.
@@ -49,6 +52,26 @@ impl Execution {
             Outcome::Broken => told.end(ExecutionState::Broken, error),
             // Only an attempt that was to look tells these. It decides nothing here.
             Outcome::FoundDone | Outcome::FoundNotDone => told.undecided(error, context),
+        }
+    }
+
+    /// What was found on a device at the end of its soak. What does not hold any more stays so, for all we know.
+    fn soaked(&self, outcome: Outcome, error: Option<DeviceError>, context: &Context<'_>) -> Transition {
+        match outcome {
+            Outcome::Succeeded | Outcome::Unchanged => self.end(ExecutionState::Succeeded, None),
+            Outcome::Cancelled => self.stopped(error, context),
+            Outcome::Unreached | Outcome::Interrupted => self.wait_or_give_up(error, context),
+            Outcome::HandedBack => {
+                let mut again = self.again(context.now, self.error.clone(), context);
+                again.to.attempts = again.to.attempts.saturating_sub(1);
+                again
+            }
+            Outcome::Failed
+            | Outcome::Unknown
+            | Outcome::FoundDone
+            | Outcome::FoundNotDone
+            | Outcome::Rejected
+            | Outcome::Broken => self.end(ExecutionState::Broken, error),
         }
     }
 

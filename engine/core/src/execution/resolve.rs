@@ -96,7 +96,8 @@ impl Execution {
         }
         to.next_step = intent.step + 1;
         if to.next_step >= context.steps.len() {
-            return to.end(ExecutionState::Succeeded, None);
+            to.next_step = intent.step;
+            return to.completed(context);
         }
         if context.aborting || context.now >= context.expires_at {
             return to.stopped(self.error.clone(), context);

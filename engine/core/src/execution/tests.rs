@@ -1,3 +1,5 @@
+mod soak;
+
 use super::*;
 use crate::Tally;
 use crate::budget::Scope;
@@ -16,6 +18,7 @@ const CONTEXT: Context<'static> = Context {
     full: None,
     backoff: Backoff::INTERACTIVE,
     command: Duration::from_secs(1),
+    soak: Duration::ZERO,
     steps: Marks::empty(),
 };
 /// 2 s to send, 15 s until the connection is given up, 1 s of command.

@@ -213,6 +213,7 @@ impl Model {
                 Priority::Rollout | Priority::Audit => Backoff::ROLLOUT,
             },
             command: Duration::from_millis(job.timeout_ms),
+            soak: Duration::ZERO,
             steps: Marks::new(&job.steps),
         };
         let Transition { to, ready_at } = row.execution.next(&event, &context)?;

@@ -1,6 +1,8 @@
 //! The beginning of a rollout: its policy is stored with its job; when the job is laid out, its executions are spread
 //! over its waves in parts; then it waits for approvals, or runs.
 
+use std::collections::BTreeMap;
+
 use muster_engine_core::rollout::digest;
 use muster_model::{JobState, Policy};
 use serde_json::json;
@@ -139,10 +141,11 @@ impl Write for BeginRollout {
         let Some((job, state)) = transition::job_by_uuid(tx, &self.uuid).await? else {
             return Ok(Begun::No);
         };
-        let unassigned = load(tx, job).await?.is_some_and(|rollout| !rollout.assigned);
-        if state != JobState::Scheduled || !unassigned {
+        let rollout = load(tx, job).await?.filter(|rollout| !rollout.assigned);
+        let Some(rollout) = rollout.filter(|_| state == JobState::Scheduled) else {
             return Ok(Begun::No);
-        }
+        };
+        limit(tx, job, &rollout.policy).await?;
         sqlx::query(sql::ROLLOUT_ASSIGNED)
             .bind(job)
             .bind(&self.digest)
@@ -176,6 +179,25 @@ impl Write for BeginRollout {
         transition::note(tx, job, "state", self.now).await?;
         Ok(Begun::Waiting)
     }
+}
+
+/// Keeps what claims and reports have to know of a policy with its job: caps of label values, and soaks.
+async fn limit(tx: &mut SqliteConnection, job: i64, policy: &Policy) -> Result<(), StoreError> {
+    let caps = policy.limits.caps.iter().map(|cap| (&cap.label, cap.concurrency));
+    let caps = caps.collect::<BTreeMap<_, _>>();
+    let soaks = policy.waves.iter().any(|wave| !wave.soak.is_zero());
+    sqlx::query(sql::JOB_SET_CAPS)
+        .bind(job)
+        .bind((!caps.is_empty()).then(|| json!(caps).to_string()))
+        .bind(soaks)
+        .execute(&mut *tx)
+        .await?;
+    for (number, wave) in policy.waves.iter().enumerate().filter(|_| soaks) {
+        let soak = i64::try_from(wave.soak.as_millis()).unwrap_or(i64::MAX);
+        let query = sqlx::query(sql::WAVE_SET_SOAK).bind(job).bind(number as i64);
+        query.bind(soak).execute(&mut *tx).await?;
+    }
+    Ok(())
 }
 
 /// Previews are kept so long, milliseconds; an approval of an older one cannot be told what changed.

@@ -82,6 +82,8 @@ statements! {
     READY_REST = ready_of_job!("e.zone NOT IN (SELECT name FROM zone) AND ?3 = '[]'");
     TOUCHED_NAMED = ready_touched!("e.zone IN (SELECT value FROM json_each(?3))");
     TOUCHED_REST = ready_touched!("e.zone NOT IN (SELECT name FROM zone) AND ?3 = '[]'");
+    SOAKED_NAMED = ready_soaked!("e.zone IN (SELECT value FROM json_each(?3))");
+    SOAKED_REST = ready_soaked!("e.zone NOT IN (SELECT name FROM zone) AND ?3 = '[]'");
     RESOLVING_NAMED = ready_resolving!("e.zone IN (SELECT value FROM json_each(?3))");
     RESOLVING_REST = ready_resolving!("e.zone NOT IN (SELECT name FROM zone) AND ?3 = '[]'");
     // ?3 whether devices are held from now on; null leaves it.
@@ -99,6 +101,9 @@ statements! {
     VALUES_USED = "
         SELECT l.key, l.value, count(*) FROM execution e JOIN device_label l ON l.device_id = e.device_id
         WHERE e.state IN (2, 3) AND l.key IN (SELECT value FROM json_each(?1)) GROUP BY l.key, l.value";
+    VALUES_USED_BY_JOB = "
+        SELECT l.key, l.value, count(*) FROM execution e JOIN device_label l ON l.device_id = e.device_id
+        WHERE e.state IN (2, 3) AND e.job_id = ?1 AND l.key IN (SELECT value FROM json_each(?2)) GROUP BY l.key, l.value";
     VALUES_OF = "
         SELECT l.device_id, l.key, l.value FROM json_each(?1) w JOIN device_label l ON l.device_id = w.value
         WHERE l.key IN (SELECT value FROM json_each(?2))";

@@ -14,6 +14,7 @@ statements! {
                             WHERE a.job_id = ?1 AND a.device_id = e.device_id) THEN 7
                         WHEN coalesce(l.uuid, t.uuid) IS NOT NULL THEN 1
                         WHEN e.ready_at > ?2 AND e.error_class IN (1, 2, 3, 8) THEN 2
+                        WHEN e.touched AND e.next_step >= (SELECT length(o.steps) FROM job o WHERE o.id = ?1) THEN 8
                         WHEN e.ready_at > ?2 AND e.error_class IS NULL THEN 6
                         WHEN e.ready_at > ?2 THEN 3
                         ELSE 4 END AS kind

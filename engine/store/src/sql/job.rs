@@ -51,7 +51,8 @@ statements! {
         SELECT j.id, j.effect, j.priority, min(coalesce(j.concurrency, j.pace), coalesce(j.pace, j.concurrency)),
                j.budget, substr(j.steps, 1, 1),
                (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state IN (2, 3)),
-               (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state = 2), w.number
+               (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state = 2), w.number,
+               j.caps
         FROM job j JOIN wave w ON w.job_id = j.id AND w.number <= j.open_wave
         WHERE j.state = 4 AND j.state < 20 AND j.expires_at > ?1
           AND (j.admit_until IS NULL OR j.admit_until > ?1)
@@ -61,6 +62,8 @@ statements! {
                       WHERE e.job_id = w.job_id AND e.wave = w.number AND e.state = 1 AND e.open_intent IS NULL
                         AND e.ready_at <= ?1)
         ORDER BY j.priority, j.id, w.number";
+    JOB_CAPS = "SELECT caps FROM job WHERE id = ?1";
+    JOBS_SOAKING = "SELECT id FROM job WHERE soaks = 1 AND state < 20";
     JOB_STATE = "SELECT state, uuid FROM job WHERE id = ?1";
     JOB_STATE_BY_UUID = "SELECT id, state FROM job WHERE uuid = ?1";
     JOB_SETTLE = "UPDATE job SET state = ?2, finished_at = ?3, paused_at = NULL WHERE id = ?1";

@@ -32,6 +32,8 @@ statements! {
         UPDATE rollout SET hold_by = ?2, hold_evidence = ?3, hold_until = ?4, hold_person = ?5, pace_since = ?6
         WHERE job_id = ?1";
     JOB_SET_TIMES = "UPDATE job SET state = ?2, admit_until = ?3, pace = ?4, stop_at = ?5 WHERE id = ?1";
+    JOB_SET_CAPS = "UPDATE job SET caps = ?2, soaks = ?3 WHERE id = ?1";
+    WAVE_SET_SOAK = "UPDATE wave SET soak_ms = ?3 WHERE job_id = ?1 AND number = ?2";
     JOB_SET_PACE = "UPDATE job SET pace = ?2, admit_until = ?3 WHERE id = ?1";
     WAVES_END = "
         UPDATE wave SET ended_at = ?2 WHERE job_id = ?1 AND ended_at IS NULL AND opened_at IS NOT NULL";
@@ -57,8 +59,11 @@ statements! {
     FREEZE_ON = "INSERT INTO freeze (id, since, claimed_by, reason) VALUES (1, ?1, ?2, ?3) ON CONFLICT DO NOTHING";
     FREEZE_OFF = "DELETE FROM freeze";
     DURATIONS_OF_PLAN = "
-        SELECT e.finished_at - e.started_at FROM job j JOIN execution e ON e.job_id = j.id
-        WHERE j.plan_digest = ?1 AND j.mode <> 1 AND e.state IN (10, 11) AND e.started_at IS NOT NULL ORDER BY e.id DESC LIMIT ?2";
+        SELECT e.finished_at - e.started_at
+               - coalesce((SELECT w.soak_ms FROM wave w WHERE w.job_id = e.job_id AND w.number = e.wave), 0)
+        FROM job j JOIN execution e ON e.job_id = j.id
+        WHERE j.plan_digest = ?1 AND j.mode <> 1 AND e.state IN (10, 11) AND e.started_at IS NOT NULL
+        ORDER BY e.id DESC LIMIT ?2";
     PREVIEW_OF = "SELECT body, at FROM preview WHERE digest = ?1";
     ROLLOUT_APPROVED = "
         SELECT device_name, wave, iif(fingerprint IS NULL, NULL, lower(hex(fingerprint))) FROM execution WHERE job_id = ?1";

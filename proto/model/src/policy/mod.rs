@@ -137,7 +137,6 @@ impl Policy {
     pub fn not_there_yet(&self) -> Vec<NotYet> {
         let reverts = |rule: &Rule| rule.action == Action::AbortRevert;
         let parts = [
-            (!self.limits.caps.is_empty(), "cap", "caps"),
             (
                 !self.limits.availability.is_empty(),
                 "availability",
@@ -152,11 +151,6 @@ impl Policy {
                 self.abort.changed == Changed::Revert,
                 "abort.changed",
                 "abort_reverts",
-            ),
-            (
-                self.waves.iter().any(|wave| !wave.soak.is_zero()),
-                "soak",
-                "waves.soak",
             ),
             (self.rules.iter().any(reverts), "rule.action", "rules.action"),
         ];

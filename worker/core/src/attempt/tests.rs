@@ -533,3 +533,47 @@ fn a_preview_evaluates_what_does_not_compare_with_before() {
         (Outcome::Rejected, Some(ErrorClass::Check))
     );
 }
+
+#[test]
+fn at_the_end_of_a_soak_it_is_looked_whether_all_is_still_as_it_was_done() {
+    let wanted = Values::new([("servers", "1.1.1.1")]).expect("valid");
+    let ensure = Step::Ensure(Ensure::singleton("/ip/dns", wanted).expect("valid"));
+    let flush = Step::Command(Command::parse(["/ip/dns/cache/flush"]).expect("valid"));
+    let after = || {
+        in_mode(
+            vec![flush.clone(), ensure.clone()],
+            Mode::Apply {
+                first_step: 2,
+                expected: None,
+            },
+        )
+    };
+    let mut attempt = after();
+    let (words, manner) = sent(attempt.connected());
+    assert!(words.starts_with("/ip/dns/print"), "{words}");
+    assert_eq!(manner, Manner::Question);
+    let still = answer(&[&["=servers=1.1.1.1"]]);
+    let end = attempt.answered(StepEnd::Completed, still);
+    assert_eq!(ended(end).outcome, Outcome::Unchanged);
+    assert!(attempt.into_told().0.is_empty());
+
+    let mut attempt = after();
+    let _ = attempt.connected();
+    let other = answer(&[&["=servers=8.8.8.8"]]);
+    let end = attempt.answered(StepEnd::Completed, other);
+    assert_eq!(outcome(end), (Outcome::Broken, Some(ErrorClass::NotAsWanted)));
+
+    let command = Step::Command(Command::parse(["/ip/dns/cache/flush"]).expect("valid"));
+    let mut attempt = in_mode(
+        vec![command],
+        Mode::Apply {
+            first_step: 1,
+            expected: None,
+        },
+    );
+    assert_eq!(
+        outcome(attempt.connected()),
+        (Outcome::Unchanged, None),
+        "it answers, and that is all"
+    );
+}

@@ -139,3 +139,50 @@ fn outside_of_its_window_nothing_ever_starts() {
     in_state(&engine, &id, "aborted");
     assert!(fleet.journal().is_empty());
 }
+
+#[test]
+fn what_is_in_flight_stops_at_the_end_of_a_window_that_wants_it_so() {
+    let (engine, fleet) = start(24, 24, &["--late", "5s"]);
+    let steps = "name = \"x\"\ntimeout = \"20s\"\n[[step]]\ncommand = [\"/ip/dns/set\", \"servers=9.9.9.9\"]\n\
+                 [[step]]\ncommand = [\"/ip/dns/set\", \"cache-size=4096\"]\n[[wave]]\nsize = \"rest\"\n";
+    let write = |name: &str, head: &str, rest: &str| {
+        let text = format!("{head}\n{steps}{rest}");
+        std::fs::write(engine.directory.path().join(name), text).unwrap();
+    };
+    // How long it takes is known from those that were quick.
+    write(
+        "before.toml",
+        "select = \"name != r0\"",
+        "[limits]\nbudget = \"all\"\n",
+    );
+    engine.run(&["rollout", "start", "before.toml", "--yes"]).ok();
+    let quick = fleet.journal().len();
+    assert_eq!(quick, 46);
+    fleet.set_fault(0, Some("late"));
+    let window = "[window]\ncron = \"*/15 * * * * *\"\nduration = \"4s\"\nat-end = \"stop\"\n";
+    write("r.toml", "select = \"name = r0\"", window);
+    let id = detached(&engine, "r.toml");
+    until("the first step is done", || fleet.journal().len() == quick + 1);
+    // Its answer comes when the window is shut.
+    until("its second step waits for the next window", || {
+        let told = engine.run(&["job", "explain", &id]);
+        job(&engine, &id)["state"] == "waiting_window"
+            && told.code() == 0
+            && fleet.journal().len() == quick + 1
+    });
+    fleet.set_fault(0, None);
+    let mut shut = 0;
+    until("both steps are done", || {
+        let before = job(&engine, &id)["state"] == "waiting_window";
+        let done = fleet.journal().len() - quick;
+        let after = job(&engine, &id)["state"] == "waiting_window";
+        shut += u32::from(before && after);
+        assert!(
+            !(before && after && done == 2),
+            "the second step was sent while the window was shut"
+        );
+        done == 2
+    });
+    assert!(shut > 0);
+    in_state(&engine, &id, "completed");
+}

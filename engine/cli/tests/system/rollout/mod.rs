@@ -5,6 +5,7 @@ mod check;
 mod digest;
 mod gates;
 mod rules;
+mod soak;
 mod waves;
 
 use serde_json::Value;
