@@ -555,7 +555,7 @@ fn at_the_end_of_a_soak_it_is_looked_whether_all_is_still_as_it_was_done() {
     let still = answer(&[&["=servers=1.1.1.1"]]);
     let end = attempt.answered(StepEnd::Completed, still);
     assert_eq!(ended(end).outcome, Outcome::Unchanged);
-    assert!(attempt.into_told().0.is_empty());
+    assert!(attempt.into_told().replies.is_empty());
 
     let mut attempt = after();
     let _ = attempt.connected();
