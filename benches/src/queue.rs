@@ -100,6 +100,7 @@ impl Queue {
             zones: Zones::Rest,
             limit: BATCH,
             now: 0,
+            holder: None,
         };
         Ok(self.store.write(claim).await?.leases)
     }

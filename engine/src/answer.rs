@@ -38,6 +38,7 @@ pub(crate) fn device(record: DeviceRecord) -> v1::Device {
         tls: device.tls.map(|tls| tls.to_string()).unwrap_or_default(),
         pin: device.pin.map(|pin| pin.to_string()).unwrap_or_default(),
         ports: device.ports.to_string(),
+        in_flight: device.in_flight.unwrap_or_default(),
         reach: reach_of(reach),
     }
 }

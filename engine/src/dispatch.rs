@@ -88,13 +88,20 @@ async fn round(shared: &Arc<Shared>, handed_out: &mut usize) -> Result<Round, Di
     let mut more = false;
     let mut capped = false;
     let now = shared.clock.now();
-    let claims = sessions.into_iter().map(|Open { id, zones, credit }| {
+    let claims = sessions.into_iter().map(|open| {
+        let Open {
+            id,
+            zones,
+            credit,
+            holder,
+        } = open;
         let limit = credit.min(BATCH);
         let claim = Claim {
             session: id,
             zones,
             limit,
             now,
+            holder,
         };
         async move { (id, limit, shared.store.write(claim).await) }
     });
@@ -117,6 +124,7 @@ async fn round(shared: &Arc<Shared>, handed_out: &mut usize) -> Result<Round, Di
         }
         shared.sessions.with(id, |session| {
             session.credit = session.credit.saturating_sub(claimed.leases.len());
+            session.had_credit = Instant::now();
             session.held = session.held.saturating_add(claimed.leases.len() as u32);
             session.handing_out = true;
         });

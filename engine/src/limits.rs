@@ -63,10 +63,12 @@ pub(crate) fn for_workers(limits: &Limits) -> v1::WorkerLimits {
 /// What a lease says of how its device is to be treated.
 pub(crate) fn care(limits: &Limits, lease: &Lease) -> (u32, Vec<String>) {
     if limits.iter().next().is_none() {
-        return (0, Vec::new());
+        return (lease.in_flight.unwrap_or(0), Vec::new());
     }
     let labels = &lease.labels();
-    let in_flight = limits.of_device("device.in-flight", labels).map_or(0, narrow);
+    let of_limits = || limits.of_device("device.in-flight", labels).map_or(0, narrow);
+    // What is said of one device is meant for it, whatever its labels are.
+    let in_flight = lease.in_flight.unwrap_or_else(of_limits);
     let paced = |key: &str| {
         let value = labels.get(key)?;
         limits.of_value("label.bytes", key, value)?;

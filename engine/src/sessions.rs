@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use muster_engine_core::explain::Workers;
 use muster_proto::v1;
-use muster_store::Zones;
+use muster_store::{Holder, Zones};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -18,6 +20,8 @@ pub(crate) struct Sessions(Mutex<BTreeMap<u64, Session>>);
 pub(crate) struct Session {
     pub(crate) worker: String,
     pub(crate) instance: String,
+    /// Whether it lives in the engine's process.
+    pub(crate) is_inside: bool,
     pub(crate) zones: Zones,
     pub(crate) slots: u32,
     /// Executions it holds: what it says, and what it was given and told since.
@@ -35,11 +39,46 @@ pub(crate) struct Session {
     pub(crate) plans: HashSet<Vec<u8>>,
     /// Credentials it has been sent, with the version of each.
     pub(crate) credentials: HashMap<String, i64>,
+    /// When it last had credit.
+    pub(crate) had_credit: Instant,
 }
+
+/// A worker without credit for so long has something that keeps it: others may have its devices.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 impl Session {
     fn is_open(&self) -> bool {
         self.credit > 0 && !self.draining && !self.handing_out
+    }
+
+    /// The process as a number.
+    fn holder(&self) -> i64 {
+        holder(&self.instance)
+    }
+
+    /// Whether devices whose connections it has are left to it.
+    fn keeps(&self) -> bool {
+        !self.draining && (self.credit > 0 || self.had_credit.elapsed() < STUCK_AFTER)
+    }
+}
+
+/// A worker's process as a number: the same whenever it comes back.
+fn holder(instance: &str) -> i64 {
+    let digest = Sha256::digest(instance);
+    let first = digest.iter().take(8);
+    first.fold(0, |number, byte| (number << 8) | i64::from(*byte))
+}
+
+/// The zones that two sessions both serve: none when there are none, `None` in it for all of them.
+fn shared_zones(one: &Zones, other: &Zones) -> Vec<Option<String>> {
+    match (one, other) {
+        (Zones::Rest, Zones::Rest) => vec![None],
+        (Zones::Named(one), Zones::Named(other)) => {
+            let shared = one.iter().filter(|zone| other.contains(zone));
+            shared.cloned().map(Some).collect()
+        }
+        // What is served by name is not of the rest.
+        (Zones::Named(_), Zones::Rest) | (Zones::Rest, Zones::Named(_)) => Vec::new(),
     }
 }
 
@@ -49,6 +88,25 @@ pub(crate) struct Open {
     pub(crate) id: u64,
     pub(crate) zones: Zones,
     pub(crate) credit: usize,
+    pub(crate) holder: Option<Holder>,
+}
+
+/// Who has the connections of what a session takes, and whose devices it leaves alone. `None` for a worker inside the engine
+/// that is alone: then there is nobody to tell it from.
+fn beside(sessions: &BTreeMap<u64, Session>, id: u64, session: &Session) -> Option<Holder> {
+    let others = sessions.iter().filter(|(other, _)| **other != id);
+    let mut beside = Vec::new();
+    for (_, other) in others.filter(|(_, other)| other.keeps() && other.instance != session.instance) {
+        let zones = shared_zones(&session.zones, &other.zones);
+        beside.extend(zones.into_iter().map(|zone| (other.holder(), zone)));
+    }
+    if sessions.len() == 1 && session.is_inside {
+        return None;
+    }
+    Some(Holder {
+        worker: session.holder(),
+        beside,
+    })
 }
 
 impl Sessions {
@@ -91,10 +149,24 @@ impl Sessions {
                 id: *id,
                 zones: session.zones.clone(),
                 credit: session.credit,
+                holder: beside(&sessions, *id, session),
             })
             .collect::<Vec<_>>();
         open.sort_by_key(|session| std::cmp::Reverse(session.credit));
         open
+    }
+
+    /// Those that a session shares zones with, and how many they are with it. `None` when there are none.
+    pub(crate) fn sharing(&self, id: u64) -> Option<(Holder, u32)> {
+        let sessions = self.lock();
+        let holder = beside(&sessions, id, sessions.get(&id)?)?;
+        let others = holder
+            .beside
+            .iter()
+            .map(|(worker, _)| worker)
+            .collect::<HashSet<_>>();
+        let among = others.len() as u32 + 1;
+        (among > 1).then_some((holder, among))
     }
 
     /// Workers that serve a zone and take work. `named` are the zones that a worker has served by name.

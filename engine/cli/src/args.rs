@@ -481,7 +481,8 @@ fn wave_budget(text: &str) -> Result<(u32, String), String> {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Device {
-    /// Add devices from a CSV file (name,address,port,transport,credential,zone,labels,tls,pin,ports) or JSON lines
+    /// Add devices from a CSV file (name,address,port,transport,credential,zone,labels,tls,pin,ports,in_flight) or JSON
+    /// lines
     Import {
         /// The file; - for standard input
         file: PathBuf,

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use muster_model::device::{self, DEFAULT};
+use muster_model::device::{self, DEFAULT, IN_FLIGHT};
 use muster_model::{Demand, Device, Labels, Pin, Ports, Transport, name};
 use muster_proto::v1::device_service_server::DeviceService;
 use muster_proto::{Violation, v1};
@@ -381,6 +381,14 @@ fn check(given: &v1::Device, index: usize) -> (Device, Vec<v1::BadDevice>) {
             format!("ports are for transport auto; transport {transport} has a port"),
         );
     }
+    let in_flight = (given.in_flight != 0).then_some(given.in_flight);
+    if in_flight.is_some_and(|depth| !IN_FLIGHT.contains(&depth)) {
+        let (least, most) = IN_FLIGHT.into_inner();
+        bad(
+            "in_flight",
+            format!("{} commands at once: {least} to {most} are", given.in_flight),
+        );
+    }
     let tls = optional(&given.tls).unwrap_or_else(|error| {
         bad("tls", error);
         None
@@ -410,6 +418,7 @@ fn check(given: &v1::Device, index: usize) -> (Device, Vec<v1::BadDevice>) {
         tls,
         pin,
         ports,
+        in_flight,
     };
     (device, violations)
 }

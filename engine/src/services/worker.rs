@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use muster_engine_core::{Held, Outcome};
 use muster_proto::v1::session_request::Message as Up;
@@ -11,7 +11,7 @@ use muster_proto::v1::worker_service_server::WorkerService;
 use muster_proto::{Violation, v1};
 use muster_store::{
     Adopted, ApplyReports, BeginSession, Contact, FactsRecord, GrantIntents, IntentRequest, OpenSession,
-    Report, ReportAnswer, StoreContacts, StoreFacts, Verdict, Zones,
+    Report, ReportAnswer, ShareDevices, StoreContacts, StoreFacts, Verdict, Zones,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -169,6 +169,7 @@ async fn welcome(
     let session = Session {
         worker: hello.name.clone(),
         instance: hello.instance.clone(),
+        is_inside: !hello.engine_boot.is_empty(),
         zones,
         slots: hello.slots,
         held: u32::try_from(hello.held.len()).unwrap_or(u32::MAX),
@@ -179,6 +180,7 @@ async fn welcome(
         outbox: outbox.clone(),
         plans: Default::default(),
         credentials: Default::default(),
+        had_credit: Instant::now(),
     };
     let welcome = v1::Welcome {
         session: id,
@@ -192,6 +194,10 @@ async fn welcome(
     };
     send(outbox, Down::Welcome(welcome)).await?;
     shared.sessions.open(id, session);
+    if let Some((holder, among)) = shared.sessions.sharing(id) {
+        let share = ShareDevices { holder, among };
+        shared.store.write(share).await.map_err(error::store)?;
+    }
     // After it was opened: what is changed from here on is told to it as well.
     let limits = limits::for_workers(&shared.limits.get());
     send(outbox, Down::Limits(limits)).await?;
@@ -228,9 +234,10 @@ async fn on_message(
 ) -> Result<(), Status> {
     match message {
         Some(Up::Demand(demand)) => {
-            shared
-                .sessions
-                .with(id, |session| session.credit += demand.executions as usize);
+            shared.sessions.with(id, |session| {
+                session.credit += demand.executions as usize;
+                session.had_credit = Instant::now();
+            });
             shared.credit_appeared();
         }
         Some(Up::Reports(reports)) => {

@@ -33,6 +33,47 @@ pub struct Claim {
     pub limit: usize,
     /// Unix milliseconds.
     pub now: i64,
+    /// Which worker it is for, where the devices' connections matter.
+    pub holder: Option<Holder>,
+}
+
+/// A worker, and those beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The worker. It is noted as who has the connections of what is claimed.
+    pub worker: i64,
+    /// Workers that are to get the devices whose connections they have themselves, each with the zone for which that is so,
+    /// or for all zones.
+    pub beside: Vec<(i64, Option<String>)>,
+}
+
+/// Gives a worker that is new a share of the devices of others, so that it has something to do from the beginning.
+#[derive(Clone, Debug)]
+pub struct ShareDevices {
+    /// The new worker, and those that it shares with.
+    pub holder: Holder,
+    /// How many share, with the new one.
+    pub among: u32,
+}
+
+impl Write for ShareDevices {
+    type Out = ();
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> Result<(), StoreError> {
+        let Holder { worker, beside } = &self.holder;
+        let known: bool = sqlx::query_scalar(sql::HOLDERS_KNOWN)
+            .bind(worker)
+            .fetch_one(&mut *tx)
+            .await?;
+        if !known {
+            let query = sqlx::query(sql::HOLDERS_SHARE).bind(worker);
+            let query = query
+                .bind(self.among.max(1))
+                .bind(serde_json::json!(beside).to_string());
+            query.execute(&mut *tx).await?;
+        }
+        Ok(())
+    }
 }
 
 /// What a claim took.
@@ -99,6 +140,8 @@ pub struct Lease {
     pub job: u64,
     /// The device's zone.
     pub zone: String,
+    /// Commands in flight on one connection to it, where the inventory says so.
+    pub in_flight: Option<u32>,
     /// The device's labels, a JSON object.
     pub(crate) labels: String,
 }
@@ -149,6 +192,7 @@ struct Ready {
     fingerprint: Option<String>,
     zone: String,
     labels: String,
+    in_flight: Option<u32>,
 }
 
 /// What a worker needs to know of a job.
@@ -191,6 +235,7 @@ impl Ready {
             mode: job.mode.clone(),
             job: self.job.unsigned_abs(),
             zone: self.zone,
+            in_flight: self.in_flight,
             labels: self.labels,
         })
     }
@@ -470,6 +515,10 @@ impl Claim {
             None => Caps::default(),
         };
         let locks = job.effect > effect_number(Effect::Read);
+        let beside = match &self.holder {
+            Some(holder) => serde_json::json!(holder.beside).to_string(),
+            None => "[]".to_owned(),
+        };
         for wave in &job.waves {
             loop {
                 let left = limit.min(job.room_in(*wave)).saturating_sub(taken.len());
@@ -484,7 +533,8 @@ impl Claim {
                     .bind(job.id)
                     .bind(wave)
                     .bind(i64::from(locks))
-                    .bind(serde_json::json!(full).to_string());
+                    .bind(serde_json::json!(full).to_string())
+                    .bind(&beside);
                 let found = ready(&query.fetch_one(&mut *tx).await?)?;
                 let (kept, all) = self.keep(tx, (caps, &mut own), found, locks).await?;
                 self.claim(tx, &kept, Some(locks)).await?;
@@ -538,7 +588,12 @@ impl Claim {
         }
         let ids = json_ids(ready.iter().map(|ready| ready.id));
         let query = sqlx::query(sql::CLAIM).bind(self.session as i64).bind(ids);
-        query.bind(locks.map(i64::from)).execute(tx).await?;
+        query.bind(locks.map(i64::from)).execute(&mut *tx).await?;
+        if let Some(holder) = &self.holder {
+            let devices = json_ids(ready.iter().map(|ready| ready.device));
+            let query = sqlx::query(sql::HOLDERS_NOTE).bind(holder.worker).bind(devices);
+            query.execute(tx).await?;
+        }
         Ok(())
     }
 }

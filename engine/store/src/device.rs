@@ -87,6 +87,7 @@ impl FromRow<'_, SqliteRow> for DeviceRecord {
                 tls: parsed(row.try_get(14)?)?,
                 pin: parsed(row.try_get(15)?)?,
                 ports: row.try_get::<String, _>(16)?.parse().map_err(decode)?,
+                in_flight: row.try_get(27)?,
             },
             created_at: row.try_get(8)?,
             facts,

@@ -60,7 +60,7 @@ pub use audit::{
     FinishAudit, ListedFinding, NewOutcome, StoreOutcomes, WaiveFindings, WaiverRecord,
 };
 pub(crate) use claim::PREPARING;
-pub use claim::{Claim, Claimed, Expected, Lease, Zones};
+pub use claim::{Claim, Claimed, Expected, Holder, Lease, ShareDevices, Zones};
 pub use create::{CreateJob, CreateRefused, Created, LayOut, Mode, PART, Retry};
 pub use credential::{CredentialRecord, RemoveCredential, RemoveCredentialRefused, SetCredential};
 pub use device::{
@@ -315,6 +315,11 @@ fn migrations() -> Vec<Migration> {
             12,
             "serial",
             include_str!("../../../migrations/sqlite/0012_serial.sql"),
+        ),
+        (
+            13,
+            "holders",
+            include_str!("../../../migrations/sqlite/0013_holders.sql"),
         ),
         (
             15,

@@ -45,10 +45,11 @@ macro_rules! ready {
             "SELECT json_group_array(json_array(id, job_id, epoch, device_id, next_step, open_intent, name, address, port,
                                                 transport, tls, pin, ports, worked, worked_at, serial, offered_serial,
                                                 credential, facts_at, json(iif(touched, 'true', 'false')),
-                                                nullif(hex(fingerprint), ''), zone, labels))
+                                                nullif(hex(fingerprint), ''), zone, labels, in_flight))
              FROM (SELECT e.id, e.job_id, e.epoch, e.device_id, e.next_step, e.open_intent, d.name, d.address, d.port,
                           d.transport, d.tls, d.pin, d.ports, d.worked, d.worked_at, d.serial, d.offered_serial,
-                          d.credential, d.facts_at, e.touched, e.fingerprint, d.zone, d.labels
+                          d.credential, d.facts_at, e.touched, e.fingerprint, d.zone, d.labels,
+                          d.in_flight
                    FROM execution e CROSS JOIN device d ON d.id = e.device_id
                    WHERE ",
             $where,
@@ -58,7 +59,8 @@ macro_rules! ready {
         )
     };
 }
-/// Of a wave of a job. ?4 job, ?5 wave, ?6 whether devices are held, ?7 full label values as JSON.
+/// Of a wave of a job. ?4 job, ?5 wave, ?6 whether devices are held, ?7 full label values as JSON, ?8 workers whose devices are
+/// left to them, each with a zone or null for all, as JSON.
 macro_rules! ready_of_job {
     ($zones:literal) => {
         ready!(
@@ -74,7 +76,10 @@ macro_rules! ready_of_job {
              AND NOT EXISTS (
                  SELECT 1 FROM execution_after a
                  JOIN execution c ON c.job_id = a.job_id AND c.device_id = a.child_id AND c.state < 10
-                 WHERE a.job_id = e.job_id AND a.device_id = e.device_id)",
+                 WHERE a.job_id = e.job_id AND a.device_id = e.device_id)
+             AND (?8 = '[]' OR NOT EXISTS (
+                 SELECT 1 FROM device_holder h JOIN json_each(?8) b ON b.value ->> 0 = h.worker
+                 WHERE h.device_id = e.device_id AND coalesce(b.value ->> 1, e.zone) = e.zone))",
             $zones
         )
     };
@@ -112,7 +117,7 @@ macro_rules! device {
             "SELECT d.id, d.name, d.address, d.port, d.transport, d.credential, d.zone, d.labels, d.created_at, ",
             "d.version, d.board, d.architecture, d.identity, d.facts_at, d.tls, d.pin, d.ports, d.serial, ",
             "d.worked, d.worked_at, d.pinned_by, d.pinned_at, d.offered_certificate, d.offered_key, d.offered_at, ",
-            "d.offered_serial, d.offered_serial_at FROM device d ",
+            "d.offered_serial, d.offered_serial_at, d.in_flight FROM device d ",
             $rest
         )
     };

@@ -117,6 +117,7 @@ impl Bench {
                 zones,
                 limit,
                 now,
+                holder: None,
             })
             .await
             .expect("write")
@@ -271,5 +272,6 @@ fn device(number: usize) -> Device {
         tls: None,
         pin: None,
         ports: Ports::default(),
+        in_flight: None,
     }
 }

@@ -29,7 +29,12 @@ pub struct Device {
     pub pin: Option<Pin>,
     /// Ports for `auto` that are not the usual ones.
     pub ports: Ports,
+    /// Commands in flight on one connection to it, [`IN_FLIGHT`]; none for as many as the limits say.
+    pub in_flight: Option<u32>,
 }
+
+/// How many commands may be in flight on one connection.
+pub const IN_FLIGHT: std::ops::RangeInclusive<u32> = 1..=1000;
 
 /// The zone and the credential of a device that names none.
 pub const DEFAULT: &str = "default";

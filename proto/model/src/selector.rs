@@ -450,6 +450,7 @@ mod tests {
             tls: None,
             pin: None,
             ports: Ports::default(),
+            in_flight: None,
         }
     }
 

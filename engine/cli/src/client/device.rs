@@ -561,6 +561,6 @@ fn device_json(device: &v1::Device) -> Value {
         "name": device.name, "address": device.address, "port": device.port, "transport": device.transport,
         "credential": device.credential, "zone": device.zone, "labels": labels, "facts": facts,
         "created_at": timestamp(device.created_at.as_ref()), "tls": device.tls, "pin": device.pin,
-        "ports": device.ports, "reach": reach,
+        "ports": device.ports, "in_flight": (device.in_flight > 0).then_some(device.in_flight), "reach": reach,
     })
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::exit::Failure;
 
 /// The columns of a CSV file, in the order the documentation has them.
-pub(crate) const COLUMNS: [&str; 10] = [
+pub(crate) const COLUMNS: [&str; 11] = [
     "name",
     "address",
     "port",
@@ -22,6 +22,7 @@ pub(crate) const COLUMNS: [&str; 10] = [
     "tls",
     "pin",
     "ports",
+    "in_flight",
 ];
 
 /// A file as read: the devices, and the lines that hold none.
@@ -276,6 +277,15 @@ fn set(device: &mut v1::Device, field: &str, value: &str) -> Result<(), String> 
             Ok(port) if port > 0 => device.port = port.into(),
             _ => return Err(format!("{value:?} is no port; 1 to 65535 are")),
         },
+        "in_flight" if value.is_empty() => device.in_flight = 0,
+        "in_flight" => match value.parse::<u32>() {
+            Ok(depth) if depth > 0 => device.in_flight = depth,
+            _ => {
+                return Err(format!(
+                    "{value:?} is no number of commands at once; 1 to 1000 are"
+                ));
+            }
+        },
         _ => {
             for part in value.split(';').map(str::trim).filter(|part| !part.is_empty()) {
                 let (key, text) = part
@@ -314,6 +324,8 @@ struct Line {
     pin: Option<String>,
     #[serde(default)]
     ports: Option<String>,
+    #[serde(default)]
+    in_flight: Option<u32>,
     #[serde(default)]
     labels: LabelsLine,
 }
@@ -376,6 +388,7 @@ fn json_row(bytes: &[u8]) -> Result<v1::Device, (Option<u64>, String)> {
         tls: line.tls.unwrap_or_default(),
         pin: line.pin.unwrap_or_default(),
         ports: line.ports.unwrap_or_default(),
+        in_flight: line.in_flight.unwrap_or_default(),
         ..Default::default()
     };
     match line.labels {

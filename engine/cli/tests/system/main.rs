@@ -27,3 +27,4 @@ mod sessions;
 mod storage;
 mod watch;
 mod wire;
+mod zones;

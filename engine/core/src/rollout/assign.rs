@@ -218,6 +218,7 @@ mod tests {
             port: 8728,
             transport: Transport::Api,
             ports: Ports::default(),
+            in_flight: None,
             tls: None,
             pin: None,
             credential: "default".into(),

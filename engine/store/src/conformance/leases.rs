@@ -5,7 +5,9 @@ use muster_model::{ExecutionState, JobState, Priority};
 
 use super::scene::{CHANGE, READ, Scene, create, ensure, open, same, told};
 use super::{Checked, Opener};
-use crate::{AssignWaves, BeginSession, Claim, JobStore as _, OpenWave, StartJob, Verdict, Zones};
+use crate::{
+    AssignWaves, BeginSession, Claim, Holder, JobStore as _, Lease, OpenWave, StartJob, Verdict, Zones,
+};
 
 pub(super) async fn claims_keep_to_zones_and_demand<O: Opener>(opener: &O) -> Checked {
     let scene = Scene::with(opener, 6).await?;
@@ -17,6 +19,7 @@ pub(super) async fn claims_keep_to_zones_and_demand<O: Opener>(opener: &O) -> Ch
         zones,
         limit,
         now: 0,
+        holder: None,
     };
     let taken = scene.claim(claim(rest, Zones::Rest, 2)).await?.leases;
     same!(taken.len(), 2, "as many as are asked for");
@@ -37,6 +40,54 @@ pub(super) async fn claims_keep_to_zones_and_demand<O: Opener>(opener: &O) -> Ch
         scene.claim(claim(named, zones, 10)).await?.leases.is_empty(),
         "something is handed out twice"
     );
+    Ok(())
+}
+
+pub(super) async fn claims_leave_devices_to_who_has_their_connections<O: Opener>(opener: &O) -> Checked {
+    let scene = Scene::with(opener, 6).await?;
+    let session = scene.session("w", &[]).await?;
+    let claim = |worker, beside: &[(i64, Option<&str>)], limit| Claim {
+        session,
+        zones: Zones::Rest,
+        limit,
+        now: 0,
+        holder: Some(Holder {
+            worker,
+            beside: beside
+                .iter()
+                .map(|(worker, zone)| (*worker, zone.map(str::to_owned)))
+                .collect(),
+        }),
+    };
+    let names = |leases: &[Lease]| {
+        let names = leases.iter().map(|lease| lease.device_name.clone());
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    scene.job(create("first", &[READ])?).await?;
+    let ones = scene.claim(claim(1, &[(2, None)], 2)).await?.leases;
+    let twos = scene.claim(claim(2, &[(1, None)], 2)).await?.leases;
+    same!((ones.len(), twos.len()), (2, 2), "nobody has any of them yet");
+
+    scene.job(create("second", &[READ])?).await?;
+    let again = scene.claim(claim(1, &[(2, None)], 10)).await?.leases;
+    let free = again.len();
+    ensure!(
+        names(&again).is_disjoint(&names(&twos)),
+        "a device goes to another than who has its connection"
+    );
+    ensure!(
+        names(&ones).is_subset(&names(&again)),
+        "its own and those of nobody"
+    );
+    same!(
+        free,
+        6,
+        "four of the second job, and two of the first that were left"
+    );
+    let elsewhere = scene.claim(claim(3, &[(2, Some("nowhere"))], 1)).await?.leases;
+    same!(elsewhere.len(), 1, "it holds for the zones that both serve only");
+    let left = scene.claim(claim(1, &[], 10)).await?.leases;
+    same!(left.len(), 1, "what nobody else takes is free");
     Ok(())
 }
 

@@ -83,6 +83,7 @@ checks! {
     jobs::a_deleted_job_is_gone_and_its_request_id_stands,
     jobs::what_was_answered_survives_a_crash,
     leases::claims_keep_to_zones_and_demand,
+    leases::claims_leave_devices_to_who_has_their_connections,
     leases::classes_go_in_order_and_jobs_share_equally,
     leases::a_job_keeps_to_its_cap,
     leases::a_device_has_one_job_with_effects_at_a_time,

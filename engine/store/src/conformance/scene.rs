@@ -136,6 +136,7 @@ impl<S: Subject> Scene<S> {
             zones: Zones::Rest,
             limit,
             now,
+            holder: None,
         };
         Ok(self.claim(claim).await?.leases)
     }
@@ -400,5 +401,6 @@ fn device(number: usize) -> Result<Device, String> {
         tls: None,
         pin: None,
         ports: Ports::default(),
+        in_flight: None,
     })
 }

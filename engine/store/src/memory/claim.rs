@@ -130,7 +130,7 @@ impl Model {
             });
             let room = usize::try_from(room).unwrap_or(usize::MAX);
             let mut next = self.ready(claim, |row| row.job == id && row.waits() && row.wave == wave);
-            next.retain(|id| !self.is_locked_out(*id));
+            next.retain(|id| !self.is_locked_out(*id) && !self.is_anothers(claim, *id));
             next.truncate(room.min(limit - taken.len()));
             self.hand_out(claim, &next);
             leased += next.len() as u64;
@@ -152,6 +152,18 @@ impl Model {
         let mut rows = self.executions.values().filter(ready).collect::<Vec<_>>();
         rows.sort_by_key(|row| (row.ready_at, row.execution.id));
         rows.into_iter().map(|row| row.execution.id).collect()
+    }
+
+    /// Whether another worker, which takes something too, has its device's connection.
+    fn is_anothers(&self, claim: &Claim, id: u64) -> bool {
+        let (Some(holder), Some(row)) = (&claim.holder, self.executions.get(&id)) else {
+            return false;
+        };
+        let worker = self.holders.get(&row.device);
+        let is_its = |(beside, zone): &(i64, Option<String>)| {
+            worker == Some(beside) && zone.as_ref().is_none_or(|zone| *zone == row.zone)
+        };
+        holder.beside.iter().any(is_its)
     }
 
     /// Whether an execution with effects has to wait for another one on its device (A10).
@@ -180,6 +192,9 @@ impl Model {
             row.execution.epoch += 1;
             row.execution.attempts += 1;
             row.session = Some(claim.session);
+            if let Some(holder) = &claim.holder {
+                self.holders.insert(row.device, holder.worker);
+            }
             row.locked |= !job.effect.is_read();
             *job.counts.entry(ExecutionState::Pending).or_default() -= 1;
             *job.counts.entry(ExecutionState::Leased).or_default() += 1;
@@ -230,6 +245,7 @@ impl Model {
             expected: Expected::Anything,
             job: row.job.unsigned_abs(),
             zone: row.zone.clone(),
+            in_flight: device.in_flight,
             labels: serde_json::to_string(&device.labels).unwrap_or_default(),
         })
     }

@@ -22,6 +22,8 @@ pub struct Model {
     pub(super) devices: BTreeMap<u64, Device>,
     /// Zones that a worker has served by name.
     pub(super) zones: BTreeSet<String>,
+    /// Workers that have devices' connections, by device.
+    pub(super) holders: BTreeMap<u64, i64>,
     pub(super) jobs: BTreeMap<i64, Job>,
     pub(super) executions: BTreeMap<u64, Row>,
     pub(super) youngest: u64,

@@ -92,6 +92,19 @@ statements! {
             locked = coalesce(?3, locked)
         WHERE id IN (SELECT value FROM json_each(?2))";
 
+    // Who has the connection: the session's worker from now on. ?1 worker, ?2 devices.
+    HOLDERS_NOTE = "
+        INSERT INTO device_holder (device_id, worker) SELECT value, ?1 FROM json_each(?2) WHERE true
+        ON CONFLICT (device_id) DO UPDATE SET worker = excluded.worker WHERE worker <> excluded.worker";
+    // A share of what others have, for a worker that is new beside them. ?1 worker, ?2 among how many, ?3 the others, each
+    // with a zone or null for all.
+    HOLDERS_SHARE = "
+        UPDATE device_holder SET worker = ?1
+        WHERE device_id % ?2 = 0 AND EXISTS (
+            SELECT 1 FROM device d JOIN json_each(?3) b
+            WHERE d.id = device_holder.device_id AND b.value ->> 0 = device_holder.worker
+              AND coalesce(b.value ->> 1, d.zone) = d.zone)";
+    HOLDERS_KNOWN = "SELECT EXISTS (SELECT 1 FROM device_holder WHERE worker = ?1)";
     // Limits
     LIMITS = "SELECT name, scope, value FROM limit_rule ORDER BY name, scope";
     LIMIT_SET = "

@@ -22,15 +22,15 @@ statements! {
     DEVICE_GET = device!("WHERE d.name = ?1");
     DEVICE_UPSERT = "
         INSERT INTO device (name, address, port, transport, credential, zone, labels, created_at, tls, pin, ports,
-                            asked_by)
+                            asked_by, in_flight)
         SELECT value ->> 'name', value ->> 'address', value ->> 'port', value ->> 'transport',
                value ->> 'credential', value ->> 'zone', value -> 'labels', ?2, value ->> 'tls', value ->> 'pin',
-               value ->> 'ports', ?3
+               value ->> 'ports', ?3, value ->> 'in_flight'
         FROM json_each(?1) WHERE true
         ON CONFLICT (name) DO UPDATE SET address = excluded.address, port = excluded.port,
             transport = excluded.transport, credential = excluded.credential, zone = excluded.zone,
             labels = excluded.labels, tls = excluded.tls, pin = excluded.pin, ports = excluded.ports,
-            asked_by = excluded.asked_by, worked = NULL, worked_at = NULL,
+            asked_by = excluded.asked_by, in_flight = excluded.in_flight, worked = NULL, worked_at = NULL,
             pinned_by = CASE WHEN pin IS excluded.pin THEN pinned_by END,
             pinned_at = CASE WHEN pin IS excluded.pin THEN pinned_at END";
     LABELS_CLEAR = "

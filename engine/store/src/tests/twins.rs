@@ -211,6 +211,7 @@ async fn act(store: &impl JobStore, world: &mut World, deed: &Deed, first: bool)
                 zones,
                 limit: *limit,
                 now,
+                holder: None,
             };
             let claimed = store.claim(claim).await.expect("write");
             let told = format!("{claimed:?}");

@@ -1,0 +1,93 @@
+//! Several workers, each for one or more zones, and several in one.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::harness::worker::Worker;
+use crate::harness::{Engine, Fleet, until};
+
+const DEVICES: usize = 40;
+
+/// An engine without a worker, and devices of a fleet in zones by turns.
+fn engine(fleet: &Fleet, zones: &[&str]) -> Engine {
+    let engine = Engine::start(&["--no-worker"]);
+    engine.set_credential("\n");
+    let mut csv = String::from("name,address,port,credential,zone\n");
+    for index in 0..DEVICES {
+        let (address, port, zone) = (fleet.address(index), fleet.port, zones[index % zones.len()]);
+        csv.push_str(&format!("r{index},{address},{port},ops,{zone}\n"));
+    }
+    engine.run_with_input(&["device", "import", "-"], &csv).ok();
+    engine
+}
+
+fn workers(engine: &Engine) -> BTreeMap<String, Value> {
+    let status = engine.run(&["admin", "status", "--json"]).ok().json().remove(0);
+    let workers = status["workers"].as_array().expect("a list").iter();
+    let named = |worker: &Value| {
+        (
+            worker["name"].as_str().expect("a name").to_owned(),
+            worker.clone(),
+        )
+    };
+    workers.map(named).collect()
+}
+
+/// Device sessions of a worker, as the engine last heard.
+fn sessions(engine: &Engine, worker: &str) -> u64 {
+    workers(engine)
+        .get(worker)
+        .and_then(|worker| worker["sessions"].as_u64())
+        .unwrap_or_default()
+}
+
+fn read_all(engine: &Engine) {
+    let ran = engine
+        .run(&["run", "--all", "--json", "--", "/system/identity/print"])
+        .ok();
+    assert_eq!(ran.json().len(), DEVICES);
+}
+
+#[test]
+fn workers_serve_their_zones_and_no_others() {
+    let fleet = Fleet::start(141, DEVICES, &[]);
+    let engine = engine(&fleet, &["ams", "fra", "lon", "rest"]);
+    let _two = Worker::start(&engine, "two", &["--zone", "ams", "--zone", "fra"]);
+    let _one = Worker::start(&engine, "one", &["--zone", "lon"]);
+    until("both serve their zones", || workers(&engine).len() == 2);
+    let _rest = Worker::start(&engine, "rest", &[]);
+    read_all(&engine);
+    // Each device has one connection, from a worker of its zone.
+    until("connections are told", || {
+        let told = ["two", "one", "rest"].map(|worker| sessions(&engine, worker));
+        told == [20, 10, 10]
+    });
+    assert_eq!(fleet.get("/counters")["logins"], DEVICES);
+}
+
+#[test]
+fn a_device_goes_to_the_worker_that_has_its_connection() {
+    let fleet = Fleet::start(142, DEVICES, &[]);
+    let engine = engine(&fleet, &["ams"]);
+    let _one = Worker::start(&engine, "one", &["--zone", "ams"]);
+    read_all(&engine);
+    assert_eq!(fleet.get("/counters")["logins"], DEVICES);
+
+    // A worker that comes later gets a share, once, and from then on everything stays where it is.
+    let mut two = Worker::start(&engine, "two", &["--zone", "ams"]);
+    until("the second is there", || workers(&engine).len() == 2);
+    read_all(&engine);
+    let logins = fleet.get("/counters")["logins"].as_u64().expect("a count");
+    let moved = logins - DEVICES as u64;
+    assert_eq!(moved, DEVICES as u64 / 2, "half of them");
+    for _ in 0..5 {
+        read_all(&engine);
+    }
+    assert_eq!(fleet.get("/counters")["logins"], logins, "nobody logs in again");
+
+    // What the second had goes to the first when it is gone.
+    two.kill();
+    until("the second is gone", || workers(&engine).len() == 1);
+    read_all(&engine);
+}
