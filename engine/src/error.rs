@@ -68,6 +68,11 @@ pub(crate) fn precondition(reason: &str, subject: &str, message: impl Into<Strin
     Status::with_error_details(Code::FailedPrecondition, message, details)
 }
 
+/// More than is done for one caller.
+pub(crate) fn exhausted(reason: &str, message: impl Into<String>) -> Status {
+    Status::with_error_details(Code::ResourceExhausted, message, info(reason, []))
+}
+
 /// The request id stands for another request.
 pub(crate) fn request_id_reused(request_id: &str, job: &str) -> Status {
     let message = format!("request_id {request_id:?} was used before, with another body, for job {job}");

@@ -3,6 +3,7 @@
 //! What is decided is decided in [`muster_engine_core`]; what is remembered is in [`muster_store`]. The engine may
 //! be killed at any instant: everything a client or a worker was told is on disk before it is told.
 
+mod aggregate;
 mod answer;
 mod audit;
 mod auth;
@@ -14,6 +15,7 @@ mod error;
 mod limits;
 mod listen;
 mod live;
+mod names;
 mod page;
 mod reconcile;
 mod rollout;

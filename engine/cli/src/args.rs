@@ -359,6 +359,8 @@ pub(crate) enum Job {
         #[arg(long, conflicts_with_all = ["failed", "state", "csv"])]
         grouped: bool,
     },
+    /// Count the rows of a job's results, by what they say and whom they are of
+    Aggregate(crate::client::aggregate::Aggregate),
     /// Say what keeps a job, or its execution on one device, from moving
     Explain {
         /// Its id

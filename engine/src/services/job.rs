@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 
 use super::spec::{check, lifted_budget};
 use super::{Service, explain, group, limits, rollout, watch};
-use crate::{Shared, answer, error, page, services};
+use crate::{Shared, aggregate, answer, error, page, services};
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -468,9 +468,13 @@ impl JobService for Service {
 
     async fn aggregate_job(
         &self,
-        _: Request<v1::AggregateJobRequest>,
+        request: Request<v1::AggregateJobRequest>,
     ) -> Result<Response<Self::AggregateJobStream>, Status> {
-        Err(error::not_there_yet("AggregateJob"))
+        let request = request.into_inner();
+        let query = aggregate::Query::parse(&request).map_err(error::invalid)?;
+        let record = self.job(&request.id).await?;
+        let stream = aggregate::stream(self.0.clone(), record, query, request.follow);
+        Ok(Response::new(Box::pin(stream)))
     }
 }
 

@@ -328,6 +328,25 @@ impl Packed {
     }
 }
 
+/// Appends an answer from what is stored of it.
+pub(crate) fn unpack_into(encoding: i64, packed: &[u8], out: &mut Vec<u8>) -> Result<(), StoreError> {
+    let bad = |told: String| StoreError::Corrupt(format!("a stored answer: {told}"));
+    match encoding {
+        PLAIN => out.extend_from_slice(packed),
+        LZ4 => {
+            let (size, packed) =
+                lz4_flex::block::uncompressed_size(packed).map_err(|error| bad(error.to_string()))?;
+            let start = out.len();
+            out.resize(start + size, 0);
+            let unpacked = lz4_flex::block::decompress_into(packed, &mut out[start..]);
+            let length = unpacked.map_err(|error| bad(error.to_string()))?;
+            out.truncate(start + length);
+        }
+        encoding => return Err(bad(format!("it has encoding {encoding}"))),
+    }
+    Ok(())
+}
+
 /// An answer from what is stored of it.
 pub(crate) fn unpack(encoding: i64, bytes: Vec<u8>) -> Result<Bytes, StoreError> {
     match encoding {

@@ -34,6 +34,7 @@ mod report;
 mod result;
 mod retention;
 mod rollout;
+mod scan;
 mod select;
 mod space;
 mod sql;
@@ -89,6 +90,7 @@ pub use rollout::{
     HoldRecord, NewRollout, NoteVerdict, RolloutRecord, SetFreeze, SettleRollout, Settled, SpreadWaves,
     StorePreview,
 };
+pub use scan::{Batch, Details, Scan, Scanned, ScannedAnswer, ScannedDetails, ScannedDevice};
 pub use space::{ReturnSpace, Space};
 pub use status::Status;
 pub use steer::{AbortJob, Aborted, PauseJob, Paused};

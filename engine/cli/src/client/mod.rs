@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod audit;
+pub(crate) mod aggregate;
 pub(crate) mod connect;
 pub(crate) mod credential;
 pub(crate) mod csv;

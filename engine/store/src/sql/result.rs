@@ -35,6 +35,36 @@ statements! {
     BLOB_GET_SET = "
         SELECT b.digest, b.encoding, b.bytes FROM json_each(?1) w JOIN blob b ON b.digest = unhex(w.value)";
 
+    // Reading through a job. Of executions and steps a whole page comes as one text, and their answers as one value
+    // behind each other: the way of a row from the database's thread costs more than finding it.
+    SCAN = "
+        SELECT json_group_array(json_array(id, device_id, state)) FROM (
+            SELECT id, device_id, state FROM execution INDEXED BY execution_device
+            WHERE job_id = ?1 AND device_id > ?2 AND state >= 10 ORDER BY device_id LIMIT ?3)";
+    SCAN_DETAILS = "
+        SELECT json_group_array(json_array(id, device_id, state, device_name, attempts, wave, error_class,
+                                           error_message, started_at, finished_at)) FROM (
+            SELECT * FROM execution INDEXED BY execution_device
+            WHERE job_id = ?1 AND device_id > ?2 AND state >= 10 ORDER BY device_id LIMIT ?3)";
+    // ?1 ids as JSON.
+    SCAN_SOME = "
+        SELECT json_group_array(json_array(id, device_id, state, device_name, attempts, wave, error_class,
+                                           error_message, started_at, finished_at)) FROM (
+            SELECT e.* FROM json_each(?1) w JOIN execution e ON e.id = w.value WHERE e.state >= 10 ORDER BY e.id)";
+    // Of the executions ?1 to ?2, whoever's they are. ?3 limit.
+    SCAN_STEPS = "
+        SELECT json_group_array(CASE WHEN bytes IS NULL
+                   THEN json_array(execution_id, step, hex(digest),
+                                   (SELECT length(b.bytes) FROM blob b WHERE b.digest = s.digest))
+                   ELSE json_array(execution_id, step, encoding, length(bytes)) END),
+               CAST(group_concat(bytes, '') AS BLOB)
+        FROM (SELECT execution_id, step, digest, encoding, bytes FROM step_result
+              WHERE execution_id BETWEEN ?1 AND ?2 ORDER BY execution_id, step LIMIT ?3) s";
+    SCAN_DEVICES = "
+        SELECT json_group_array(json_array(d.id, d.name, d.address, d.zone, json(d.labels), d.version, d.board,
+                                           d.architecture, d.identity, d.serial))
+        FROM json_each(?1) w JOIN device d ON d.id = w.value";
+
     // Events
     EVENT_STORE = "
         INSERT INTO event (job_id, at, kind, ended)

@@ -226,6 +226,21 @@ impl Expression {
         }
     }
 
+    /// The names of the properties that it looks at, in the order in which they stand; some perhaps twice.
+    pub fn names(&self) -> Vec<&[u8]> {
+        let mut names = Vec::new();
+        self.gather(&mut names);
+        names
+    }
+
+    fn gather<'e>(&'e self, names: &mut Vec<&'e [u8]>) {
+        match &self.node {
+            Node::All(parts) | Node::Any(parts) => parts.iter().for_each(|part| part.gather(names)),
+            Node::Not(inner) => inner.gather(names),
+            Node::Compare(Name(name), ..) | Node::Present(Name(name)) => names.push(name),
+        }
+    }
+
     /// The query words, in the order to send them.
     pub fn words(&self) -> Vec<Vec<u8>> {
         self.query().words()
