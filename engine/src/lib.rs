@@ -12,6 +12,7 @@ mod context;
 mod data;
 mod dispatch;
 mod error;
+mod export;
 mod limits;
 mod listen;
 mod live;

@@ -361,6 +361,8 @@ pub(crate) enum Job {
     },
     /// Count the rows of a job's results, by what they say and whom they are of
     Aggregate(crate::client::aggregate::Aggregate),
+    /// Write the rows of a job's results to a file: JSON lines, CSV or Parquet
+    Export(crate::client::export::Export),
     /// Say what keeps a job, or its execution on one device, from moving
     Explain {
         /// Its id

@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 
 use super::spec::{check, lifted_budget};
 use super::{Service, explain, group, limits, rollout, watch};
-use crate::{Shared, aggregate, answer, error, page, services};
+use crate::{Shared, aggregate, answer, error, export, page, services};
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -474,6 +474,19 @@ impl JobService for Service {
         let query = aggregate::Query::parse(&request).map_err(error::invalid)?;
         let record = self.job(&request.id).await?;
         let stream = aggregate::stream(self.0.clone(), record, query, request.follow);
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    type ExportJobStream = Streamed<v1::ExportJobResponse>;
+
+    async fn export_job(
+        &self,
+        request: Request<v1::ExportJobRequest>,
+    ) -> Result<Response<Self::ExportJobStream>, Status> {
+        let request = request.into_inner();
+        let export = export::job::Export::parse(&request)?;
+        let record = self.job(&request.id).await?;
+        let stream = export::job::stream(self.0.clone(), record, export);
         Ok(Response::new(Box::pin(stream)))
     }
 }

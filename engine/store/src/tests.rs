@@ -8,6 +8,7 @@ mod limit;
 mod reach;
 mod retention;
 mod rollout;
+mod scan;
 mod twins;
 
 use std::collections::BTreeMap;

@@ -80,12 +80,13 @@ pub(super) async fn run(engine: &Engine, asked: Aggregate, json: bool) -> Done {
 }
 
 /// The words of the API's fields, as the command line has them.
-fn usage(failure: Failure) -> Failure {
+pub(super) fn usage(failure: Failure) -> Failure {
     let field = failure.error["field"].as_str().unwrap_or_default();
     let flag = match field.split('[').next() {
         Some("group_by") => "--group-by",
         Some("stats") => "--stats",
         Some("distinct") => "--distinct",
+        Some("columns") => "--columns",
         Some("where") => "--where",
         _ => return failure,
     };
@@ -243,7 +244,7 @@ fn stats_text(asked: &Aggregate, answer: &v1::AggregateJobResponse, shown: usize
     ];
     all.set_header(header.chain(columns.map(str::to_owned)));
     for group in answer.groups.iter().take(shown) {
-        for stats in &group.stats {
+        for stats in group.stats.iter().filter(|stats| stats.count + stats.not_numbers > 0) {
             let key = group.key.iter().map(value_text);
             let told = |number: f64| match stats.count {
                 0 => "-".to_owned(),

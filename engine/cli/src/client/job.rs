@@ -67,6 +67,7 @@ pub(crate) async fn run(command: Job, engine: &str, json: bool) -> Done {
             Ok(Exit::Ok)
         }
         Job::Aggregate(aggregate) => super::aggregate::run(&engine, aggregate, json).await,
+        Job::Export(export) => super::export::run(&engine, export, json).await,
         Job::Explain { id, device } => steer::explain(&engine, id, device, json).await,
         Job::Pause { id, reason } => steer::pause(&engine, id, reason, json).await,
         Job::Limits(limits) => super::limits::change(&engine, limits, json).await,

@@ -7,6 +7,7 @@ pub(crate) mod connect;
 pub(crate) mod credential;
 pub(crate) mod csv;
 pub(crate) mod device;
+pub(crate) mod export;
 mod fleet_limit;
 pub(crate) mod follow;
 pub(crate) mod freeze;

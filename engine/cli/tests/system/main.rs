@@ -23,6 +23,7 @@ mod reach;
 mod remote;
 mod retention;
 mod rollout;
+mod rows;
 mod sessions;
 mod storage;
 mod watch;
