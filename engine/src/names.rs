@@ -66,7 +66,9 @@ impl Name {
                 .ok_or_else(|| one_of(root, &mut known.iter().map(|(name, _)| *name)))
         };
         match text.split_once('.') {
-            _ if text.is_empty() => Err("it is empty; write for example version, labels.site or outcome".into()),
+            _ if text.is_empty() => {
+                Err("it is empty; write for example version, labels.site or outcome".into())
+            }
             _ if text.contains('=') => Err(format!("{text:?} has a = in it, which no name has")),
             Some(("row", name)) if !name.is_empty() => Ok(Self::Attribute(name.into())),
             Some(("labels", key)) if !key.is_empty() => Ok(Self::Label(key.into())),

@@ -193,7 +193,9 @@ impl Groups {
             if !self.groups.contains_key(key) {
                 self.insert(key, Group::new(query))?;
             }
-            let Some(into) = self.groups.get_mut(key) else { continue };
+            let Some(into) = self.groups.get_mut(key) else {
+                continue;
+            };
             into.count(from.rows, execution);
             for (into, from) in into.stats.iter_mut().zip(&from.stats) {
                 into.not_numbers += from.not_numbers;
@@ -250,7 +252,9 @@ pub(super) fn parts(mut key: &[u8]) -> Vec<Option<&[u8]>> {
 /// Steps as they are told, from 1.
 pub(crate) fn step_names(batch: &Batch) -> Vec<String> {
     let last = batch.answers.iter().map(|answer| answer.step).max();
-    (0..=last.unwrap_or_default()).map(|step| (step + 1).to_string()).collect()
+    (0..=last.unwrap_or_default())
+        .map(|step| (step + 1).to_string())
+        .collect()
 }
 
 impl Fold {
@@ -298,7 +302,11 @@ impl Fold {
     }
 
     /// Counts the rows of a batch.
-    pub(crate) fn add(&mut self, batch: &Batch, devices: &HashMap<u64, ScannedDevice>) -> Result<(), Refused> {
+    pub(crate) fn add(
+        &mut self,
+        batch: &Batch,
+        devices: &HashMap<u64, ScannedDevice>,
+    ) -> Result<(), Refused> {
         let steps = step_names(batch);
         let ofs = batch
             .executions
@@ -372,7 +380,10 @@ impl Fold {
         if waiting.is_empty() {
             return Ok(());
         }
-        let slices = waiting.iter().map(|(.., range)| &bytes[range.clone()]).collect::<Vec<_>>();
+        let slices = waiting
+            .iter()
+            .map(|(.., range)| &bytes[range.clone()])
+            .collect::<Vec<_>>();
         let mut refused = None;
         let (reader, all, mut rows) = (&mut self.reader, &mut self.all, 0);
         let errors = decode_each(&slices, LIMITS, |of, sentence| {
@@ -437,7 +448,12 @@ impl Fold {
         refused.map_or(Ok(found), Err)
     }
 
-    fn take(&mut self, answered: &Remembered, execution: &Scanned, had_rows: &mut bool) -> Result<(), Refused> {
+    fn take(
+        &mut self,
+        answered: &Remembered,
+        execution: &Scanned,
+        had_rows: &mut bool,
+    ) -> Result<(), Refused> {
         *had_rows |= answered.had_rows;
         self.rows += answered.rows;
         self.all

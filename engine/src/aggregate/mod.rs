@@ -49,7 +49,9 @@ pub(crate) struct Query {
 pub(crate) enum Refused {
     #[error("there are over {0} groups; group by less, or ask for fewer rows with where")]
     Groups(usize),
-    #[error("there are over {0} different values to tell apart; leave distinct out, or ask for fewer rows with where")]
+    #[error(
+        "there are over {0} different values to tell apart; leave distinct out, or ask for fewer rows with where"
+    )]
     Distinct(usize),
     #[error(transparent)]
     Store(StoreError),
@@ -244,7 +246,11 @@ async fn tell(
         job = record.ok_or_else(|| error::not_found("job", &uuid))?;
         let mut ended = Vec::new();
         loop {
-            let events = shared.store.events(job.id, seq, EVENTS).await.map_err(error::store)?;
+            let events = shared
+                .store
+                .events(job.id, seq, EVENTS)
+                .await
+                .map_err(error::store)?;
             seq = events.last().map_or(seq, |event| event.seq);
             let full = events.len() == EVENTS as usize;
             ended.extend(events.into_iter().flat_map(|event| event.ended));
@@ -279,7 +285,10 @@ fn answer(fold: &Fold, job: &JobRecord) -> v1::AggregateJobResponse {
     let query = fold.query();
     let (groups, more_groups, more_rows) = fold.largest(query.most);
     v1::AggregateJobResponse {
-        groups: groups.into_iter().map(|(key, group)| told(query, key, group)).collect(),
+        groups: groups
+            .into_iter()
+            .map(|(key, group)| told(query, key, group))
+            .collect(),
         more_groups,
         more_rows,
         executions: fold.executions,

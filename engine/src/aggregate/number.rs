@@ -89,7 +89,18 @@ mod tests {
 
     #[test]
     fn what_is_no_number() {
-        for text in ["", "x", "1.1.1.1", "1e5", "inf", "-", "7.16.2 (stable)", "ether1", "5 apples", "1,2"] {
+        for text in [
+            "",
+            "x",
+            "1.1.1.1",
+            "1e5",
+            "inf",
+            "-",
+            "7.16.2 (stable)",
+            "ether1",
+            "5 apples",
+            "1,2",
+        ] {
             assert_eq!(parse(text.as_bytes()), None, "{text}");
         }
         assert_eq!(parse(b"5\xE9"), None);

@@ -33,7 +33,11 @@ impl<W: Write> Csv<W> {
 }
 
 impl<W: Write> Sheet for Csv<W> {
-    fn row(&mut self, cells: &[Cell<'_>], attributes: &mut dyn Iterator<Item = Attribute<'_>>) -> io::Result<()> {
+    fn row(
+        &mut self,
+        cells: &[Cell<'_>],
+        attributes: &mut dyn Iterator<Item = Attribute<'_>>,
+    ) -> io::Result<()> {
         for cell in cells {
             match cell {
                 Cell::None => self.out.write_field("")?,

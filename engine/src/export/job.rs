@@ -10,8 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use muster_proto::v1;
 use muster_store::{Batch, Details, JobRecord, Scanned, ScannedDevice, StoreError};
-use routeros_wire::{Expression, Sentence};
 use routeros_wire::decode::decode_each;
+use routeros_wire::{Expression, Sentence};
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -106,7 +106,10 @@ pub(crate) fn stream(
         let writing = write(&shared, &job, export, chunks);
         let passing = async {
             while let Some(chunk) = written.recv().await {
-                let message = chunk.map(|data| v1::ExportJobResponse { data: data.into(), rows: 0 });
+                let message = chunk.map(|data| v1::ExportJobResponse {
+                    data: data.into(),
+                    rows: 0,
+                });
                 if sender.send(message).await.is_err() {
                     break;
                 }
@@ -148,7 +151,9 @@ async fn write(
     let writer = tokio::task::spawn_blocking(move || -> Result<u64, Failed> {
         let columns = export.columns();
         let mut table = Table {
-            sheet: export.format.sheet(&columns, &learnt.names, Chunks::new(chunks))?,
+            sheet: export
+                .format
+                .sheet(&columns, &learnt.names, Chunks::new(chunks))?,
             export,
             seen,
             rows: 0,
@@ -221,7 +226,11 @@ impl Learnt {
     }
 }
 
-async fn learn(shared: &Shared, job: &JobRecord, mut seen: Option<&mut HashSet<u64>>) -> Result<Learnt, Status> {
+async fn learn(
+    shared: &Shared,
+    job: &JobRecord,
+    mut seen: Option<&mut HashSet<u64>>,
+) -> Result<Learnt, Status> {
     let mut learnt = Learnt::default();
     let mut digests = HashSet::new();
     let mut scan = shared.store.scan(job.id, Details::None);
@@ -313,7 +322,15 @@ impl Table<'_> {
         while at.place < to {
             if !at.had_rows {
                 let (execution, of) = of(at.place);
-                self.row(execution, View { of, step: None, sentence: None }, None)?;
+                self.row(
+                    execution,
+                    View {
+                        of,
+                        step: None,
+                        sentence: None,
+                    },
+                    None,
+                )?;
             }
             at.place += 1;
             at.had_rows = false;
@@ -329,7 +346,10 @@ impl Table<'_> {
         steps: &[String],
         at: &mut Progress,
     ) -> Result<(), Failed> {
-        let slices = waiting.iter().map(|(.., range)| &bytes[range.clone()]).collect::<Vec<_>>();
+        let slices = waiting
+            .iter()
+            .map(|(.., range)| &bytes[range.clone()])
+            .collect::<Vec<_>>();
         let mut failed = None;
         let errors = decode_each(&slices, LIMITS, |index, sentence| {
             if failed.is_some() || !is_row(&sentence) {

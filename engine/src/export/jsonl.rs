@@ -47,7 +47,11 @@ fn value(line: &mut Vec<u8>, value: &[u8]) {
 }
 
 impl<W: Write> Sheet for Jsonl<W> {
-    fn row(&mut self, cells: &[Cell<'_>], attributes: &mut dyn Iterator<Item = Attribute<'_>>) -> io::Result<()> {
+    fn row(
+        &mut self,
+        cells: &[Cell<'_>],
+        attributes: &mut dyn Iterator<Item = Attribute<'_>>,
+    ) -> io::Result<()> {
         self.line.clear();
         self.line.push(b'{');
         for (at, ((key, _), cell)) in self.columns.iter().zip(cells).enumerate() {
@@ -76,7 +80,11 @@ impl<W: Write> Sheet for Jsonl<W> {
             match known {
                 Some(name) => string(&mut self.line, name),
                 None => {
-                    let columns = self.columns.iter().map(|(_, column)| column.clone()).collect::<Vec<_>>();
+                    let columns = self
+                        .columns
+                        .iter()
+                        .map(|(_, column)| column.clone())
+                        .collect::<Vec<_>>();
                     string(&mut self.line, &header(&columns, name));
                 }
             }

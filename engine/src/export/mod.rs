@@ -51,7 +51,11 @@ pub(crate) type Attribute<'a> = (&'a [u8], &'a [u8]);
 /// A file that is being written.
 pub(crate) trait Sheet {
     /// Adds a row: its cells in the order of the columns, and its attributes, of which those without a column are left out.
-    fn row(&mut self, cells: &[Cell<'_>], attributes: &mut dyn Iterator<Item = Attribute<'_>>) -> io::Result<()>;
+    fn row(
+        &mut self,
+        cells: &[Cell<'_>],
+        attributes: &mut dyn Iterator<Item = Attribute<'_>>,
+    ) -> io::Result<()>;
 
     /// Writes what is left.
     fn finish(self: Box<Self>) -> io::Result<()>;
@@ -75,7 +79,9 @@ impl Format {
             #[cfg(feature = "parquet")]
             Ok(v1::ExportFormat::Parquet) => Ok(Self::Parquet),
             #[cfg(not(feature = "parquet"))]
-            Ok(v1::ExportFormat::Parquet) => Err(error::not_there_yet("Parquet, which this engine was built without,")),
+            Ok(v1::ExportFormat::Parquet) => Err(error::not_there_yet(
+                "Parquet, which this engine was built without,",
+            )),
             Ok(v1::ExportFormat::Unspecified) | Err(_) => {
                 let told = format!("{format} is no format; there are 1 JSONL, 2 CSV and 3 Parquet");
                 Err(error::invalid_field("format", told))
@@ -230,11 +236,17 @@ mod tests {
         let attributes = [b"name".to_vec(), b"device".to_vec(), b"mtu".to_vec()];
         let mut sheet = format.sheet(&columns(), &attributes, &mut out).expect("begun");
         let mut row = |cells: [Cell<'_>; 3], attributes: &[Attribute<'_>]| {
-            sheet.row(&cells, &mut attributes.iter().copied()).expect("written");
+            sheet
+                .row(&cells, &mut attributes.iter().copied())
+                .expect("written");
         };
         row(
             [Cell::Text(b"r1"), Cell::Number(1), Cell::Time(1_500)],
-            &[(b"name", b"caf\xE9"), (b"mtu", b"1500"), (b"device", b"a,\"b\"\n")],
+            &[
+                (b"name", b"caf\xE9"),
+                (b"mtu", b"1500"),
+                (b"device", b"a,\"b\"\n"),
+            ],
         );
         row(
             [Cell::Text(b"r2"), Cell::None, Cell::None],

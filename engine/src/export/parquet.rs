@@ -119,7 +119,9 @@ impl<W: Write + Send> Parquet<W> {
             },
         });
         Ok(Self {
-            columns: gathered.chain(attributes.iter().map(|_| Gathered::text())).collect(),
+            columns: gathered
+                .chain(attributes.iter().map(|_| Gathered::text()))
+                .collect(),
             fixed: columns.len(),
             places: Places::new(attributes),
             rows: 0,
@@ -134,7 +136,9 @@ impl<W: Write + Send> Parquet<W> {
         }
         let mut group = self.out.next_row_group().map_err(failed)?;
         for column in &mut self.columns {
-            let Some(mut writer) = group.next_column().map_err(failed)? else { break };
+            let Some(mut writer) = group.next_column().map_err(failed)? else {
+                break;
+            };
             match column {
                 Gathered::Text { has, ends, bytes } => {
                     has.resize(self.rows, 0);
@@ -171,7 +175,11 @@ impl<W: Write + Send> Parquet<W> {
 }
 
 impl<W: Write + Send> Sheet for Parquet<W> {
-    fn row(&mut self, cells: &[Cell<'_>], attributes: &mut dyn Iterator<Item = Attribute<'_>>) -> io::Result<()> {
+    fn row(
+        &mut self,
+        cells: &[Cell<'_>],
+        attributes: &mut dyn Iterator<Item = Attribute<'_>>,
+    ) -> io::Result<()> {
         for (column, cell) in self.columns.iter_mut().zip(cells) {
             self.bytes += column.set(self.rows, *cell);
         }

@@ -161,7 +161,12 @@ impl Scan {
                 _ => break,
             }
         }
-        let ids = |executions: &[Scanned]| executions.iter().map(|one| one.execution).collect::<BTreeSet<_>>();
+        let ids = |executions: &[Scanned]| {
+            executions
+                .iter()
+                .map(|one| one.execution)
+                .collect::<BTreeSet<_>>()
+        };
         let (found, wanted) = (batch.executions.len(), ids(&batch.executions));
         let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else {
             return Ok(None);
@@ -192,7 +197,10 @@ impl Scan {
                     Details::None => sql::SCAN,
                     Details::All => sql::SCAN_DETAILS,
                 };
-                sqlx::query_scalar(statement).bind(*job).bind(*after).bind(EXECUTIONS as i64)
+                sqlx::query_scalar(statement)
+                    .bind(*job)
+                    .bind(*after)
+                    .bind(EXECUTIONS as i64)
             }
             From::Some(left) => {
                 let some = left.iter().take(EXECUTIONS).copied();
@@ -204,7 +212,18 @@ impl Scan {
 
     fn read_executions(&self, text: &str) -> Result<Vec<Scanned>, StoreError> {
         type Row = (u64, u64, i32);
-        type Full = (u64, u64, i32, String, u32, u32, Option<i32>, Option<String>, Option<i64>, Option<i64>);
+        type Full = (
+            u64,
+            u64,
+            i32,
+            String,
+            u32,
+            u32,
+            Option<i32>,
+            Option<String>,
+            Option<i64>,
+            Option<i64>,
+        );
         let scanned = |execution, device, state, details| {
             let unknown = || StoreError::Corrupt(format!("execution {execution} is in state {state}"));
             Ok(Scanned {
@@ -224,7 +243,8 @@ impl Scan {
         }
         let rows: Vec<Full> = read(text)?;
         let full = |row: Full| {
-            let (execution, device, state, name, attempts, wave, class, message, started_at, finished_at) = row;
+            let (execution, device, state, name, attempts, wave, class, message, started_at, finished_at) =
+                row;
             let class = class.and_then(ErrorClass::from_number);
             let details = ScannedDetails {
                 device: name,
@@ -250,7 +270,9 @@ impl Scan {
     ) -> Result<(), StoreError> {
         let mut limit = STEPS;
         let (steps, here) = loop {
-            let query = sqlx::query_as(sql::SCAN_STEPS).bind(first as i64).bind(last as i64);
+            let query = sqlx::query_as(sql::SCAN_STEPS)
+                .bind(first as i64)
+                .bind(last as i64);
             let (text, here): (String, Option<Vec<u8>>) =
                 query.bind(limit as i64).fetch_one(self.store.readers()).await?;
             let mut steps: Vec<Step> = read(&text)?;
@@ -332,7 +354,11 @@ enum What {
 }
 
 fn digest(hex: &str) -> Result<Digest, StoreError> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
     let bytes = hex
         .as_bytes()
         .chunks_exact(2)
@@ -384,20 +410,21 @@ impl Store {
         let query = sqlx::query_scalar(sql::SCAN_DEVICES).bind(json_ids(devices));
         let text: String = query.fetch_one(self.readers()).await?;
         let rows: Vec<Row> = read(&text)?;
-        let device = |(id, name, address, zone, labels, version, board, architecture, identity, serial): Row| {
-            let device = ScannedDevice {
-                name,
-                address,
-                zone,
-                labels,
-                version,
-                board,
-                architecture,
-                identity,
-                serial,
+        let device =
+            |(id, name, address, zone, labels, version, board, architecture, identity, serial): Row| {
+                let device = ScannedDevice {
+                    name,
+                    address,
+                    zone,
+                    labels,
+                    version,
+                    board,
+                    architecture,
+                    identity,
+                    serial,
+                };
+                (id, device)
             };
-            (id, device)
-        };
         Ok(rows.into_iter().map(device).collect())
     }
 }

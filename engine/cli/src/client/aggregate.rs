@@ -32,7 +32,12 @@ pub(crate) struct Aggregate {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub top: Option<u32>,
     /// Only rows for which this holds: 'type=ether and not (disabled=yes or mtu<1500)'
-    #[arg(long = "where", value_name = "EXPR", default_value = "", hide_default_value = true)]
+    #[arg(
+        long = "where",
+        value_name = "EXPR",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub filter: String,
     /// Go on while the job runs, and tell it anew when there is news
     #[arg(long)]
@@ -230,7 +235,11 @@ fn to_text(asked: &Aggregate, answer: &v1::AggregateJobResponse) -> String {
         number(answer.rows),
         match answer.executions == answer.total {
             true => devices(answer.total),
-            false => format!("{} that are done, of {}", number(answer.executions), devices(answer.total)),
+            false => format!(
+                "{} that are done, of {}",
+                number(answer.executions),
+                devices(answer.total)
+            ),
         }
     ));
     text
@@ -240,11 +249,24 @@ fn stats_text(asked: &Aggregate, answer: &v1::AggregateJobResponse, shown: usize
     let mut all = table::<0>([]);
     let header = asked.group_by.iter().map(|name| name.to_uppercase());
     let columns = [
-        "OF", "COUNT", "MIN", "P50", "P90", "P99", "MAX", "MEAN", "SUM", "FROM MIN TO MAX",
+        "OF",
+        "COUNT",
+        "MIN",
+        "P50",
+        "P90",
+        "P99",
+        "MAX",
+        "MEAN",
+        "SUM",
+        "FROM MIN TO MAX",
     ];
     all.set_header(header.chain(columns.map(str::to_owned)));
     for group in answer.groups.iter().take(shown) {
-        for stats in group.stats.iter().filter(|stats| stats.count + stats.not_numbers > 0) {
+        for stats in group
+            .stats
+            .iter()
+            .filter(|stats| stats.count + stats.not_numbers > 0)
+        {
             let key = group.key.iter().map(value_text);
             let told = |number: f64| match stats.count {
                 0 => "-".to_owned(),
@@ -314,7 +336,13 @@ fn quantity(number: f64, unit: &str) -> String {
         format!("{}{name}", plain(number / size))
     };
     match unit {
-        "B" => scaled(&[("B", 1.0), ("KiB", 1024.0), ("MiB", 1048576.0), ("GiB", 1073741824.0), ("TiB", 1099511627776.0)]),
+        "B" => scaled(&[
+            ("B", 1.0),
+            ("KiB", 1024.0),
+            ("MiB", 1048576.0),
+            ("GiB", 1073741824.0),
+            ("TiB", 1099511627776.0),
+        ]),
         "bit/s" => scaled(&[("bps", 1.0), ("kbps", 1e3), ("Mbps", 1e6), ("Gbps", 1e9)]),
         "s" => time(number),
         unit => format!("{}{unit}", plain(number)),

@@ -28,7 +28,12 @@ pub(crate) struct Export {
     #[arg(long, value_name = "NAME[,…]", value_delimiter = ',')]
     pub columns: Vec<String>,
     /// Only rows for which this holds: 'type=ether and not (disabled=yes or mtu<1500)'
-    #[arg(long = "where", value_name = "EXPR", default_value = "", hide_default_value = true)]
+    #[arg(
+        long = "where",
+        value_name = "EXPR",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub filter: String,
 }
 
@@ -72,7 +77,9 @@ pub(super) async fn run(engine: &Engine, asked: Export, json: bool) -> Done {
         ));
     };
     if format == Format::Parquet && asked.output.is_none() && is_read_by_a_person() {
-        return Err(Failure::usage("Parquet is nothing to look at; write it to a file: -o rows.parquet"));
+        return Err(Failure::usage(
+            "Parquet is nothing to look at; write it to a file: -o rows.parquet",
+        ));
     }
     let request = v1::ExportJobRequest {
         id: asked.id,
@@ -111,7 +118,12 @@ pub(super) async fn run(engine: &Engine, asked: Export, json: bool) -> Done {
         end(file, path)?;
         match json {
             true => out(json!({ "file": path, "rows": rows, "bytes": bytes })),
-            false => anstream::eprintln!("{} rows, {} bytes in {}", number(rows), number(bytes), path.display()),
+            false => anstream::eprintln!(
+                "{} rows, {} bytes in {}",
+                number(rows),
+                number(bytes),
+                path.display()
+            ),
         }
     }
     Ok(Exit::Ok)
@@ -136,7 +148,9 @@ fn shown(mut data: Vec<u8>) -> Vec<u8> {
 
 /// A file beside the one that is wanted.
 fn begin(path: &Path) -> Result<NamedTempFile, Failure> {
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    let directory = path
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty());
     let mut builder = tempfile::Builder::new();
     builder.prefix(".muster-export-");
     // As a file that is simply made would be, and not for the owner alone.

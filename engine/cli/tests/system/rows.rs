@@ -43,7 +43,14 @@ fn what_is_counted_is_what_is_exported() {
     let engine = Engine::start(&[]);
     engine.import(&fleet, 30, "");
     engine
-        .run(&["run", "--all", "--timeout", "2s", "--", "/ip/firewall/filter/print"])
+        .run(&[
+            "run",
+            "--all",
+            "--timeout",
+            "2s",
+            "--",
+            "/ip/firewall/filter/print",
+        ])
         .exits(5);
     let job = job(&engine);
     let file = engine.directory.path().join("rows.jsonl");
@@ -69,10 +76,17 @@ fn what_is_counted_is_what_is_exported() {
         let told = told
             .into_iter()
             .map(|(key, counts)| (key.replace("device.name", "device"), counts));
-        assert_eq!(told.collect::<BTreeMap<_, _>>(), counted(&rows, names), "{names:?}");
+        assert_eq!(
+            told.collect::<BTreeMap<_, _>>(),
+            counted(&rows, names),
+            "{names:?}"
+        );
     }
     // Operators leave comments in the code page of their desktop.
-    let raw = rows.iter().filter(|row| row["comment"]["hex"] == "636166e9205afc72696368").count();
+    let raw = rows
+        .iter()
+        .filter(|row| row["comment"]["hex"] == "636166e9205afc72696368")
+        .count();
     assert!(raw > 0, "no comment that is not UTF-8");
     // The same from the other formats.
     let csv = engine
@@ -98,10 +112,20 @@ fn counts_follow_a_job_to_its_end() {
         .exits(7);
     let job = job(&engine);
     let told = engine
-        .run(&["job", "aggregate", &job, "--group-by", "outcome", "--follow", "--json"])
+        .run(&[
+            "job",
+            "aggregate",
+            &job,
+            "--group-by",
+            "outcome",
+            "--follow",
+            "--json",
+        ])
         .ok()
         .json();
-    let counts = told.iter().map(|answer| answer["executions"].as_u64().expect("a number"));
+    let counts = told
+        .iter()
+        .map(|answer| answer["executions"].as_u64().expect("a number"));
     let counts = counts.collect::<Vec<_>>();
     assert!(counts.is_sorted(), "{counts:?}");
     let last = told.last().expect("an answer");
@@ -117,22 +141,46 @@ fn statistics_where_and_top() {
     let fleet = Fleet::start(72, 20, &[]);
     let engine = Engine::start(&[]);
     engine.import(&fleet, 20, "");
-    let ran = engine.run(&["run", "--all", "--json", "--", "/system/resource/print"]).ok();
+    let ran = engine
+        .run(&["run", "--all", "--json", "--", "/system/resource/print"])
+        .ok();
     let job = job(&engine);
     let mut loads = ran
         .json()
         .iter()
-        .map(|result| result["rows"][0]["cpu-load"].as_str().expect("a load").parse::<u64>().expect("a number"))
+        .map(|result| {
+            result["rows"][0]["cpu-load"]
+                .as_str()
+                .expect("a load")
+                .parse::<u64>()
+                .expect("a number")
+        })
         .collect::<Vec<_>>();
     loads.sort_unstable();
     let told = engine
-        .run(&["job", "aggregate", &job, "--stats", "cpu-load,uptime,version", "--distinct", "labels.n,cpu-load", "--json"])
+        .run(&[
+            "job",
+            "aggregate",
+            &job,
+            "--stats",
+            "cpu-load,uptime,version",
+            "--distinct",
+            "labels.n,cpu-load",
+            "--json",
+        ])
         .ok()
         .json();
     let stats = told[0]["stats"].as_array().expect("a list");
     let load = &stats[0];
     assert_eq!(
-        (&load["min"], &load["p50"], &load["p90"], &load["max"], &load["sum"], &load["count"]),
+        (
+            &load["min"],
+            &load["p50"],
+            &load["p90"],
+            &load["max"],
+            &load["sum"],
+            &load["count"]
+        ),
         (
             &json!(loads[0] as f64),
             &json!(loads[9] as f64),
@@ -143,41 +191,83 @@ fn statistics_where_and_top() {
         )
     );
     assert_eq!((&stats[1]["unit"], &stats[1]["count"]), (&json!("s"), &json!(20)));
-    assert_eq!((&stats[2]["count"], &stats[2]["not_numbers"]), (&json!(0), &json!(20)));
+    assert_eq!(
+        (&stats[2]["count"], &stats[2]["not_numbers"]),
+        (&json!(0), &json!(20))
+    );
     let mut different = loads.clone();
     different.dedup();
-    assert_eq!(told[0]["distinct"], json!({ "labels.n": 20, "cpu-load": different.len() }));
+    assert_eq!(
+        told[0]["distinct"],
+        json!({ "labels.n": 20, "cpu-load": different.len() })
+    );
     let limit = loads[12];
     let filter = format!("cpu-load>{limit} and labels.half=1");
     let told = engine
-        .run(&["job", "aggregate", &job, "--group-by", "labels.half,execution.state", "--where", &filter, "--json"])
+        .run(&[
+            "job",
+            "aggregate",
+            &job,
+            "--group-by",
+            "labels.half,execution.state",
+            "--where",
+            &filter,
+            "--json",
+        ])
         .ok();
     assert!(told.json().iter().all(|group| group["key"]["labels.half"] == "1"));
-    let told = engine.run(&["job", "aggregate", &job, "--group-by", "labels.n", "--top", "3", "--json"]).ok();
+    let told = engine
+        .run(&[
+            "job",
+            "aggregate",
+            &job,
+            "--group-by",
+            "labels.n",
+            "--top",
+            "3",
+            "--json",
+        ])
+        .ok();
     let told = told.json();
-    assert_eq!((told.len(), &told[3]["more_groups"], &told[3]["more_rows"]), (4, &json!(17), &json!(17)));
+    assert_eq!(
+        (told.len(), &told[3]["more_groups"], &told[3]["more_rows"]),
+        (4, &json!(17), &json!(17))
+    );
 }
 
 #[test]
 fn what_is_wrong_is_told_with_what_would_be_right() {
     let engine = Engine::start(&[]);
     for (words, told) in [
-        (&["--group-by", "facts.versoin"][..], "--group-by: \"facts.versoin\" is not known; there are facts.version"),
+        (
+            &["--group-by", "facts.versoin"][..],
+            "--group-by: \"facts.versoin\" is not known; there are facts.version",
+        ),
         (&["--where", "a="], "--where: column 3: expected a value"),
-        (&["--stats", "labels."], "--stats: labels. is to be followed by a name"),
+        (
+            &["--stats", "labels."],
+            "--stats: labels. is to be followed by a name",
+        ),
         (&[], "there is no job \"nope\""),
     ] {
-        let ran = engine.run(&[&["job", "aggregate", "nope"][..], words].concat()).exits(1);
+        let ran = engine
+            .run(&[&["job", "aggregate", "nope"][..], words].concat())
+            .exits(1);
         assert!(ran.stderr().contains(told), "{}", ran.stderr());
     }
     for (words, told) in [
-        (&["--format", "csv", "--columns", "device.ip"][..], "--columns: \"device.ip\" is not known"),
+        (
+            &["--format", "csv", "--columns", "device.ip"][..],
+            "--columns: \"device.ip\" is not known",
+        ),
         (&[], "--format: write jsonl, csv or parquet"),
         (&["-o", "rows.txt"], "--format: write jsonl, csv or parquet"),
         (&["-o", "rows.csv"], "there is no job \"nope\""),
         (&["--format", "xml"], "possible values: jsonl, csv, parquet"),
     ] {
-        let ran = engine.run(&[&["job", "export", "nope"][..], words].concat()).exits(1);
+        let ran = engine
+            .run(&[&["job", "export", "nope"][..], words].concat())
+            .exits(1);
         assert!(ran.stderr().contains(told), "{}", ran.stderr());
     }
     let left = std::fs::read_dir(engine.directory.path()).expect("readable");

@@ -38,8 +38,8 @@ async fn a_scan_finds_what_the_results_have() {
     let bench = Bench::with_devices(40).await;
     // Two jobs, so that executions of another one are not taken for the job's.
     let jobs = [bench.job(READ, "").await, bench.job(READ, "site=b").await];
-    let session = bench.session("i", &["z1", "z2"]).await;
-    let leases = bench.claim(session, Zones::default(), 100).await;
+    let session = bench.session("i", &[]).await;
+    let leases = bench.claim(session, Zones::Rest, 100).await;
     let shared = Bytes::from(noise(0, 3000));
     let reports = leases.iter().map(|lease| {
         let replies = match lease.execution % 4 {
@@ -65,7 +65,11 @@ async fn a_scan_finds_what_the_results_have() {
     assert!(reports.len() > 60, "{} executions", reports.len());
     for reports in reports.chunks(7) {
         let reports = reports.to_vec();
-        bench.store.write(ApplyReports { reports, now: 10 }).await.expect("write");
+        bench
+            .store
+            .write(ApplyReports { reports, now: 10 })
+            .await
+            .expect("write");
     }
     for job in &jobs {
         let id = bench.record(job).await.id;
@@ -91,11 +95,18 @@ async fn a_scan_finds_what_the_results_have() {
         let found = all(bench.store.scan(id, Details::None), &none).await;
         assert!(found == expected, "not what the results have");
         assert!(all(bench.store.scan(id, Details::All), &none).await == expected);
-        let some = expected.iter().map(|(execution, _)| *execution).step_by(2).collect::<Vec<_>>();
+        let some = expected
+            .iter()
+            .map(|(execution, _)| *execution)
+            .step_by(2)
+            .collect::<Vec<_>>();
         let wanted = expected.iter().step_by(2).cloned().collect::<Vec<_>>();
         assert!(all(bench.store.scan_some([some, vec![999_999]].concat()), &none).await == wanted);
         // What is known is not read again, and everything else is.
-        let known = BTreeSet::from([sha2::Digest::finalize(<sha2::Sha256 as sha2::Digest>::new_with_prefix(&shared)).into()]);
+        let known =
+            BTreeSet::from([
+                sha2::Digest::finalize(<sha2::Sha256 as sha2::Digest>::new_with_prefix(&shared)).into(),
+            ]);
         for (_, replies) in &mut expected {
             replies.retain(|(_, bytes)| *bytes != shared);
         }
@@ -108,14 +119,19 @@ async fn what_is_not_over_is_not_found() {
     let bench = Bench::with_devices(4).await;
     let job = bench.job(READ, "").await;
     let id = bench.record(&job).await.id;
-    let session = bench.session("i", &["z1", "z2"]).await;
-    let leases = bench.claim(session, Zones::default(), 3).await;
-    bench.report(&leases[1], Outcome::Succeeded, &[b"\x05!done\0"]).await;
+    let session = bench.session("i", &[]).await;
+    let leases = bench.claim(session, Zones::Rest, 3).await;
+    bench
+        .report(&leases[1], Outcome::Succeeded, &[b"\x05!done\0"])
+        .await;
     let mut scan = bench.store.scan(id, Details::All);
     let batch = scan.next(|_| false).await.expect("read").expect("one");
     assert_eq!(batch.executions.len(), 1);
     let one = &batch.executions[0];
-    assert_eq!((one.execution, one.state), (leases[1].execution, ExecutionState::Succeeded));
+    assert_eq!(
+        (one.execution, one.state),
+        (leases[1].execution, ExecutionState::Succeeded)
+    );
     let details = one.details.as_ref().expect("asked for");
     assert_eq!((details.attempts, details.started_at), (1, Some(5)));
     let devices = bench.store.scanned_devices([one.device]).await.expect("read");
