@@ -1,8 +1,8 @@
 //! The commands that talk to an engine. They know its public API and nothing else of it.
 
 pub(crate) mod admin;
-pub(crate) mod audit;
 pub(crate) mod aggregate;
+pub(crate) mod audit;
 pub(crate) mod connect;
 pub(crate) mod credential;
 pub(crate) mod csv;
