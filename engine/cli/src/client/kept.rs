@@ -100,12 +100,7 @@ pub(crate) async fn diff(engine: &Engine, one: String, other: String, json: bool
     let (before, old) = export(engine, &one).await?;
     let (after, new) = export(engine, &other).await?;
     let text = |content: &[u8]| routeros_wire::value::text::escape(content).into_owned();
-    let lines = |content: &[u8]| {
-        content
-            .split_inclusive(|byte| *byte == b'\n')
-            .map(text)
-            .collect::<Vec<_>>()
-    };
+    let lines = |content: &[u8]| content.split(|byte| *byte == b'\n').map(text).collect::<Vec<_>>();
     let (old, new) = (lines(&old), lines(&new));
     let label = |file: &v1::KeptFile| {
         format!(

@@ -103,6 +103,11 @@ fn exports_are_compared_without_their_dates() {
         "{}",
         differs.stdout()
     );
+    assert!(
+        !differs.stdout().contains("\n\n"),
+        "a line of an export is a line here: {}",
+        differs.stdout()
+    );
     engine.run(&["device", "diff", "r0", "r1"]).exits(2);
     let text = engine
         .run(&[
