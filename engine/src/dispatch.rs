@@ -342,6 +342,7 @@ fn assignment(lease: Lease, limits: &Limits, now: i64) -> v1::Assignment {
             .unwrap_or_default(),
         serial: lease.serial.unwrap_or_default(),
         preview: lease.mode == Mode::Preview,
+        measure: lease.measures,
         fingerprint: match lease.expected {
             Expected::AsFound(found) => found,
             Expected::Anything | Expected::Unseen => Vec::new(),

@@ -66,7 +66,9 @@ pub(crate) async fn run(job: Job, devices: Devices, held: Held) {
     let plan = rendered.as_ref().unwrap_or(&job.plan).clone();
     let backup_age = job.assignment.backup_age_ms.map(Duration::from_millis);
     let mut run = Run {
-        attempt: Attempt::new(plan, mode(&job.assignment)).with_backup(backup_age),
+        attempt: Attempt::new(plan, mode(&job.assignment))
+            .with_backup(backup_age)
+            .measuring(job.assignment.measure.iter().map(String::as_str)),
         job,
         devices,
         held,
@@ -503,7 +505,15 @@ fn report(assignment: &v1::Assignment, ended: &Ended, attempt: Attempt, elapsed:
         replies,
         fingerprint,
         given,
+        before,
+        after,
     } = attempt.into_told();
+    let measured = |numbers: core::Measured| v1::Measured {
+        numbers: numbers
+            .into_iter()
+            .map(|(name, number)| (name.to_owned(), number))
+            .collect(),
+    };
     let given = given.into_iter().map(|given| v1::GivenFile {
         kind: given.kind.number(),
         content: given.bytes.to_vec(),
@@ -535,5 +545,7 @@ fn report(assignment: &v1::Assignment, ended: &Ended, attempt: Attempt, elapsed:
         first_step: assignment.first_step,
         fingerprint: fingerprint.map_or_else(Vec::new, |found| found.to_vec()),
         given: given.collect(),
+        before: before.map(measured),
+        after: after.map(measured),
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use muster_engine_core::rollout::advance::{self, Advance, Counted, Hold, Standing};
 use muster_engine_core::rollout::ramp::{self, Pace};
+use muster_engine_core::rollout::snapshot;
 use muster_engine_core::rollout::window::{self, Opening};
 use muster_model::JobState;
 use muster_model::policy::{AtEnd, GateKind};
@@ -84,7 +85,19 @@ async fn step(shared: &Arc<Shared>, rollout: &RolloutRecord) -> Result<Option<St
             waves: &counted,
             runs: &rollout.runs,
         };
-        match advance::advance(&rollout.policy, &standing, counted, now) {
+        let next = advance::advance(&rollout.policy, &standing, counted, now);
+        if standing.ended_at.is_some() {
+            record(
+                shared,
+                &rollout,
+                &standing,
+                counted,
+                &waves,
+                next == Advance::Open,
+            )
+            .await?;
+        }
+        match next {
             Advance::Wait | Advance::Last => break (None, waves),
             Advance::Hold(hold) => break (Some(hold), waves),
             Advance::Ended => {
@@ -153,8 +166,8 @@ async fn settle(
     let now = shared.clock.now();
     let opening = opening(shared, rollout).await?;
     let (open, admit_until, stop_at) = opening.on_the_clock_of_the_engine(now);
-    if let Some((gate, hold)) = hold.and_then(|hold| Some((hold.ask?, hold))) {
-        ask(shared, rollout, gate, waves, hold);
+    if let Some(gate) = hold.and_then(|hold| hold.ask) {
+        ask(shared, rollout, gate, waves);
     }
     let state = match (hold, open) {
         (Some(_), _) => JobState::Gated,
@@ -295,14 +308,54 @@ pub(crate) fn wall_clock() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Asks a server at a gate, beside everything else; once at a time.
-fn ask(shared: &Arc<Shared>, rollout: &RolloutRecord, gate: usize, waves: &[WaveRecord], hold: &Hold) {
+/// Notes what gates of a wave that has ended say and nobody would see otherwise: those that only watch, and rules that let
+/// pass.
+async fn record(
+    shared: &Arc<Shared>,
+    rollout: &RolloutRecord,
+    standing: &Standing,
+    counted: Counted<'_>,
+    waves: &[WaveRecord],
+    opens: bool,
+) -> Result<(), StoreError> {
+    let Some(wave) = rollout.policy.waves.get(standing.number as usize) else {
+        return Ok(());
+    };
+    for (gate, asked) in wave.gates.iter().enumerate() {
+        let told = standing.answers.iter().any(|answer| answer.gate == gate);
+        if told || !(asked.shadow || opens) {
+            continue;
+        }
+        match advance::judge(asked, counted) {
+            Some((verdict, reason)) => {
+                let note = NoteVerdict {
+                    job: rollout.job,
+                    wave: standing.number,
+                    gate,
+                    verdict,
+                    reason,
+                    now: shared.clock.now(),
+                };
+                shared.store.write(note).await?;
+                shared.committed();
+            }
+            None => ask(shared, rollout, gate, waves),
+        }
+    }
+    Ok(())
+}
+
+/// Finds out what a gate says that has to be asked: a server, or what devices measured. Beside everything else, and once
+/// at a time.
+fn ask(shared: &Arc<Shared>, rollout: &RolloutRecord, gate: usize, waves: &[WaveRecord]) {
     let number = rollout.open_wave;
     let wave = rollout.policy.waves.get(number as usize);
-    let Some(GateKind::Webhook { url, timeout }) = wave.and_then(|wave| Some(&wave.gates.get(gate)?.kind))
-    else {
+    let Some(asked) = wave.and_then(|wave| wave.gates.get(gate)).cloned() else {
         return;
     };
+    if !matches!(asked.kind, GateKind::Webhook { .. } | GateKind::Snapshot { .. }) {
+        return;
+    }
     let key = (rollout.job, number, gate);
     if !shared
         .asking
@@ -325,22 +378,35 @@ fn ask(shared: &Arc<Shared>, rollout: &RolloutRecord, gate: usize, waves: &[Wave
     });
     let question = json!({
         "job": rollout.uuid,
-        "gate": hold.by,
+        "gate": asked.id,
         "wave": number + 1,
         "waves": told.collect::<Vec<_>>(),
     });
-    let (shared, url, timeout, job) = (shared.clone(), url.clone(), *timeout, rollout.job);
+    let (shared, job) = (shared.clone(), rollout.job);
     tokio::spawn(async move {
-        let (verdict, reason) = webhook::ask(&url, timeout, &question).await;
-        let note = NoteVerdict {
-            job,
-            wave: number,
-            gate,
-            verdict,
-            reason,
-            now: shared.clock.now(),
+        let answer = match &asked.kind {
+            GateKind::Webhook { url, timeout } => Ok(webhook::ask(url, *timeout, &question).await),
+            GateKind::Snapshot { tolerances, max } => {
+                let samples = shared.store.measurements(job, number).await;
+                samples.map(|samples| snapshot::judge(tolerances, *max, &samples))
+            }
+            GateKind::Rule { .. } | GateKind::Timer(_) | GateKind::Approval { .. } => return,
         };
-        if let Err(error) = shared.store.write(note).await {
+        let noted = match answer {
+            Ok((verdict, reason)) => {
+                let note = NoteVerdict {
+                    job,
+                    wave: number,
+                    gate,
+                    verdict,
+                    reason,
+                    now: shared.clock.now(),
+                };
+                shared.store.write(note).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = noted {
             tracing::error!(%error, "a gate's verdict cannot be noted");
         }
         shared

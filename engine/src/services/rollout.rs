@@ -11,7 +11,7 @@ use muster_model::{Effect, Policy, Selector};
 use muster_proto::{Violation, time, v1};
 use muster_store::{
     Approve, ApproveRefused, DeviceRecord, JobRecord, Mode, NewRollout, RolloutRecord, SetFreeze,
-    StorePreview,
+    StorePreview, VerdictRecord,
 };
 use tonic::Status;
 
@@ -316,7 +316,25 @@ pub(super) async fn status(shared: &Shared, record: &JobRecord) -> Result<Option
         opens_at: times.opens_at().filter(|_| !over).map(time),
         pace: rollout.pace.unwrap_or(0),
         findings: findings(rollout, record),
+        gates: gates(shared, rollout).await?,
     }))
+}
+
+async fn gates(shared: &Shared, rollout: &RolloutRecord) -> Result<Vec<v1::GateFinding>, Status> {
+    let verdicts = shared.store.verdicts(rollout.job).await.map_err(error::store)?;
+    let finding = |told: VerdictRecord| {
+        let wave = rollout.policy.waves.get(told.wave as usize)?;
+        let gate = wave.gates.get(told.gate)?;
+        Some(v1::GateFinding {
+            wave: told.wave + 1,
+            gate: gate.id.clone(),
+            shadow: gate.shadow,
+            verdict: told.verdict.as_str().to_owned(),
+            reason: told.reason,
+            at: Some(time(told.at)),
+        })
+    };
+    Ok(verdicts.into_iter().filter_map(finding).collect())
 }
 
 fn findings(rollout: &RolloutRecord, record: &JobRecord) -> Vec<v1::RuleFinding> {

@@ -10,8 +10,9 @@ use muster_proto::v1::session_response::Message as Down;
 use muster_proto::v1::worker_service_server::WorkerService;
 use muster_proto::{Violation, v1};
 use muster_store::{
-    Adopted, ApplyReports, BeginSession, Contact, FactsRecord, GrantIntents, IntentRequest, OpenSession,
-    Report, ReportAnswer, ShareDevices, StoreContacts, StoreFacts, Verdict, Zones,
+    Adopted, ApplyReports, BeginSession, Contact, FactsRecord, GrantIntents, IntentRequest, Measurement,
+    OpenSession, Report, ReportAnswer, ShareDevices, StoreContacts, StoreFacts, StoreMeasurements, Verdict,
+    Zones,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -269,11 +270,31 @@ async fn on_message(
     Ok(())
 }
 
+/// Keeps what was measured: a gate that sees the end of an execution is to see its numbers, too.
+async fn measured(shared: &Shared, reports: &mut [v1::Report]) -> Result<(), Status> {
+    let numbers = |measured: v1::Measured| measured.numbers.into_iter().collect();
+    let measurements = reports.iter_mut().filter_map(|report| {
+        let (before, after) = (report.before.take(), report.after.take());
+        (before.is_some() || after.is_some()).then(|| Measurement {
+            execution: report.execution,
+            before: before.map(numbers),
+            after: after.map(numbers),
+        })
+    });
+    let measurements = measurements.collect::<Vec<_>>();
+    if measurements.is_empty() {
+        return Ok(());
+    }
+    let store = StoreMeasurements(measurements);
+    shared.store.write(store).await.map_err(error::store)
+}
+
 async fn apply(shared: &Shared, reports: v1::Reports) -> Result<(), Status> {
     let now = shared.clock.now();
     let mut reports = reports.reports;
     // Before the report that says that they were brought.
     kept::keep(shared, &mut reports, now).await?;
+    measured(shared, &mut reports).await?;
     let reports = reports
         .into_iter()
         .filter_map(|report| from_worker(report, now))

@@ -136,6 +136,8 @@ pub struct Lease {
     pub mode: Mode,
     /// What a preview found, where nothing was changed since.
     pub expected: Expected,
+    /// Facts that are to be measured before the first step and after the last.
+    pub measures: Vec<String>,
     /// The job's number.
     pub job: u64,
     /// The device's zone.
@@ -202,6 +204,7 @@ struct Assigned {
     expires_at: i64,
     effect: Effect,
     mode: Mode,
+    measures: Vec<String>,
 }
 
 impl Ready {
@@ -233,6 +236,7 @@ impl Ready {
             resolve: self.open_intent,
             expected: expected(&job.mode, self.fingerprint.as_deref(), self.touched),
             mode: job.mode.clone(),
+            measures: job.measures.clone(),
             job: self.job.unsigned_abs(),
             zone: self.zone,
             in_flight: self.in_flight,
@@ -297,9 +301,10 @@ async fn leases(tx: &mut SqliteConnection, taken: Vec<Ready>) -> Result<Vec<Leas
     }
     let jobs = taken.iter().map(|ready| ready.job.unsigned_abs());
     let query = sqlx::query_as(sql::JOBS_ASSIGNED).bind(json_ids(jobs.collect::<BTreeSet<_>>()));
-    let rows: Vec<(i64, Vec<u8>, i64, i64, i64, i64)> = query.fetch_all(tx).await?;
+    type Row = (i64, Vec<u8>, i64, i64, i64, i64, Option<String>);
+    let rows: Vec<Row> = query.fetch_all(tx).await?;
     let mut jobs = BTreeMap::new();
-    for (id, plan_digest, timeout, expires_at, effect, mode) in rows {
+    for (id, plan_digest, timeout, expires_at, effect, mode, measures) in rows {
         let assigned = Assigned {
             plan_digest,
             timeout_ms: timeout.unsigned_abs(),
@@ -308,6 +313,10 @@ async fn leases(tx: &mut SqliteConnection, taken: Vec<Ready>) -> Result<Vec<Leas
                 .ok_or_else(|| StoreError::Corrupt(format!("job {id}: {effect} is no effect")))?,
             mode: Mode::from_row(mode, None)
                 .ok_or_else(|| StoreError::Corrupt(format!("job {id}: {mode} is no mode")))?,
+            // Written by us: it is always such a list.
+            measures: measures
+                .and_then(|names| serde_json::from_str(&names).ok())
+                .unwrap_or_default(),
         };
         jobs.insert(id, assigned);
     }

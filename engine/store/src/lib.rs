@@ -87,8 +87,8 @@ pub use retention::{
 };
 pub use rollout::{
     AfterChildren, Approval, Approve, ApproveRefused, Approved, BeginRollout, Begun, EndWave, FreezeRecord,
-    HoldRecord, NewRollout, NoteVerdict, RolloutRecord, SetFreeze, SettleRollout, Settled, SpreadWaves,
-    StorePreview,
+    HoldRecord, Measurement, NewRollout, NoteVerdict, RolloutRecord, SetFreeze, SettleRollout, Settled,
+    SpreadWaves, StoreMeasurements, StorePreview, VerdictRecord,
 };
 pub use scan::{Batch, Details, Scan, Scanned, ScannedAnswer, ScannedDetails, ScannedDevice};
 pub use space::{ReturnSpace, Space};
@@ -327,6 +327,11 @@ fn migrations() -> Vec<Migration> {
             15,
             "soak and caps",
             include_str!("../../../migrations/sqlite/0015_soak_and_caps.sql"),
+        ),
+        (
+            16,
+            "measurements",
+            include_str!("../../../migrations/sqlite/0016_measurements.sql"),
         ),
         (
             20,

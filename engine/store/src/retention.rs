@@ -193,7 +193,11 @@ async fn executions(tx: &mut SqliteConnection, batch: &[u64]) -> Result<Swept, S
     let named = blob::forget_steps(tx, batch.iter().map(|execution| (*execution, 0))).await?;
     let answers = blob::release(tx, &named).await?;
     let ids = json_ids(batch.iter().copied());
-    for statement in [sql::SWEEP_YOUNGEST, sql::SWEEP_EXECUTIONS] {
+    for statement in [
+        sql::SWEEP_MEASUREMENTS,
+        sql::SWEEP_YOUNGEST,
+        sql::SWEEP_EXECUTIONS,
+    ] {
         sqlx::query(statement).bind(&ids).execute(&mut *tx).await?;
     }
     sqlx::query(sql::SWEEP_NUMBERS).execute(tx).await?;

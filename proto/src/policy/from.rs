@@ -2,7 +2,7 @@
 
 use muster_model::policy::{
     Action, Amount, AtEnd, Changed, Class, Classes, Condition, Gate, GateKind, InFlight, Membership, Policy,
-    Rule, Scope, Size, Unseen, Wave,
+    Rule, Scope, Size, Tolerance, Unseen, Wave,
 };
 
 use crate::{time, v1};
@@ -146,6 +146,16 @@ impl From<&Gate> for v1::Gate {
                 needed: *needed,
                 from: from.clone(),
             })),
+            GateKind::Snapshot { tolerances, max } => {
+                let tolerance = |tolerance: &Tolerance| v1::Tolerance {
+                    name: tolerance.name.clone(),
+                    range: tolerance.range.to_string(),
+                };
+                Some(v1::gate::Kind::Snapshot(v1::SnapshotGate {
+                    tolerances: tolerances.iter().map(tolerance).collect(),
+                    max: *max,
+                }))
+            }
             GateKind::Webhook { url, timeout } => Some(v1::gate::Kind::Webhook(v1::WebhookGate {
                 url: url.clone(),
                 timeout: (*timeout).try_into().ok(),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use muster_model::policy::{Action, Class, Classes, Condition, Gate, GateKind, Rule, Scope, Share};
+use muster_model::policy::{
+    Action, Class, Classes, Condition, Gate, GateKind, Rule, Scope, Share, Tolerance,
+};
 
 use super::Check;
 use crate::v1;
@@ -105,7 +107,10 @@ impl Check {
 
     fn gate(&mut self, kind: Option<&v1::gate::Kind>, path: &str) -> Option<GateKind> {
         let Some(kind) = kind else {
-            self.tell(path, "a gate needs a kind: rule, timer, approval or webhook");
+            self.tell(
+                path,
+                "a gate needs a kind: rule, timer, approval, webhook or snapshot",
+            );
             return None;
         };
         Some(match kind {
@@ -125,6 +130,22 @@ impl Check {
                 GateKind::Approval {
                     needed: approval.needed,
                     from: approval.from,
+                }
+            }
+            v1::gate::Kind::Snapshot(message) => {
+                let mut tolerances = Vec::new();
+                for (at, message) in message.tolerances.iter().enumerate() {
+                    match Tolerance::new(&message.name, &message.range) {
+                        Ok(tolerance) => tolerances.push(tolerance),
+                        Err(why) => self.tell(format!("{path}.snapshot.tolerances[{at}]"), why),
+                    }
+                }
+                GateKind::Snapshot {
+                    tolerances: match message.tolerances.is_empty() {
+                        true => Tolerance::defaults(),
+                        false => tolerances,
+                    },
+                    max: message.max,
                 }
             }
             v1::gate::Kind::Webhook(message) => {

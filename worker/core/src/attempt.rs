@@ -16,6 +16,7 @@
 //! *failed*: a lost answer is a question, and the engine does not repeat it. An attempt that is to look after such a
 //! question asks what verifies the step and nothing else.
 
+mod measure;
 mod soak;
 mod survey;
 
@@ -29,6 +30,7 @@ use muster_model::{DeviceError, Effect, ErrorClass, Plan, Step};
 
 use crate::action::{Action, ConnectFailure, Ended, Given, Mode, Outcome, StepEnd};
 use crate::steps::{self, Around, Next, Questions, Run};
+use measure::Measuring;
 use survey::Survey;
 
 /// Bytes of all answers of one attempt: they travel in one message, which may have 64 MiB.
@@ -64,6 +66,7 @@ pub struct Attempt {
     fingerprint: Option<[u8; 32]>,
     backup_age: Option<Duration>,
     given: Vec<Given>,
+    measuring: Measuring,
 }
 
 /// What comes of an attempt beside how it ended.
@@ -75,7 +78,14 @@ pub struct Told {
     pub fingerprint: Option<[u8; 32]>,
     /// Files of the device, for the engine to keep.
     pub given: Vec<Given>,
+    /// What was measured before the first step.
+    pub before: Option<Measured>,
+    /// What was measured after the last.
+    pub after: Option<Measured>,
 }
+
+/// Facts that are numbers, by name.
+pub type Measured = BTreeMap<&'static str, i64>;
 
 impl Attempt {
     /// An attempt at this plan.
@@ -103,6 +113,7 @@ impl Attempt {
             fingerprint: None,
             backup_age: None,
             given: Vec::new(),
+            measuring: Measuring::default(),
         }
     }
 
@@ -128,6 +139,8 @@ impl Attempt {
             replies: self.replies,
             fingerprint: self.fingerprint,
             given: self.given,
+            before: self.measuring.before,
+            after: self.measuring.after,
         }
     }
 
@@ -149,7 +162,8 @@ impl Attempt {
             Step::Check(check) => Some(check.needs_before()),
             Step::Command(_) | Step::Ensure(_) | Step::Backup(_) | Step::Export => None,
         });
-        let needed = checks.flatten().collect::<BTreeSet<_>>();
+        let mut needed = checks.flatten().collect::<BTreeSet<_>>();
+        needed.extend(self.measuring.sources());
         match self.mode {
             Mode::Apply { first_step: 0, .. } if !needed.is_empty() => self.ask(Questions::new(needed)),
             Mode::Apply { .. } | Mode::Resolve(_) | Mode::Preview => self.survey_next(),
@@ -232,6 +246,9 @@ impl Attempt {
                 Err(next) => self.close(next),
             };
         }
+        if let Some(action) = self.measured(&end, &sentences) {
+            return action;
+        }
         if let Some(survey) = self.survey.take() {
             return self.surveyed(survey, end, sentences);
         }
@@ -250,6 +267,7 @@ impl Attempt {
                 Action::Exchange(exchange)
             }
             Err(facts) => {
+                self.measuring.begin(&facts);
                 self.pre = facts;
                 self.survey_next()
             }
@@ -350,8 +368,8 @@ impl Attempt {
         }
     }
 
-    /// Every step is done, or previewed.
-    fn done(&self) -> Action {
+    /// Every step is done, or previewed, and nothing is left to be asked.
+    fn end_well(&self) -> Action {
         let unchanged = !self.changed && self.plan.effect() >= Effect::Change;
         let outcome = if unchanged {
             Outcome::Unchanged

@@ -15,4 +15,4 @@ pub mod meaning;
 mod steps;
 
 pub use action::{Action, ConnectFailure, Ended, Exchange, Given, Manner, Mode, Outcome, StepEnd};
-pub use attempt::{Attempt, Told};
+pub use attempt::{Attempt, Measured, Told};

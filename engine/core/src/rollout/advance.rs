@@ -55,6 +55,17 @@ pub enum GateVerdict {
     Inconclusive,
 }
 
+impl GateVerdict {
+    /// As in messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Inconclusive => "inconclusive",
+        }
+    }
+}
+
 /// Counters of all waves since the last acknowledgement, for gates that are rules.
 #[derive(Clone, Copy, Debug)]
 pub struct Counted<'a> {
@@ -253,7 +264,14 @@ fn gate_holds(
                 }),
             }
         }
-        GateKind::Webhook { url, .. } => {
+        GateKind::Webhook { .. } | GateKind::Snapshot { .. } => {
+            let (whom, asking) = match &gate.kind {
+                GateKind::Webhook { url, .. } => (format!("{url} says"), format!("{url} is being asked")),
+                _ => (
+                    "before and after".into(),
+                    "what the devices measured is being compared".into(),
+                ),
+            };
             let verdict = wave
                 .answers
                 .iter()
@@ -267,15 +285,15 @@ fn gate_holds(
                 Some((GateVerdict::Pass, _)) => None,
                 Some((GateVerdict::Fail, why)) => Some(Hold {
                     fails: true,
-                    ..hold(format!("{url} says no: {why}"))
+                    ..hold(format!("{whom}: {why}"))
                 }),
                 Some((GateVerdict::Inconclusive, why)) => Some(Hold {
                     needs_person: true,
-                    ..hold(format!("{url} does not tell: {why}"))
+                    ..hold(format!("{whom}: undecided: {why}"))
                 }),
                 None => Some(Hold {
                     ask: Some(at),
-                    ..hold(format!("{url} is being asked"))
+                    ..hold(asking)
                 }),
             }
         }

@@ -10,4 +10,5 @@ pub mod order;
 pub mod ramp;
 pub mod rule;
 pub mod sequential;
+pub mod snapshot;
 pub mod window;

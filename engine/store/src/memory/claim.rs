@@ -242,6 +242,7 @@ impl Model {
             first_step: row.execution.next_step,
             resolve: row.execution.open_intent.map(|intent| intent.step),
             mode: job.mode.clone(),
+            measures: Vec::new(),
             expected: Expected::Anything,
             job: row.job.unsigned_abs(),
             zone: row.zone.clone(),

@@ -186,10 +186,12 @@ async fn limit(tx: &mut SqliteConnection, job: i64, policy: &Policy) -> Result<(
     let caps = policy.limits.caps.iter().map(|cap| (&cap.label, cap.concurrency));
     let caps = caps.collect::<BTreeMap<_, _>>();
     let soaks = policy.waves.iter().any(|wave| !wave.soak.is_zero());
+    let measures = policy.measures();
     sqlx::query(sql::JOB_SET_CAPS)
         .bind(job)
         .bind((!caps.is_empty()).then(|| json!(caps).to_string()))
         .bind(soaks)
+        .bind((!measures.is_empty()).then(|| json!(measures).to_string()))
         .execute(&mut *tx)
         .await?;
     for (number, wave) in policy.waves.iter().enumerate().filter(|_| soaks) {

@@ -6,13 +6,15 @@ mod approve;
 mod begin;
 mod freeze;
 mod judge;
+mod measure;
 mod read;
 
 pub use advance::{EndWave, NoteVerdict, SettleRollout, Settled};
 pub use approve::{Approval, Approve, ApproveRefused, Approved};
 pub use begin::{AfterChildren, BeginRollout, Begun, NewRollout, SpreadWaves, StorePreview};
 pub use freeze::{FreezeRecord, SetFreeze};
-pub use read::{HoldRecord, RolloutRecord};
+pub use measure::{Measurement, StoreMeasurements};
+pub use read::{HoldRecord, RolloutRecord, VerdictRecord};
 
 pub(crate) use begin::insert;
 pub(crate) use judge::{Ending, acknowledge, judge};

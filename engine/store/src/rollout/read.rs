@@ -74,6 +74,21 @@ pub struct HoldRecord {
     pub needs_person: bool,
 }
 
+/// What a gate said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerdictRecord {
+    /// The wave, from 0.
+    pub wave: u32,
+    /// The gate's place in its wave.
+    pub gate: usize,
+    /// What it said.
+    pub verdict: GateVerdict,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Unix milliseconds.
+    pub at: i64,
+}
+
 impl FromRow<'_, SqliteRow> for RolloutRecord {
     fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
         let json = |error: serde_json::Error| sqlx::Error::Decode(error.into());
@@ -201,6 +216,22 @@ impl Store {
             told: Told::Verdict(verdict_from(verdict), why),
         });
         Ok(approvals.chain(verdicts).collect())
+    }
+
+    /// What gates of a job said, in their order.
+    pub async fn verdicts(&self, job: i64) -> Result<Vec<VerdictRecord>, StoreError> {
+        let rows: Vec<(u32, i64, i64, String, i64)> = sqlx::query_as(sql::VERDICTS_OF_JOB)
+            .bind(job)
+            .fetch_all(self.readers())
+            .await?;
+        let verdict = |(wave, gate, verdict, reason, at): (u32, i64, i64, String, i64)| VerdictRecord {
+            wave,
+            gate: gate as usize,
+            verdict: verdict_from(verdict),
+            reason,
+            at,
+        };
+        Ok(rows.into_iter().map(verdict).collect())
     }
 
     /// The devices of a job, by their numbers after one; at most so many.

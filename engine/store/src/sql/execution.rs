@@ -125,6 +125,6 @@ statements! {
         WHERE e.job_id = ?1 AND e.state = 1 AND (?2 IS NULL OR e.device_id = ?2)
           AND l.key IN (SELECT value FROM json_each(?3)) GROUP BY l.key, l.value";
     JOBS_ASSIGNED = "
-        SELECT id, plan_digest, timeout_ms, expires_at, effect, mode FROM job
+        SELECT id, plan_digest, timeout_ms, expires_at, effect, mode, measures FROM job
         WHERE id IN (SELECT value FROM json_each(?1))";
 }

@@ -32,6 +32,7 @@ statements! {
         WHERE id = (SELECT max(id) FROM execution) AND id IN (SELECT value FROM json_each(?1))";
     SWEEP_EXECUTIONS = "
         DELETE FROM execution WHERE id IN (SELECT value FROM json_each(?1)) AND job_id <> 0";
+    SWEEP_MEASUREMENTS = "DELETE FROM measurement WHERE execution_id IN (SELECT value FROM json_each(?1))";
     SWEEP_NUMBERS = "DELETE FROM execution WHERE job_id = 0 AND id < (SELECT max(id) FROM execution)";
     SWEEP_EVENTS = "
         DELETE FROM event WHERE seq IN (SELECT seq FROM event WHERE job_id = ?1 ORDER BY seq LIMIT ?2)";

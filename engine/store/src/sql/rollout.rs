@@ -32,7 +32,7 @@ statements! {
         UPDATE rollout SET hold_by = ?2, hold_evidence = ?3, hold_until = ?4, hold_person = ?5, pace_since = ?6
         WHERE job_id = ?1";
     JOB_SET_TIMES = "UPDATE job SET state = ?2, admit_until = ?3, pace = ?4, stop_at = ?5 WHERE id = ?1";
-    JOB_SET_CAPS = "UPDATE job SET caps = ?2, soaks = ?3 WHERE id = ?1";
+    JOB_SET_CAPS = "UPDATE job SET caps = ?2, soaks = ?3, measures = ?4 WHERE id = ?1";
     WAVE_SET_SOAK = "UPDATE wave SET soak_ms = ?3 WHERE job_id = ?1 AND number = ?2";
     JOB_SET_PACE = "UPDATE job SET pace = ?2, admit_until = ?3 WHERE id = ?1";
     WAVES_END = "
@@ -49,11 +49,21 @@ statements! {
     APPROVERS = "SELECT who FROM approval WHERE job_id = ?1 AND wave = ?2 AND gate = ?3";
     APPROVALS = "SELECT wave, who, at, reason FROM approval WHERE job_id = ?1 ORDER BY at, who";
     APPROVALS_OF_WAVE = "SELECT gate, who FROM approval WHERE job_id = ?1 AND wave = ?2 ORDER BY at, who";
+    // A measurement that is made again stands instead of the one before.
+    MEASUREMENTS_STORE = "
+        INSERT INTO measurement (execution_id, pre, post)
+        SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?1) WHERE true
+        ON CONFLICT (execution_id) DO UPDATE SET pre = coalesce(excluded.pre, pre), post = coalesce(excluded.post, post)";
+    MEASUREMENTS = "
+        SELECT e.device_name, m.pre, m.post FROM execution e LEFT JOIN measurement m ON m.execution_id = e.id
+        WHERE e.job_id = ?1 AND e.wave = ?2 AND e.state IN (10, 11) ORDER BY e.device_name";
     VERDICT_STORE = "
         INSERT INTO gate_verdict (job_id, wave, gate, at, verdict, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
         ON CONFLICT (job_id, wave, gate) DO UPDATE SET at = excluded.at, verdict = excluded.verdict,
             reason = excluded.reason";
     VERDICTS_OF_WAVE = "SELECT gate, verdict, reason FROM gate_verdict WHERE job_id = ?1 AND wave = ?2 ORDER BY gate";
+    VERDICTS_OF_JOB = "
+        SELECT wave, gate, verdict, reason, at FROM gate_verdict WHERE job_id = ?1 ORDER BY wave, gate";
     VERDICTS_FORGET = "DELETE FROM gate_verdict WHERE job_id = ?1";
     FREEZE = "SELECT since, claimed_by, reason FROM freeze";
     FREEZE_ON = "INSERT INTO freeze (id, since, claimed_by, reason) VALUES (1, ?1, ?2, ?3) ON CONFLICT DO NOTHING";

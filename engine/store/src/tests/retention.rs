@@ -288,7 +288,8 @@ async fn the_file_shrinks() {
     let left = std::fs::metadata(bench.path()).expect("a file").len();
     let space = bench.store.space().await.expect("read");
     assert_eq!((space.database, space.free, space.wal), (left, 0, 0));
-    assert!(left < 600_000, "{left} of {full} are left");
+    // Each table and each index has a page of its own, however empty.
+    assert!(left < 1_000_000, "{left} of {full} are left");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Classes, Condition, Scope};
+use super::{Classes, Condition, Scope, Tolerance};
 
 /// One gate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,15 @@ pub enum GateKind {
         /// Only these; anybody when it is empty.
         from: Vec<String>,
     },
+    /// Whether the devices of the wave measure after their change what they did before; a device that was not measured
+    /// is no answer.
+    #[serde(rename_all = "kebab-case")]
+    Snapshot {
+        /// What is compared, and which difference is right; never empty.
+        tolerances: Vec<Tolerance>,
+        /// So many devices may be out of it.
+        max: u64,
+    },
     /// What a server says to a POST: 2xx with `{"verdict": "pass" | "fail" | "inconclusive"}`.
     #[serde(rename_all = "kebab-case")]
     Webhook {
@@ -60,6 +69,7 @@ impl GateKind {
             Self::Timer(_) => "timer",
             Self::Approval { .. } => "approval",
             Self::Webhook { .. } => "webhook",
+            Self::Snapshot { .. } => "snapshot",
         }
     }
 }

@@ -8,6 +8,7 @@ mod amount;
 mod gate;
 mod limit;
 mod rule;
+mod snapshot;
 mod time;
 mod wave;
 
@@ -19,6 +20,7 @@ pub use amount::{Amount, Share};
 pub use gate::{Gate, GateKind};
 pub use limit::{Availability, Cap, Limits, Ramp};
 pub use rule::{Action, Class, Classes, Condition, Evidence, Rule, Scope};
+pub use snapshot::{Range, Tolerance, measured};
 pub use time::{AtEnd, Freeze, Window, WindowError, Zone, cron};
 pub use wave::{Size, Strata, Stratum, Wave, waves_are_wrong};
 
@@ -133,6 +135,19 @@ pub struct NotYet {
 }
 
 impl Policy {
+    /// What gates compare of each device, before and after; sorted, each once.
+    pub fn measures(&self) -> Vec<&str> {
+        let gates = self.waves.iter().flat_map(|wave| &wave.gates);
+        let names = gates.flat_map(|gate| match &gate.kind {
+            GateKind::Snapshot { tolerances, .. } => tolerances.as_slice(),
+            _ => &[],
+        });
+        let mut names = names.map(|tolerance| tolerance.name.as_str()).collect::<Vec<_>>();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// Parts of it that jobs do not follow yet: they are refused, so that nobody relies on them.
     pub fn not_there_yet(&self) -> Vec<NotYet> {
         let reverts = |rule: &Rule| rule.action == Action::AbortRevert;

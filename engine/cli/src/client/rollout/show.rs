@@ -45,6 +45,16 @@ pub(crate) fn show(job: &v1::Job) {
             safe(&finding.evidence)
         ));
     }
+    for gate in &rollout.gates {
+        let watches = if gate.shadow { " (only watches)" } else { "" };
+        out(format_args!(
+            "gate {}{watches} after wave {}: {}: {}",
+            safe(&gate.gate),
+            gate.wave,
+            gate.verdict,
+            safe(&gate.reason)
+        ));
+    }
     for approval in &rollout.approvals {
         let of = match approval.wave {
             0 => "the beginning".to_owned(),
@@ -72,8 +82,15 @@ pub(crate) fn rollout_json(rollout: &v1::Rollout) -> Value {
         .findings
         .iter()
         .map(|finding| json!({ "rule": finding.rule, "evidence": finding.evidence, "trips": finding.trips }));
+    let gates = rollout.gates.iter().map(|gate| {
+        json!({
+            "wave": gate.wave, "gate": gate.gate, "shadow": gate.shadow, "verdict": gate.verdict,
+            "reason": gate.reason, "at": timestamp(gate.at.as_ref()),
+        })
+    });
     json!({
         "digest": rollout.digest,
+        "gates": gates.collect::<Vec<_>>(),
         "approvals_missing": rollout.approvals_missing,
         "approvals": approvals.collect::<Vec<_>>(),
         "hold": rollout.hold.as_ref().map(|hold| json!({

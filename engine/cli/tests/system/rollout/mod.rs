@@ -5,6 +5,7 @@ mod check;
 mod digest;
 mod gates;
 mod rules;
+mod snapshot;
 mod soak;
 mod waves;
 

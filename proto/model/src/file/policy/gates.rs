@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{approvers, rules};
-use crate::file::Table;
-use crate::policy::{Approval, Gate, GateKind};
+use crate::file::{Table, Value};
+use crate::policy::{Approval, Gate, GateKind, Tolerance};
 
 /// The gates after a wave.
 pub(super) fn gates(wave: &Table<'_>) -> Option<Vec<Gate>> {
@@ -20,18 +20,22 @@ pub(super) fn gates(wave: &Table<'_>) -> Option<Vec<Gate>> {
 fn gate(at: usize, table: &Table<'_>) -> Option<Gate> {
     let kind = match table.get("kind") {
         None => {
-            table.need("kind", "write \"rule\", \"timer\", \"approval\" or \"webhook\"");
+            table.need(
+                "kind",
+                "write \"rule\", \"timer\", \"approval\", \"webhook\" or \"snapshot\"",
+            );
             None
         }
         Some(value) if value.as_text() == Some("audit") => {
             value.wrong("gates of the kind audit are not there yet; use a rule, a webhook or an approval")
         }
         Some(value) => {
-            let kinds: [(&str, Read); 4] = [
+            let kinds: [(&str, Read); 5] = [
                 ("rule", rule),
                 ("timer", timer),
                 ("approval", approval),
                 ("webhook", webhook),
+                ("snapshot", snapshot),
             ];
             value.one_of(&kinds).and_then(|read| read(table))
         }
@@ -104,5 +108,34 @@ fn webhook(table: &Table<'_>) -> Option<GateKind> {
     Some(GateKind::Webhook {
         url: url?,
         timeout: timeout?,
+    })
+}
+
+fn snapshot(table: &Table<'_>) -> Option<GateKind> {
+    let tolerances = match table.get("tolerate") {
+        None => Some(Tolerance::defaults()),
+        Some(value) => value.table().and_then(|names| {
+            let one = |(name, value): (String, Value<'_>)| {
+                let text = value.text()?;
+                match Tolerance::new(&name, text) {
+                    Ok(tolerance) => Some(tolerance),
+                    Err(why) => value.wrong(format!("is wrong: {why}")),
+                }
+            };
+            let tolerances = names.entries().into_iter().map(one).collect::<Vec<_>>();
+            if tolerances.is_empty() {
+                return value
+                    .wrong("is empty; write what is compared, for example { interfaces_up = \"-0\" }");
+            }
+            tolerances.into_iter().collect::<Option<Vec<_>>>()
+        }),
+    };
+    let max = match table.get("max") {
+        None => Some(0),
+        Some(value) => value.integer(0..=u32::MAX.into()),
+    };
+    Some(GateKind::Snapshot {
+        tolerances: tolerances?,
+        max: max?,
     })
 }
