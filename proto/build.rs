@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .bytes(".muster.v1.LiveRows.sentences")
         .bytes(".muster.v1.Report.replies")
+        .bytes(".muster.v1.PreState.pre")
         .skip_debug([".muster.v1.SetCredentialRequest", ".muster.v1.AssignedCredential"])
         .compile_fds(descriptors)?;
     Ok(())

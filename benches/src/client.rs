@@ -50,7 +50,10 @@ impl Client {
         };
         let request = v1::CreateJobRequest {
             spec: Some(v1::JobSpec {
-                plan: Some(v1::Plan { steps: vec![step] }),
+                plan: Some(v1::Plan {
+                    steps: vec![step],
+                    ..v1::Plan::default()
+                }),
                 selector: selector.to_owned(),
                 all: selector.is_empty(),
                 timeout: Some(TIMEOUT.try_into()?),

@@ -156,7 +156,14 @@ impl Session {
                     step: assignment.first_step,
                 });
                 let intents = intents.collect();
-                send(&self.upstream, Up::Intents(v1::Intents { intents })).await?;
+                send(
+                    &self.upstream,
+                    Up::Intents(v1::Intents {
+                        intents,
+                        ..Default::default()
+                    }),
+                )
+                .await?;
             }
             Down::Assignments(assignments) => {
                 let leases = assignments.assignments.iter().map(|a| (a.execution, a.epoch));

@@ -49,9 +49,7 @@ impl Queue {
         Ok(Self {
             store,
             session,
-            plan: Plan {
-                steps: vec![Step::Command(command)],
-            },
+            plan: Plan::new(vec![Step::Command(command)]),
         })
     }
 

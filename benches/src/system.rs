@@ -141,7 +141,10 @@ impl System {
         };
         let request = v1::CreateJobRequest {
             spec: Some(v1::JobSpec {
-                plan: Some(v1::Plan { steps: vec![step] }),
+                plan: Some(v1::Plan {
+                    steps: vec![step],
+                    ..v1::Plan::default()
+                }),
                 selector: format!("{ROLE}={role}"),
                 budget: "100%".to_owned(),
                 ..v1::JobSpec::default()

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-use muster_model::Step;
+use muster_model::{Guard, Step};
 use muster_proto::v1;
-use muster_store::{DeviceRecord, Lease, StoreError};
+use muster_store::{DeviceRecord, Lease, PreState, StoreError};
 
 use crate::Shared;
 
@@ -57,6 +57,37 @@ pub(crate) async fn backups(shared: &Shared, leases: &[Lease]) -> Result<BTreeMa
     match devices.is_empty() {
         true => Ok(BTreeMap::new()),
         false => shared.store.newest_backups(devices).await,
+    }
+}
+
+/// What was recorded before earlier steps, by execution, for those that were begun before.
+pub(crate) async fn states(
+    shared: &Shared,
+    leases: &[Lease],
+) -> Result<BTreeMap<u64, Vec<v1::PreState>>, StoreError> {
+    let begun = leases
+        .iter()
+        .filter(|lease| lease.resolve.is_some() || lease.first_step > 0);
+    let begun = begun.map(|lease| lease.execution).collect::<Vec<_>>();
+    let mut states = BTreeMap::<_, Vec<_>>::new();
+    if begun.is_empty() {
+        return Ok(states);
+    }
+    for state in shared.store.pre_states(begun).await? {
+        let execution = state.execution;
+        states.entry(execution).or_default().push(message(state));
+    }
+    Ok(states)
+}
+
+fn message(state: PreState) -> v1::PreState {
+    v1::PreState {
+        execution: state.execution,
+        step: state.step,
+        pre: state.pre,
+        facts: state.facts,
+        guard: state.guard.map_or(0, Guard::number),
+        guard_ms: state.guard_ms,
     }
 }
 

@@ -167,6 +167,7 @@ async fn try_hand_out(shared: &Shared, session: u64, leases: Vec<Lease>) -> Resu
     };
     let mut contexts = context::of(shared, &leases).await?;
     let backups = context::backups(shared, &leases).await?;
+    let mut states = context::states(shared, &leases).await?;
     let (mut refused, now) = (Vec::new(), shared.clock.now());
     let limits = shared.limits.get();
     let mut known = BTreeMap::new();
@@ -193,6 +194,7 @@ async fn try_hand_out(shared: &Shared, session: u64, leases: Vec<Lease>) -> Resu
                 message.assignments.push(v1::Assignment {
                     context,
                     backup_age_ms,
+                    states: states.remove(&lease.execution).unwrap_or_default(),
                     ..assignment(lease, &limits, now)
                 });
             }

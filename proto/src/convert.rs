@@ -7,6 +7,8 @@ use muster_model::{
     ExecutionState, Follow, Items, JobState, Plan, Priority, Step, Values, Verify, Want,
 };
 
+use muster_model::way_back::{AFTER_RANGE, Level, WayBack};
+
 use crate::v1;
 
 /// A field of a request that cannot be taken.
@@ -81,11 +83,64 @@ pub fn plan(message: Option<&v1::Plan>, path: &str) -> Result<Plan, Vec<Violatio
             )),
         }
     }
+    let way_back = message.and_then(|plan| plan.way_back.as_ref());
+    let way_back = way_back_of(way_back, path).unwrap_or_else(|bad| {
+        violations.extend(bad);
+        WayBack::default()
+    });
     if violations.is_empty() {
-        Ok(Plan { steps: checked })
+        Ok(Plan {
+            steps: checked,
+            way_back,
+        })
     } else {
         Err(violations)
     }
+}
+
+fn way_back_of(message: Option<&v1::WayBack>, path: &str) -> Result<WayBack, Vec<Violation>> {
+    let Some(message) = message else {
+        return Ok(WayBack::default());
+    };
+    let mut violations = Vec::new();
+    let min = match message.min_level.as_str() {
+        "" => Level::L0,
+        text => text.parse().unwrap_or_else(|error: String| {
+            violations.push(Violation::new(format!("{path}.way_back.min_level"), error));
+            Level::L0
+        }),
+    };
+    let after = message.after.as_ref().map(duration);
+    if let Some(given) = after
+        && !given.is_some_and(|given| AFTER_RANGE.contains(&given))
+    {
+        violations.push(Violation::new(
+            format!("{path}.way_back.after"),
+            "it is to be 5 s to 24 h",
+        ));
+    }
+    match violations.is_empty() {
+        true => Ok(WayBack {
+            min,
+            accept_none: message.accept_none,
+            after_ms: after
+                .flatten()
+                .and_then(|after| after.as_millis().try_into().ok()),
+            on_failed_check: message.revert_on_failed_check,
+        }),
+        false => Err(violations),
+    }
+}
+
+fn way_back(way: &WayBack) -> Option<v1::WayBack> {
+    (!way.is_default()).then(|| v1::WayBack {
+        min_level: way.min.to_string(),
+        accept_none: way.accept_none,
+        after: way
+            .after_ms
+            .and_then(|after| Duration::from_millis(after).try_into().ok()),
+        revert_on_failed_check: way.on_failed_check,
+    })
 }
 
 fn command_of(message: &v1::Command) -> Result<Command, (&'static str, CommandError)> {
@@ -237,6 +292,7 @@ impl From<&Plan> for v1::Plan {
             Step::Export => v1::step::Kind::Export(v1::Export {}),
         };
         Self {
+            way_back: way_back(&plan.way_back),
             steps: plan
                 .steps
                 .iter()
@@ -338,6 +394,7 @@ mod tests {
         };
         let message = v1::Plan {
             steps: vec![step(&["print"]), step(&["/a/print"]), step(&[])],
+            ..Default::default()
         };
         let fields = plan(Some(&message), "spec.plan").expect_err("two are bad");
         let fields = fields
@@ -421,7 +478,14 @@ mod tests {
                 ..message
             })),
         };
-        let violations = plan(Some(&v1::Plan { steps: vec![step] }), "p").expect_err("no menu");
+        let violations = plan(
+            Some(&v1::Plan {
+                steps: vec![step],
+                ..Default::default()
+            }),
+            "p",
+        )
+        .expect_err("no menu");
         assert_eq!(violations[0].field, "p.steps[0].ensure.menu");
     }
 

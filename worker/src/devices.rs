@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use muster_worker_core::Caps;
 use tokio_util::task::TaskTracker;
 
 use crate::DeviceLimits;
@@ -28,6 +29,8 @@ pub(crate) struct World {
     room: Arc<Room>,
     tasks: TaskTracker,
     sessions: Mutex<Sessions>,
+    /// What devices can do for the way back, and when that was found out (I1).
+    caps: Mutex<HashMap<u64, (Caps, Instant)>>,
     /// When it was last said that there are no descriptors left.
     exhausted: Mutex<Option<Instant>>,
 }
@@ -39,6 +42,8 @@ pub(crate) enum Line {
     Main,
     /// The one for those who only look while an execution with effects has the other to itself.
     Second,
+    /// One that is made to see whether new connections come in, and used once.
+    Proof,
 }
 
 /// A device's connection.
@@ -60,6 +65,10 @@ struct Entry {
     handle: Handle,
     used: u64,
 }
+
+/// How long what a device can do is taken for true, and of how many devices it is kept.
+const CAPS_FOR: Duration = Duration::from_secs(30);
+const CAPS: usize = 100_000;
 
 /// Between two complaints about descriptors.
 const COMPLAIN: Duration = Duration::from_secs(1);
@@ -89,6 +98,7 @@ impl Devices {
             reach,
             tasks,
             sessions: Mutex::default(),
+            caps: Mutex::default(),
             exhausted: Mutex::default(),
         }))
     }
@@ -124,6 +134,29 @@ impl Devices {
         sessions.by_device.insert(key, entry);
         sessions.by_use.insert(used, key);
         handle
+    }
+
+    /// What a device can do for the way back, if that was found out a short while ago: a version changes with a restart,
+    /// which is never so short, and a clock loses its server.
+    pub(crate) fn caps(&self, device: u64) -> Option<Caps> {
+        let caps = self.0.caps.lock().unwrap_or_else(PoisonError::into_inner);
+        let (found, at) = caps.get(&device)?;
+        (at.elapsed() < CAPS_FOR).then_some(*found)
+    }
+
+    /// Notes what a device can do.
+    pub(crate) fn learn_caps(&self, device: u64, found: Option<Caps>) {
+        let Some(found) = found else { return };
+        let mut caps = self.0.caps.lock().unwrap_or_else(PoisonError::into_inner);
+        if caps.len() >= CAPS {
+            caps.retain(|_, (_, at)| at.elapsed() < CAPS_FOR);
+        }
+        match caps.get_mut(&device).filter(|(_, at)| at.elapsed() < CAPS_FOR) {
+            Some(known) => known.0 = found,
+            None => {
+                caps.insert(device, (found, Instant::now()));
+            }
+        }
     }
 
     /// Forgets a session that no longer answers, so that the next one is new.

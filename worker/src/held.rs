@@ -37,12 +37,19 @@ pub(crate) struct Begun {
 /// What goes to the engine.
 #[derive(Debug)]
 pub(crate) enum Out {
-    Intent(v1::Intent),
+    Intent(v1::Intent, Option<v1::PreState>),
     Report(Told),
     Facts(v1::DeviceFactsReport),
     Contact(v1::DeviceContact),
     /// Makes room when it has gone.
     Live(v1::LiveRows, OwnedSemaphorePermit),
+}
+
+/// An intent that was asked for, until it is answered.
+#[derive(Debug)]
+struct Asked {
+    answer: oneshot::Sender<v1::IntentVerdict>,
+    state: Option<v1::PreState>,
 }
 
 /// A report, and when its attempt ended.
@@ -59,7 +66,7 @@ struct State {
     unacknowledged: BTreeMap<u64, Vec<Told>>,
     /// Reports that wait to be sent.
     unsent: HashSet<LeaseId>,
-    intents: HashMap<(u64, u64, u32), oneshot::Sender<v1::IntentVerdict>>,
+    intents: HashMap<(u64, u64, u32), Asked>,
     last_seq: u64,
 }
 
@@ -138,40 +145,53 @@ impl Held {
         }
     }
 
-    /// Asks for an intent.
-    pub(crate) fn ask(&self, intent: v1::Intent) -> oneshot::Receiver<v1::IntentVerdict> {
-        let (sender, receiver) = oneshot::channel();
+    /// Asks for an intent, and tells what is known of its step.
+    pub(crate) fn ask(
+        &self,
+        intent: v1::Intent,
+        state: Option<v1::PreState>,
+    ) -> oneshot::Receiver<v1::IntentVerdict> {
+        let (answer, receiver) = oneshot::channel();
+        let asked = Asked {
+            answer,
+            state: state.clone(),
+        };
         self.lock()
             .intents
-            .insert((intent.execution, intent.epoch, intent.step), sender);
-        let _ = self.outbox.send(Out::Intent(intent));
+            .insert((intent.execution, intent.epoch, intent.step), asked);
+        let _ = self.outbox.send(Out::Intent(intent, state));
         receiver
     }
 
     /// The engine answered.
     pub(crate) fn answer(&self, answer: &v1::IntentAnswer) {
         let Some(intent) = &answer.intent else { return };
-        if let Some(sender) = self
+        if let Some(asked) = self
             .lock()
             .intents
             .remove(&(intent.execution, intent.epoch, intent.step))
         {
-            let _ = sender.send(answer.verdict());
+            let _ = asked.answer.send(answer.verdict());
         }
     }
 
     /// Intents that wait for an answer, to be asked again on a new session.
-    pub(crate) fn open_intents(&self) -> Vec<v1::Intent> {
+    pub(crate) fn open_intents(&self) -> v1::Intents {
         let mut state = self.lock();
-        state.intents.retain(|_, sender| !sender.is_closed());
-        let intents = state.intents.keys();
-        intents
-            .map(|&(execution, epoch, step)| v1::Intent {
-                execution,
-                epoch,
-                step,
-            })
-            .collect()
+        state.intents.retain(|_, asked| !asked.answer.is_closed());
+        let intent = |&(execution, epoch, step): &(u64, u64, u32)| v1::Intent {
+            execution,
+            epoch,
+            step,
+        };
+        v1::Intents {
+            intents: state.intents.keys().map(intent).collect(),
+            states: state
+                .intents
+                .values()
+                .filter_map(|asked| asked.state.clone())
+                .collect(),
+        }
     }
 
     /// Puts reports into a message, which is kept until it is acknowledged.
@@ -295,8 +315,13 @@ mod tests {
             epoch: 1,
             step: 0,
         };
-        let mut answer = held.ask(intent);
-        assert_eq!(held.open_intents(), [intent]);
+        let pre = v1::PreState {
+            execution: 7,
+            ..Default::default()
+        };
+        let mut answer = held.ask(intent, Some(pre.clone()));
+        let open = held.open_intents();
+        assert_eq!((open.intents, open.states), (vec![intent], vec![pre]));
         let verdict = v1::IntentVerdict::Granted.into();
         held.answer(&v1::IntentAnswer {
             intent: Some(intent),
@@ -304,7 +329,7 @@ mod tests {
             ..v1::IntentAnswer::default()
         });
         assert_eq!(answer.try_recv(), Ok(v1::IntentVerdict::Granted));
-        assert!(held.open_intents().is_empty());
+        assert!(held.open_intents().intents.is_empty());
     }
 
     #[test]

@@ -271,8 +271,8 @@ impl Link<'_> {
             send(upstream, Up::Reports(reports)).await?;
         }
         let intents = self.held.open_intents();
-        if !intents.is_empty() {
-            send(upstream, Up::Intents(v1::Intents { intents })).await?;
+        if !intents.intents.is_empty() {
+            send(upstream, Up::Intents(intents)).await?;
         }
         let held = u32::try_from(self.held.count()).unwrap_or(u32::MAX);
         match self.leave.soon.is_cancelled() {
@@ -426,7 +426,7 @@ impl Link<'_> {
     async fn gather(&self, batch: &mut Vec<Out>, inbox: &mut mpsc::UnboundedReceiver<Out>) {
         let urgent = batch
             .iter()
-            .any(|out| matches!(out, Out::Intent(_) | Out::Live(..)));
+            .any(|out| matches!(out, Out::Intent(..) | Out::Live(..)));
         if urgent || batch.len() >= BATCH || self.held.running() == 0 {
             return;
         }
@@ -454,11 +454,14 @@ impl Link<'_> {
     fn messages(&self, batch: &mut Vec<Out>) -> Vec<(Up, Option<OwnedSemaphorePermit>)> {
         let (mut messages, mut bytes) = (Vec::new(), 0);
         let (mut intents, mut devices, mut reports) = (Vec::new(), Vec::new(), Vec::new());
-        let mut contacts = Vec::new();
+        let (mut contacts, mut states) = (Vec::new(), Vec::new());
         for out in batch.drain(..) {
             match out {
                 Out::Contact(contact) => contacts.push(contact),
-                Out::Intent(intent) => intents.push(intent),
+                Out::Intent(intent, state) => {
+                    intents.push(intent);
+                    states.extend(state);
+                }
                 Out::Facts(facts) => devices.push(facts),
                 Out::Live(rows, room) => messages.push((Up::Live(rows), Some(room))),
                 Out::Report(told) => {
@@ -475,7 +478,7 @@ impl Link<'_> {
             messages.push((Up::Reports(self.held.send(reports)), None));
         }
         if !intents.is_empty() {
-            messages.push((Up::Intents(v1::Intents { intents }), None));
+            messages.push((Up::Intents(v1::Intents { intents, states }), None));
         }
         if !devices.is_empty() || !contacts.is_empty() {
             messages.push((Up::Facts(v1::Facts { devices, contacts }), None));

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use muster_model::quiet::SEND_WITHIN;
-use muster_model::{DeviceError, ErrorClass, Plan, template};
+use muster_model::{DeviceError, ErrorClass, Guard, Plan, template};
 use muster_proto::v1;
 use muster_worker_core::{
-    self as core, Action, Attempt, ConnectFailure, Ended, Exchange, Manner, Mode, Outcome, StepEnd,
+    self as core, Action, Attempt, ConnectFailure, Ended, Exchange, Manner, Mode, Note, Outcome, Recorded,
+    StepEnd,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -68,7 +69,9 @@ pub(crate) async fn run(job: Job, devices: Devices, held: Held) {
     let mut run = Run {
         attempt: Attempt::new(plan, mode(&job.assignment))
             .with_backup(backup_age)
-            .measuring(job.assignment.measure.iter().map(String::as_str)),
+            .measuring(job.assignment.measure.iter().map(String::as_str))
+            .with_recorded(recorded(&job.assignment))
+            .with_caps(devices.caps(job.assignment.device)),
         job,
         devices,
         held,
@@ -84,6 +87,12 @@ pub(crate) async fn run(job: Job, devices: Devices, held: Held) {
     if ended.outcome == Outcome::Cancelled && !run.job.begun.cancel.is_cancelled() && run.is_leaving() {
         // Nobody asked for its end: it goes back.
         ended.outcome = Outcome::HandedBack;
+    }
+    run.devices
+        .learn_caps(run.job.assignment.device, run.attempt.caps());
+    if ended.outcome == Outcome::Unknown {
+        // What is armed on the device may wait for this connection to end.
+        run.let_go();
     }
     // A device that did not answer well has other worries than to say what it is.
     let answered = ended.error.as_ref().is_none_or(|error| is_answer(error.class));
@@ -159,6 +168,30 @@ fn mode(assignment: &v1::Assignment) -> Mode {
     }
 }
 
+/// What earlier attempts have recorded.
+fn recorded(assignment: &v1::Assignment) -> Vec<Recorded> {
+    let states = assignment.states.iter().map(|state| Recorded {
+        step: state.step,
+        pre: state.pre.clone(),
+        facts: state.facts.clone(),
+        guard: Guard::from_number(state.guard),
+    });
+    states.collect()
+}
+
+/// What an attempt has to say of a step, as the engine takes it.
+fn state(execution: u64, note: Note) -> v1::PreState {
+    let (guard, within) = note.guard.unzip();
+    v1::PreState {
+        execution,
+        step: note.step,
+        pre: note.pre,
+        facts: note.facts,
+        guard: guard.map_or(0, Guard::number),
+        guard_ms: within.map_or(0, |within| within.as_millis().try_into().unwrap_or(u64::MAX)),
+    }
+}
+
 /// Whether a device that answers well can have caused an error of this class.
 fn is_answer(class: ErrorClass) -> bool {
     matches!(
@@ -176,6 +209,7 @@ impl Run {
                     let until = self.job.until;
                     let made = self.have_session(until).await;
                     self.attempt.tick(self.began.elapsed());
+                    self.tell_transport();
                     match made {
                         Ok(()) => self.attempt.connected(),
                         Err(NoSession::Failed(failure)) => self.attempt.connect_failed(failure),
@@ -210,11 +244,17 @@ impl Run {
         }
     }
 
+    fn tell_transport(&mut self) {
+        if let Some((session, _)) = &self.session {
+            self.attempt.is_over_api(session.is_api());
+        }
+    }
+
     /// Gives up the session, so that the next one is new.
     fn let_go(&mut self) {
         if let Some((session, _turn)) = self.session.take() {
             let device = self.job.assignment.device;
-            for line in [Line::Main, Line::Second] {
+            for line in [Line::Main, Line::Second, Line::Proof] {
                 self.devices.forget(device, line, &session);
             }
         }
@@ -377,11 +417,14 @@ impl Run {
         loop {
             let asked = Instant::now();
             let v1::Assignment { execution, epoch, .. } = self.job.assignment;
-            let answer = self.held.ask(v1::Intent {
+            let intent = v1::Intent {
                 execution,
                 epoch,
                 step,
-            });
+            };
+            let answer = self
+                .held
+                .ask(intent, self.attempt.note().map(|note| state(execution, note)));
             let verdict = tokio::select! {
                 verdict = answer => verdict.unwrap_or(v1::IntentVerdict::Revoked),
                 () = self.job.begun.cancel.cancelled(), if ends => return Err(self.attempt.cancelled()),
@@ -415,12 +458,16 @@ impl Run {
             words,
             manner,
             follow,
+            fresh,
         } = exchange;
         let timeout = Duration::from_millis(self.job.assignment.timeout_ms);
+        if fresh {
+            return self.prove(words, timeout).await;
+        }
         if manner == Manner::Write && self.attempt.is_in_the_middle() && Instant::now() >= self.send_by {
             // A step that writes for longer than a grant lasts asks again, so that the quiet time (A5) counts from its
             // last write.
-            let step = self.attempt.at();
+            let step = self.attempt.intent_step();
             if let Err(action) = self.ask(step).await {
                 return action;
             }
@@ -468,6 +515,38 @@ impl Run {
             let _ = tokio::time::timeout(TOLD_WITHIN, telling).await;
         }
         let Reply { end, sentences } = reply.unwrap_or_else(|_| session::never_sent());
+        self.attempt.tick(self.began.elapsed());
+        self.attempt.answered(end, sentences)
+    }
+
+    /// Asks over a new connection, which is made for it and closed after it.
+    async fn prove(&mut self, words: Vec<Vec<u8>>, timeout: Duration) -> Action {
+        let device = self.job.assignment.device;
+        // Whatever was there from before is none.
+        let before = self.session(Line::Proof);
+        self.devices.forget(device, Line::Proof, &before);
+        let session = self.session(Line::Proof);
+        self.phased(Doing::Connecting(session.clone()));
+        let asked = async {
+            session.ready().await.map_err(|failure| failure.error)?;
+            let turn = session.turn(false).await;
+            let send_by = Instant::now() + timeout;
+            let answer = session.follow(words, timeout, send_by, turn, next_run(), None);
+            Ok::<_, DeviceError>(answer.await.unwrap_or_else(|_| session::never_sent()))
+        };
+        // Twice the deadline of a command: one for the connection, one for the command.
+        let (end, sentences) = match tokio::time::timeout(timeout * 2, asked).await {
+            Ok(Ok(Reply { end, sentences })) => (end, sentences),
+            Ok(Err(error)) => (StepEnd::NoAnswer(error), Bytes::new()),
+            Err(_) => {
+                let text = format!("no new connection within {} ms", (timeout * 2).as_millis());
+                (
+                    StepEnd::NoAnswer(DeviceError::new(ErrorClass::Timeout, text)),
+                    Bytes::new(),
+                )
+            }
+        };
+        self.devices.forget(device, Line::Proof, &session);
         self.attempt.tick(self.began.elapsed());
         self.attempt.answered(end, sentences)
     }
@@ -521,6 +600,7 @@ fn report(assignment: &v1::Assignment, ended: &Ended, attempt: Attempt, elapsed:
     });
     let outcome = match ended.outcome {
         Outcome::Broken => v1::ReportOutcome::Broken,
+        Outcome::Reverted => v1::ReportOutcome::Reverted,
         Outcome::Cancelled => v1::ReportOutcome::Cancelled,
         Outcome::Failed => v1::ReportOutcome::Failed,
         Outcome::FoundDone => v1::ReportOutcome::FoundDone,

@@ -186,6 +186,8 @@ pub(crate) struct Vitals {
     stage: AtomicU8,
     /// Whether the router was found to be the one that the device is known as.
     known: AtomicBool,
+    /// Whether it speaks REST, so that nothing belongs to the connection.
+    pub(crate) rest: AtomicBool,
     state: Mutex<State>,
     settled: Notify,
     pub(crate) turns: Arc<RwLock<()>>,
@@ -198,6 +200,7 @@ impl Vitals {
             heard: AtomicU64::new(0),
             stage: AtomicU8::new(Stage::Device as u8),
             known: AtomicBool::new(false),
+            rest: AtomicBool::new(false),
             state: Mutex::new(State::Connecting),
             settled: Notify::new(),
             turns: Arc::default(),
@@ -276,6 +279,11 @@ impl Handle {
     /// Whether the router was found to be the one that the device is known as.
     pub(crate) fn is_known(&self) -> bool {
         self.vitals.known.load(Ordering::Relaxed)
+    }
+
+    /// Whether it speaks the API, where a session is a connection.
+    pub(crate) fn is_api(&self) -> bool {
+        !self.vitals.rest.load(Ordering::Relaxed)
     }
 
     /// The router was found to be that one.

@@ -170,7 +170,7 @@ impl Reads {
         };
         Self {
             checks: audit.checks.iter().map(of).collect(),
-            plan: Plan { steps },
+            plan: Plan::new(steps),
             resource,
             identity,
         }

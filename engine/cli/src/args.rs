@@ -304,6 +304,19 @@ pub(crate) struct Run {
     /// at least 10]
     #[arg(long, value_name = "N|P%|all", default_value = "", hide_default_value = true)]
     pub budget: String,
+    /// The least way back that each change needs: L1 (safe mode), L2 (a schedule that restores a backup), L4 (the inverse
+    /// of what was done) or L0 (none) [default: L0, and L2 for what may cut the way in]
+    #[arg(long, value_name = "LEVEL", value_parser = level)]
+    pub min_revert_level: Option<String>,
+    /// Change also what may cut the way in where there is no guard
+    #[arg(long)]
+    pub accept_no_way_back: bool,
+    /// After how long a schedule on the router restores its backup, unless it is disarmed [default: 5m]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse_positive)]
+    pub revert_after: Option<Duration>,
+    /// Take back what was done when a check does not hold after it
+    #[arg(long)]
+    pub revert_failed_check: bool,
     /// Deadline of the command, and how long devices that cannot be reached are waited for
     #[arg(long, default_value = "30s", value_parser = duration::parse_positive)]
     pub timeout: Duration,
@@ -664,6 +677,10 @@ pub(crate) struct Certs {
     /// How long the certificates are good for, in days; the CA is for ten years
     #[arg(long, value_name = "DAYS", default_value_t = 825, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub days: u32,
+}
+
+fn level(name: &str) -> Result<String, String> {
+    name.parse::<muster_model::Level>().map(|level| level.to_string())
 }
 
 fn priority(name: &str) -> Result<v1::JobPriority, String> {

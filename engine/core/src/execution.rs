@@ -41,6 +41,9 @@ const AWAY: Duration = Duration::from_secs(30);
 /// How long after the quiet time an open question may still be asked.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(60);
 
+/// Between two looks at what became of an open question.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
 /// How long after its grant an open intent is given up, beyond the deadline of its command.
 pub fn resolved_within() -> Duration {
     quiet::after(Duration::ZERO) + RESOLVE_WITHIN
@@ -61,6 +64,9 @@ pub struct Execution {
     pub next_step: u32,
     /// Whether a change or disrupt intent was granted.
     pub touched: bool,
+    /// The first step for which one was: none before it has changed anything. `None` while it is untouched, and for
+    /// executions of versions that did not note it.
+    pub touched_from: Option<u32>,
     /// The newest intent that was granted, of whatever class, as long as it has no result. An execution that ended
     /// without an answer keeps it, so that late evidence finds it.
     pub open_intent: Option<Intent>,
@@ -114,6 +120,8 @@ pub struct Context<'a> {
     pub command: Duration,
     /// How long a device is left alone after it was changed, before it is looked at again (B4).
     pub soak: Duration,
+    /// How long what is armed on the device may take to act, from the grant of the open intent; zero for nothing.
+    pub guard: Duration,
     /// The steps of the plan.
     pub steps: Marks<'a>,
 }
@@ -183,6 +191,8 @@ pub enum Outcome {
     Rejected,
     /// The step it was at is done in part: neither the old nor the new state.
     Broken,
+    /// What was done is taken back, by the device or by the worker, and a look has shown it.
+    Reverted,
 }
 
 /// What becomes of the execution.
@@ -239,6 +249,7 @@ impl Execution {
             attempts: 0,
             next_step: 0,
             touched: false,
+            touched_from: None,
             open_intent: None,
             error: None,
             resolution: None,
@@ -359,6 +370,9 @@ impl Execution {
             epoch: self.epoch,
             at: context.now,
         });
+        if touches && !to.touched {
+            to.touched_from = Some(step);
+        }
         to.touched |= touches;
         Ok(Transition { to, ready_at: None })
     }
@@ -466,7 +480,7 @@ impl Execution {
 
     /// The plan does not go on here. With a change done the device is in neither state (A3).
     fn rejected(&self, error: Option<DeviceError>, context: &Context<'_>) -> Transition {
-        let state = match (self.touched, context.steps.any_change_before(self.next_step)) {
+        let state = match (self.touched, self.changed_before(self.next_step, context)) {
             (true, true) => ExecutionState::Broken,
             (true, false) => ExecutionState::Failed,
             (false, _) => ExecutionState::Rejected,
@@ -491,12 +505,18 @@ impl Execution {
         if self.is_soaking(context) {
             return self.end(ExecutionState::Succeeded, None);
         }
-        let state = match (self.touched, context.steps.any_change_before(self.next_step)) {
+        let state = match (self.touched, self.changed_before(self.next_step, context)) {
             (true, true) => ExecutionState::Broken,
             (true, false) => ExecutionState::Failed,
             (false, _) => ExecutionState::Cancelled,
         };
         self.end(state, error)
+    }
+
+    /// Whether a step before this one has changed the device.
+    fn changed_before(&self, step: u32, context: &Context<'_>) -> bool {
+        let from = self.touched_from.unwrap_or(0);
+        self.touched && (from..step).any(|step| context.steps.effect(step) >= Effect::Change)
     }
 
     fn with_error(&self, error: Option<DeviceError>) -> Self {

@@ -122,7 +122,7 @@ pub(super) fn check(spec: &v1::JobSpec) -> Result<Spec, Vec<Violation>> {
     let mut violations = Vec::new();
     let plan = plan(spec.plan.as_ref(), "spec.plan").unwrap_or_else(|bad| {
         violations.extend(bad);
-        Plan { steps: Vec::new() }
+        Plan::new(Vec::new())
     });
     violations.extend(check_expectations(&plan));
     violations.extend(check_wishes(&plan));
@@ -270,7 +270,10 @@ mod tests {
             kind: Some(v1::step::Kind::Command(command)),
         };
         let spec = v1::JobSpec {
-            plan: Some(v1::Plan { steps: vec![step] }),
+            plan: Some(v1::Plan {
+                steps: vec![step],
+                ..v1::Plan::default()
+            }),
             all: true,
             ..Default::default()
         };

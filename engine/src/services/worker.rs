@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_engine_core::{Held, Outcome};
+use muster_model::Guard;
 use muster_proto::v1::session_request::Message as Up;
 use muster_proto::v1::session_response::Message as Down;
 use muster_proto::v1::worker_service_server::WorkerService;
 use muster_proto::{Violation, v1};
 use muster_store::{
     Adopted, ApplyReports, BeginSession, Contact, FactsRecord, GrantIntents, IntentRequest, Measurement,
-    OpenSession, Report, ReportAnswer, ShareDevices, StoreContacts, StoreFacts, StoreMeasurements, Verdict,
-    Zones,
+    OpenSession, PreState, Report, ReportAnswer, ShareDevices, StoreContacts, StoreFacts, StoreMeasurements,
+    StorePreStates, Verdict, Zones,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -322,6 +323,7 @@ fn from_worker(report: v1::Report, now: i64) -> Option<Report> {
         v1::ReportOutcome::Unchanged => Outcome::Unchanged,
         v1::ReportOutcome::Rejected => Outcome::Rejected,
         v1::ReportOutcome::Broken => Outcome::Broken,
+        v1::ReportOutcome::Reverted => Outcome::Reverted,
         v1::ReportOutcome::Failed => Outcome::Failed,
         v1::ReportOutcome::Unreached => Outcome::Unreached,
         v1::ReportOutcome::Interrupted => Outcome::Interrupted,
@@ -360,6 +362,19 @@ async fn grant(shared: &Shared, intents: v1::Intents) -> Result<Vec<v1::IntentAn
         step: intent.step,
     };
     let requests = intents.intents.iter().map(request).collect();
+    let states = intents.states.iter().map(|state| PreState {
+        execution: state.execution,
+        step: state.step,
+        pre: state.pre.clone(),
+        facts: state.facts.clone(),
+        guard: Guard::from_number(state.guard),
+        guard_ms: state.guard_ms,
+    });
+    let states = states.collect::<Vec<_>>();
+    if !states.is_empty() {
+        let stored = shared.store.write(StorePreStates(states)).await;
+        stored.map_err(error::store)?;
+    }
     let verdicts = shared
         .store
         .write(GrantIntents {

@@ -28,6 +28,7 @@ mod kept;
 mod lease;
 mod limit;
 pub mod memory;
+mod pre;
 mod quarantine;
 mod reach;
 mod report;
@@ -78,6 +79,7 @@ pub use jobs::JobStore;
 pub use kept::{KeepFile, KeepFiles, KeptRecord, MOST_BACKUPS, MOST_EXPORTS};
 pub use lease::{AdoptLeases, Adopted, BeginSession, ExpireJobs, LoseLeases, OpenSession};
 pub use limit::{FullValue, SetLimits};
+pub use pre::{PreState, StorePreStates};
 pub use quarantine::ReleaseDevices;
 pub use reach::{Contact, StoreContacts, TrustDevice, TrustRefused, Trusted};
 pub use report::{Applied, ApplyReports, Report, ReportAnswer};
@@ -337,6 +339,11 @@ fn migrations() -> Vec<Migration> {
             20,
             "kept files",
             include_str!("../../../migrations/sqlite/0020_kept_files.sql"),
+        ),
+        (
+            21,
+            "pre state",
+            include_str!("../../../migrations/sqlite/0021_pre_state.sql"),
         ),
         (
             23,

@@ -195,6 +195,7 @@ async fn executions(tx: &mut SqliteConnection, batch: &[u64]) -> Result<Swept, S
     let ids = json_ids(batch.iter().copied());
     for statement in [
         sql::SWEEP_MEASUREMENTS,
+        sql::SWEEP_PRE,
         sql::SWEEP_YOUNGEST,
         sql::SWEEP_EXECUTIONS,
     ] {

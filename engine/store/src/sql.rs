@@ -26,7 +26,10 @@ macro_rules! loaded_columns {
             "j.admit_until, j.stop_at, EXISTS (SELECT 1 FROM freeze) AND NOT EXISTS (SELECT 1 FROM rollout r ",
             "WHERE r.job_id = e.job_id AND r.break_glass IS NOT NULL), ",
             "CASE WHEN j.soaks THEN (SELECT w.soak_ms FROM wave w WHERE w.job_id = e.job_id AND w.number = e.wave) ",
-            "ELSE 0 END "
+            "ELSE 0 END, e.touched_from, ",
+            // How long what is armed on the device may take to act.
+            "CASE WHEN e.open_intent IS NULL THEN 0 ELSE coalesce((SELECT p.guard_ms FROM pre_state p ",
+            "WHERE p.execution_id = e.id AND p.step = e.open_intent), 0) END "
         )
     };
 }
@@ -207,6 +210,7 @@ mod inventory;
 mod job;
 mod keep;
 mod kept;
+mod pre;
 mod result;
 mod rollout;
 
@@ -216,6 +220,7 @@ pub(crate) use inventory::*;
 pub(crate) use job::*;
 pub(crate) use keep::*;
 pub(crate) use kept::*;
+pub(crate) use pre::*;
 pub(crate) use result::*;
 pub(crate) use rollout::*;
 
@@ -239,6 +244,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static (&'static str, &'static str
         job::STATEMENTS,
         keep::STATEMENTS,
         kept::STATEMENTS,
+        pre::STATEMENTS,
         result::STATEMENTS,
         rollout::STATEMENTS,
     ];

@@ -231,9 +231,7 @@ fn create(words: &[&str], selector: &str, request_id: Option<&str>, hash: u8) ->
         request_id: request_id.map(str::to_owned),
         request_hash: [hash; 32],
         name: words[0].to_owned(),
-        plan: Plan {
-            steps: vec![Step::Command(Command::parse(words).expect("valid"))],
-        },
+        plan: Plan::new(vec![Step::Command(Command::parse(words).expect("valid"))]),
         selector: if selector.is_empty() {
             Selector::default()
         } else {

@@ -37,6 +37,8 @@ pub(crate) struct Loaded {
     /// Nothing with effects starts.
     frozen: bool,
     soak_ms: i64,
+    /// How long what is armed on its device may take to act.
+    guard_ms: i64,
     steps: String,
     priority: Priority,
     timeout_ms: i64,
@@ -78,6 +80,7 @@ impl Loaded {
             },
             command: Duration::from_millis(self.timeout_ms.unsigned_abs()),
             soak: Duration::from_millis(self.soak_ms.unsigned_abs()),
+            guard: Duration::from_millis(self.guard_ms.unsigned_abs()),
             steps: Marks::new(&self.steps),
         }
     }
@@ -164,6 +167,8 @@ struct Columns {
     stop_at: Option<i64>,
     frozen: u8,
     soak_ms: i64,
+    touched_from: Option<u32>,
+    guard_ms: i64,
 }
 
 impl Columns {
@@ -175,6 +180,7 @@ impl Columns {
             epoch: self.epoch.unsigned_abs(),
             attempts: self.attempts,
             touched: self.touched != 0,
+            touched_from: self.touched_from,
             next_step: self.next_step,
             open_intent: intent(self.open_intent, self.intent_epoch, self.intent_at),
             error: device_error(self.error_class, self.error_message, self.error_category),
@@ -197,6 +203,7 @@ impl Columns {
             stop_at: self.stop_at,
             frozen: self.frozen != 0,
             soak_ms: self.soak_ms,
+            guard_ms: self.guard_ms,
         })
     }
 }
@@ -234,6 +241,8 @@ impl FromRow<'_, SqliteRow> for Loaded {
             stop_at: row.try_get(27)?,
             frozen: row.try_get(28)?,
             soak_ms: row.try_get(29)?,
+            touched_from: row.try_get(30)?,
+            guard_ms: row.try_get(31)?,
         };
         columns.loaded()
     }
@@ -258,6 +267,7 @@ struct Alike {
     state: i32,
     attempts: u32,
     touched: bool,
+    touched_from: Option<u32>,
     locked: bool,
     next_step: u32,
     open_intent: Option<u32>,
@@ -335,6 +345,7 @@ impl Moves {
             state: to.state.number(),
             attempts: to.attempts,
             touched: to.touched,
+            touched_from: to.touched_from,
             locked,
             next_step: to.next_step,
             open_intent: to.open_intent.map(|intent| intent.step),
@@ -470,6 +481,7 @@ async fn write_rows(
             .bind(alike.error_message)
             .bind(alike.error_category)
             .bind(alike.finished_at)
+            .bind(alike.touched_from)
             .execute(&mut *tx)
             .await?;
     }
@@ -498,6 +510,7 @@ fn row(alike: &Alike, id: u64, started_at: Option<i64>) -> Value {
         alike.next_step,
         alike.intent_epoch,
         alike.intent_at,
+        alike.touched_from,
     ])
 }
 

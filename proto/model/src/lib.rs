@@ -25,6 +25,7 @@ pub mod template;
 pub mod transport;
 pub mod trap;
 pub mod trust;
+pub mod way_back;
 
 pub use backup::{Backup, Kept};
 pub use check::{Check, CheckError};
@@ -42,3 +43,4 @@ pub use policy::Policy;
 pub use selector::{Selector, SelectorError};
 pub use transport::{Ports, Transport};
 pub use trust::{Demand, Pin, Trust};
+pub use way_back::{Guard, Level, WayBack};

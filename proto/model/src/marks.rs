@@ -84,9 +84,7 @@ mod tests {
         let verify = Verify::new(["/ip/dns/print"], "", false).expect("a read");
         let verified = command("/ip/dns/set").with_verify(verify).expect("a change");
         let steps = [command("/ip/dns/print"), verified, command("/system/reboot")];
-        let plan = Plan {
-            steps: steps.map(Step::Command).into(),
-        };
+        let plan = Plan::new(steps.map(Step::Command).into());
         let marks = plan.marks();
         assert_eq!(marks, "rCd");
         let marks = Marks::new(&marks);

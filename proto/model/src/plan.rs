@@ -11,6 +11,7 @@ use crate::command::{Command, Verify};
 use crate::effect::Effect;
 use crate::ensure::{Ensure, EnsureError};
 use crate::template;
+use crate::way_back::WayBack;
 
 /// The most steps in one plan.
 pub const MAX_STEPS: usize = 1000;
@@ -20,6 +21,9 @@ pub const MAX_STEPS: usize = 1000;
 pub struct Plan {
     /// The steps in the order they run; each runs only when the one before succeeded.
     pub steps: Vec<Step>,
+    /// What it demands of the way back.
+    #[serde(default, skip_serializing_if = "WayBack::is_default")]
+    pub way_back: WayBack,
 }
 
 /// One step of a plan.
@@ -94,6 +98,14 @@ pub struct NotRendered {
 pub struct PlanDigest(pub [u8; 32]);
 
 impl Plan {
+    /// Steps that demand nothing of the way back.
+    pub fn new(steps: Vec<Step>) -> Self {
+        Self {
+            steps,
+            way_back: WayBack::default(),
+        }
+    }
+
     /// The strongest effect of any step; a plan without steps reads.
     pub fn effect(&self) -> Effect {
         self.steps.iter().map(Step::effect).max().unwrap_or(Effect::Read)
@@ -123,6 +135,7 @@ impl Plan {
                 .enumerate()
                 .map(render)
                 .collect::<Result<_, _>>()?,
+            way_back: self.way_back.clone(),
         })
     }
 
@@ -158,9 +171,7 @@ mod tests {
         let steps = commands
             .iter()
             .map(|words| Step::Command(Command::parse(*words).expect("valid")));
-        Plan {
-            steps: steps.collect(),
-        }
+        Plan::new(steps.collect())
     }
 
     #[test]
@@ -178,9 +189,9 @@ mod tests {
     fn what_should_be_true_has_a_canonical_form() {
         let wish = |values: [(&str, &str); 2]| {
             let set = crate::Values::new(values).expect("valid");
-            Plan {
-                steps: vec![Step::Ensure(Ensure::singleton("/ip/dns", set).expect("valid"))],
-            }
+            Plan::new(vec![Step::Ensure(
+                Ensure::singleton("/ip/dns", set).expect("valid"),
+            )])
         };
         let (a, b) = (("servers", "1.1.1.1"), ("allow-remote-requests", "no"));
         let plan = wish([a, b]);

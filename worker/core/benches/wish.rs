@@ -55,9 +55,7 @@ fn plan(purge: Option<&str>) -> Result<Plan, EnsureError> {
         ..Items::default()
     };
     let ensure = Ensure::items("/ip/firewall/address-list", items)?;
-    Ok(Plan {
-        steps: vec![Step::Ensure(ensure)],
-    })
+    Ok(Plan::new(vec![Step::Ensure(ensure)]))
 }
 
 /// One attempt to its end; how many commands it wrote.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use muster_model::{DeviceError, Follow, Kept};
+use muster_model::{DeviceError, Follow, Guard, Kept};
 use routeros_wire::value::Version;
 
 /// What an attempt is for.
@@ -52,6 +52,8 @@ pub struct Exchange {
     pub manner: Manner,
     /// Whether it is one that does not end by itself, and when it is to end.
     pub follow: Option<Follow>,
+    /// Whether it goes over a new connection, made for it beside the one that there is.
+    pub fresh: bool,
 }
 
 /// What may be done with a command on its way.
@@ -84,6 +86,7 @@ impl Exchange {
             words,
             manner,
             follow: None,
+            fresh: false,
         }
     }
 }
@@ -147,6 +150,21 @@ pub enum Outcome {
     Unknown,
     /// What was to be sent next did not leave.
     Unreached,
+    /// What was done is taken back, by the device or by us, and a look has shown it.
+    Reverted,
+}
+
+/// What was recorded of a step before it was granted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// The step.
+    pub step: u32,
+    /// The differences that it was to make, in wire format; empty for a step that could not say.
+    pub pre: Bytes,
+    /// What the device said before the first step, as [`crate::Attempt`] wrote it; empty where nobody asked.
+    pub facts: String,
+    /// What was armed on the device.
+    pub guard: Option<Guard>,
 }
 
 /// A device that could not be spoken to.

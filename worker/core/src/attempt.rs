@@ -17,18 +17,21 @@
 //! question asks what verifies the step and nothing else.
 
 mod measure;
+mod revert;
 mod soak;
 mod survey;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use muster_model::check::Facts;
-use muster_model::{DeviceError, Effect, ErrorClass, Plan, Step};
+use muster_model::{DeviceError, Effect, Ensure, ErrorClass, Guard, Plan, Step};
 
-use crate::action::{Action, ConnectFailure, Ended, Given, Mode, Outcome, StepEnd};
+use crate::action::{Action, ConnectFailure, Ended, Given, Mode, Outcome, Recorded, StepEnd};
+use crate::facts;
+use crate::steps::guard::{Caps, Guarded, wants_guard};
 use crate::steps::{self, Around, Next, Questions, Run};
 use measure::Measuring;
 use survey::Survey;
@@ -67,6 +70,31 @@ pub struct Attempt {
     backup_age: Option<Duration>,
     given: Vec<Given>,
     measuring: Measuring,
+    /// What was recorded before, of an execution that was begun by another attempt.
+    recorded: Vec<Recorded>,
+    /// What the device can do for the way back, once it is known.
+    caps: Option<Caps>,
+    /// Whether its connection is one that can hold a safe mode.
+    over_api: bool,
+    /// Wishes that were written, with what they changed: the newest last.
+    written: Vec<(u32, Ensure, Bytes)>,
+    /// Whether something was done that has no inverse.
+    no_inverse: bool,
+    /// What is taken back after a check that does not hold, and how the attempt ends then.
+    reverting: Option<(VecDeque<Ensure>, Ended)>,
+}
+
+/// What the engine is told of a step together with the question whether it may be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Note {
+    /// The step, from 0.
+    pub step: u32,
+    /// What it changes, with what is there before, in wire format; empty where it cannot say.
+    pub pre: Bytes,
+    /// What the device said before the first step; empty where nobody asked.
+    pub facts: String,
+    /// What is armed meanwhile, and how long that may take to act.
+    pub guard: Option<(Guard, Duration)>,
 }
 
 /// What comes of an attempt beside how it ended.
@@ -114,6 +142,12 @@ impl Attempt {
             backup_age: None,
             given: Vec::new(),
             measuring: Measuring::default(),
+            recorded: Vec::new(),
+            caps: None,
+            over_api: true,
+            written: Vec::new(),
+            no_inverse: false,
+            reverting: None,
         }
     }
 
@@ -149,6 +183,62 @@ impl Attempt {
     pub fn with_backup(mut self, age: Option<Duration>) -> Self {
         self.backup_age = age;
         self
+    }
+
+    /// With what earlier attempts at the same execution have recorded.
+    #[must_use]
+    pub fn with_recorded(mut self, recorded: Vec<Recorded>) -> Self {
+        let facts = recorded.iter().find(|recorded| !recorded.facts.is_empty());
+        if let Some(recorded) = facts {
+            self.pre = facts::of_text(&recorded.facts);
+        }
+        self.recorded = recorded;
+        self
+    }
+
+    /// With what is known of the device's ways back already.
+    #[must_use]
+    pub fn with_caps(mut self, caps: Option<Caps>) -> Self {
+        self.caps = caps;
+        self
+    }
+
+    /// What it knows of the device's ways back.
+    pub fn caps(&self) -> Option<Caps> {
+        self.caps
+    }
+
+    /// Whether the connection is one over the API, which can hold a safe mode. To be told when it is there.
+    pub fn is_over_api(&mut self, is: bool) {
+        self.over_api = is;
+    }
+
+    /// What is to be told together with the question for an intent; `None` when it was told or there is nothing.
+    pub fn note(&self) -> Option<Note> {
+        if self.reverting.is_some() {
+            return None;
+        }
+        let run = self.run.as_ref()?;
+        let facts = match self.changed {
+            false => facts::to_text(&self.pre),
+            true => String::new(),
+        };
+        let note = Note {
+            step: self.at(),
+            pre: run.pre(),
+            facts,
+            guard: run.guard(),
+        };
+        let says = !note.pre.is_empty() || !note.facts.is_empty() || note.guard.is_some();
+        says.then_some(note)
+    }
+
+    /// The step whose intent is to be asked for again in the middle of it.
+    pub fn intent_step(&self) -> u32 {
+        match (&self.reverting, self.written.last()) {
+            (Some(_), Some((step, ..))) => *step,
+            _ => self.at(),
+        }
     }
 
     /// It is so long since it began. To be told before whatever else is.
@@ -283,9 +373,25 @@ impl Attempt {
                     return self.take_look();
                 }
                 let step = self.plan.steps.get(self.step)?;
+                let (at, way) = (self.at(), &self.plan.way_back);
                 Some(match self.mode {
-                    Mode::Resolve(_) => steps::look(step),
-                    Mode::Apply { .. } | Mode::Preview => steps::apply(step, self.kept.remove(&self.step)),
+                    Mode::Resolve(_) => {
+                        let recorded = self.recorded.iter().find(|recorded| recorded.step == at);
+                        steps::look(step, recorded)
+                    }
+                    Mode::Apply { .. } | Mode::Preview => {
+                        let run = steps::apply(step, self.kept.remove(&self.step));
+                        match wants_guard(way, step) {
+                            true => Box::new(Guarded::new(
+                                run,
+                                step.clone(),
+                                way.clone(),
+                                self.over_api,
+                                self.caps,
+                            )),
+                            false => run,
+                        }
+                    }
                 })
             }
         }
@@ -310,10 +416,16 @@ impl Attempt {
 
     /// Does what a step wants next.
     fn follow(&mut self, mut run: Box<dyn Run>, next: Next) -> Action {
+        self.caps = self.caps.or(run.caps());
         match next {
             Next::Ask => {
+                if let Some(refused) = self.has_no_inverse(&*run) {
+                    return self.close(refused);
+                }
                 self.run = Some(run);
-                Action::AskIntent { step: self.at() }
+                Action::AskIntent {
+                    step: self.intent_step(),
+                }
             }
             Next::Exchange(exchange) => {
                 self.run = Some(run);
@@ -336,13 +448,27 @@ impl Attempt {
                 self.step += 1;
                 self.begin_step()
             }
+            Next::Done { .. } if self.reverting.is_some() => self.revert_next(),
             Next::Done { reply, .. } => {
+                self.note_written(&*run);
                 self.replies.push(reply);
                 self.given.extend(run.given());
                 self.step += 1;
                 self.begin_step()
             }
             Next::Stop { outcome, error, .. } if self.soaked => self.no_longer(outcome, error),
+            Next::Stop { error, reply, .. } if let Some((_, ended)) = self.reverting.take() => {
+                self.replies.extend(reply);
+                let why = error.map_or_else(String::new, |error| format!(": {}", error.message));
+                let text = ended.error.map_or_else(String::new, |error| error.message);
+                self.end(
+                    Outcome::Broken,
+                    DeviceError::new(
+                        ErrorClass::Check,
+                        format!("{text}; it could not be taken back{why}"),
+                    ),
+                )
+            }
             next @ Next::Stop { .. } => self.close(next),
         }
     }
@@ -356,11 +482,15 @@ impl Attempt {
                 reply,
             } => {
                 self.replies.extend(reply);
-                Action::End(Ended {
+                let ended = Ended {
                     outcome,
                     error,
                     steps_done: self.at(),
-                })
+                };
+                match self.is_to_revert(&ended) {
+                    true => self.revert(ended),
+                    false => Action::End(ended),
+                }
             }
             Next::Ask | Next::Exchange(_) | Next::Wait(_) | Next::Reconnect(_) | Next::Done { .. } => {
                 self.begin_step()

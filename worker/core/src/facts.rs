@@ -1,10 +1,34 @@
 //! What checks know of a device: the questions, and what is read out of the answers.
 
-use muster_model::check::{Fact, Facts, Source, number};
+use muster_model::check::{FACTS, Fact, Facts, Source, number};
 use routeros_wire::value::{boolean, duration, size};
 use routeros_wire::{Kind, Limits, Sentence, decode_all};
 
 use crate::diff::read_rows;
+
+/// Facts as a text that [`of_text`] reads.
+pub(crate) fn to_text(facts: &Facts) -> String {
+    let line = |(name, fact): (&&'static str, &Fact)| match fact {
+        Fact::Number(number) => format!("{name}#{number}\n"),
+        Fact::Text(text) => format!("{name}={}\n", text.replace('\n', " ")),
+    };
+    facts.iter().map(line).collect()
+}
+
+/// Facts that [`to_text`] wrote. What is not known any more is left out.
+pub(crate) fn of_text(text: &str) -> Facts {
+    let fact = |line: &str| {
+        let at = line.find(['#', '='])?;
+        let (name, _, _) = FACTS.iter().find(|(name, ..)| *name == &line[..at])?;
+        let value = &line[at + 1..];
+        let fact = match line.as_bytes()[at] {
+            b'#' => Fact::Number(value.parse().ok()?),
+            _ => Fact::Text(value.to_owned()),
+        };
+        Some((*name, fact))
+    };
+    text.lines().filter_map(fact).collect()
+}
 
 /// The question of a source.
 pub(crate) fn question(source: Source) -> Vec<Vec<u8>> {

@@ -304,7 +304,7 @@ fn key_text<'v>(key: &[String], get: impl Fn(&str) -> Option<&'v [u8]>) -> Strin
     key.iter().map(part).collect::<Vec<_>>().join(",")
 }
 
-fn item_text(wanted: &Items, at: usize) -> String {
+pub(crate) fn item_text(wanted: &Items, at: usize) -> String {
     let values = &wanted.items[at];
     key_text(&wanted.key, |name| values.get(name).map(str::as_bytes))
 }

@@ -10,9 +10,11 @@ pub mod diff;
 mod export;
 mod facts;
 mod fingerprint;
+pub mod inverse;
 mod items;
 pub mod meaning;
 mod steps;
 
-pub use action::{Action, ConnectFailure, Ended, Exchange, Given, Manner, Mode, Outcome, StepEnd};
-pub use attempt::{Attempt, Measured, Told};
+pub use action::{Action, ConnectFailure, Ended, Exchange, Given, Manner, Mode, Outcome, Recorded, StepEnd};
+pub use attempt::{Attempt, Measured, Note, Told};
+pub use steps::guard::Caps;

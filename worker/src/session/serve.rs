@@ -174,6 +174,7 @@ async fn open(
         vitals.touch(Instant::now());
         world.reach.worked(device, target.transport, way.transport);
         vitals.enter(Stage::Device);
+        vitals.rest.store(true, Ordering::Relaxed);
         vitals.settle(State::Ready);
         let opened = rest::Opened {
             device,

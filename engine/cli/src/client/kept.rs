@@ -38,6 +38,7 @@ pub(crate) async fn backup(engine: &Engine, wanted: Wanted, json: bool) -> Done 
     };
     let plan = v1::Plan {
         steps: vec![v1::Step { kind: Some(kind) }],
+        ..Default::default()
     };
     let mut spec = run::spec(plan, wanted.selection, wanted.timeout);
     spec.name = if wanted.export_only {

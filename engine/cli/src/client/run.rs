@@ -47,6 +47,15 @@ pub(crate) async fn run(mut args: Run, engine: &str, json: bool) -> Done {
             absent: args.expect_none.is_some(),
         });
     }
+    let mut way = plan.way_back.take().unwrap_or_default();
+    way.min_level = args.min_revert_level.unwrap_or(way.min_level);
+    way.accept_none |= args.accept_no_way_back;
+    way.revert_on_failed_check |= args.revert_failed_check;
+    way.after = args
+        .revert_after
+        .and_then(|after| after.try_into().ok())
+        .or(way.after);
+    plan.way_back = (way != v1::WayBack::default()).then_some(way);
     let mut spec = spec(plan, args.selection, args.timeout);
     spec.priority = args.priority.into();
     spec.max_concurrency = args.concurrency.unwrap_or(0);
@@ -136,6 +145,7 @@ pub(crate) fn plan(commands: impl IntoIterator<Item = Vec<String>>) -> v1::Plan 
     };
     v1::Plan {
         steps: commands.into_iter().map(step).collect(),
+        ..Default::default()
     }
 }
 
@@ -277,6 +287,8 @@ fn usage(failure: Failure) -> Failure {
     let flag = match field {
         "spec.selector" => "--select: ",
         "spec.timeout" => "--timeout: ",
+        "spec.plan.way_back.min_level" => "--min-revert-level: ",
+        "spec.plan.way_back.after" => "--revert-after: ",
         "spec.budget" => "--budget: ",
         "spec.plan.steps[0].command.verify" | "spec.plan.steps[0].command.verify.words" => "--verify: ",
         "spec.plan.steps[0].command.verify.expect" => "--expect: ",

@@ -40,7 +40,10 @@ impl Case {
             })),
         };
         let spec = v1::JobSpec {
-            plan: Some(v1::Plan { steps: vec![step] }),
+            plan: Some(v1::Plan {
+                steps: vec![step],
+                ..v1::Plan::default()
+            }),
             all: true,
             timeout: timeout.try_into().ok(),
             budget: "all".into(),
@@ -188,6 +191,12 @@ fn a_preview_writes_nothing_and_tells_what_is_the_same_together() {
     for group in read {
         assert_eq!(group["state"], "succeeded", "{group}");
         let rows = group["rows"].as_array().expect("rows");
+        let (levels, rows): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row["op"] == "way-back");
+        let of_commands = levels.iter().filter(|row| row["level"] == "L0").count();
+        assert_eq!(
+            of_commands, 1,
+            "each change says which way back there is: {group}"
+        );
         assert_eq!(
             rows.last().map(|row| &row["command"]),
             Some(&"/ip/dns/cache/flush".into())
@@ -281,8 +290,8 @@ purge = "list=mgmt"
 ensure = "/ip/firewall/filter"
 key = "comment"
 items = [
-    { comment = "muster-a", chain = "input", action = "accept", src-address-list = "mgmt" },
-    { comment = "muster-b", chain = "input", action = "drop" },
+    { comment = "muster-a", chain = "forward", action = "accept", src-address-list = "mgmt" },
+    { comment = "muster-b", chain = "forward", action = "drop" },
 ]
 ordered = true
 "#;
@@ -312,13 +321,13 @@ fn items_come_change_go_and_move_and_a_second_run_writes_nothing() {
     ]);
     on_all(&[
         "/ip/firewall/filter/add",
-        "chain=input",
+        "chain=forward",
         "action=drop",
         "comment=muster-b",
     ]);
     on_all(&[
         "/ip/firewall/filter/add",
-        "chain=forward",
+        "chain=output",
         "action=drop",
         "comment=muster-a",
     ]);
@@ -402,12 +411,12 @@ fn a_name_that_is_not_defined_is_told_of_every_device_before_anything_is_written
 }
 
 #[test]
-fn items_of_which_some_were_written_are_unknown_and_say_what_is_missing() {
+fn items_of_which_some_were_written_are_broken_and_say_what_is_missing() {
     let case = Case::new(178, 1, &["--fault", "lost-write-answer=1"]);
     let results = case.run(LISTS, &["--yes", "--timeout", "3s"]).exits(3).json();
     assert_eq!(
         (&results[0]["state"], &results[0]["error"]["class"]),
-        (&"unknown".into(), &"not_as_wanted".into()),
+        (&"broken".into(), &"not_as_wanted".into()),
         "{results:?}"
     );
     assert_eq!(

@@ -27,5 +27,6 @@ mod rows;
 mod sessions;
 mod storage;
 mod watch;
+mod way_back;
 mod wire;
 mod zones;

@@ -124,6 +124,7 @@ proptest! {
                         backoff: Backoff::INTERACTIVE,
                         command: std::time::Duration::from_secs(1),
                         soak: std::time::Duration::from_secs(1),
+                        guard: std::time::Duration::ZERO,
                         steps: Marks::new(&plan),
                     };
                     let before = executions[at].clone();

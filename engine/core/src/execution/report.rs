@@ -50,6 +50,8 @@ impl Execution {
             // Without an intent nothing was written.
             Outcome::Broken if !told.touched => told.end(ExecutionState::Failed, error),
             Outcome::Broken => told.end(ExecutionState::Broken, error),
+            Outcome::Reverted if !told.touched => told.end(ExecutionState::Failed, error),
+            Outcome::Reverted => told.end(ExecutionState::Reverted, error),
             // Only an attempt that was to look tells these. It decides nothing here.
             Outcome::FoundDone | Outcome::FoundNotDone => told.undecided(error, context),
         }
@@ -71,6 +73,7 @@ impl Execution {
             | Outcome::FoundDone
             | Outcome::FoundNotDone
             | Outcome::Rejected
+            | Outcome::Reverted
             | Outcome::Broken => self.end(ExecutionState::Broken, error),
         }
     }
@@ -103,8 +106,7 @@ impl Execution {
     /// The device's answer was no: after an earlier change was done that leaves it in neither state.
     fn refused(&self, error: Option<DeviceError>, context: &Context<'_>) -> Transition {
         let effect = context.steps.effect(self.next_step);
-        let broken = effect >= Effect::Change && context.steps.any_change_before(self.next_step);
-        let state = if broken && self.touched {
+        let state = if effect >= Effect::Change && self.changed_before(self.next_step, context) {
             ExecutionState::Broken
         } else {
             ExecutionState::Failed
@@ -140,6 +142,7 @@ impl Execution {
             | Outcome::Unreached
             | Outcome::HandedBack
             | Outcome::Cancelled
+            | Outcome::Reverted
             | Outcome::Rejected => Some(false),
             Outcome::Interrupted | Outcome::Unknown | Outcome::FoundNotDone | Outcome::Broken => None,
         }

@@ -2,7 +2,10 @@
 
 use muster_model::{DeviceError, ExecutionState};
 
-use super::{Context, Execution, Illegal, Outcome, RESOLVE_WITHIN, Resolution, Transition, millis, quiet_at};
+use super::{
+    Context, Execution, Illegal, LOOK_EVERY, Outcome, RESOLVE_WITHIN, Resolution, Transition, is_unreachable,
+    millis, quiet_at,
+};
 
 impl Execution {
     /// What an attempt that was to look has told.
@@ -20,8 +23,14 @@ impl Execution {
             Outcome::FoundNotDone if context.now >= quiet_at => self.decide(false, context),
             // What was sent into the old connection may still arrive.
             Outcome::FoundNotDone => self.look_again(quiet_at, self.error.clone(), context),
+            // Taken back, or done in part: the same rule, for what was sent may still arrive.
+            Outcome::Reverted | Outcome::Broken if context.now < quiet_at => {
+                self.look_again(quiet_at, error, context)
+            }
+            Outcome::Reverted => self.end(ExecutionState::Reverted, error),
+            Outcome::Broken => self.end(ExecutionState::Broken, error),
             Outcome::Unreached => {
-                let ready_at = context.now + self.delay(context);
+                let ready_at = context.now + self.pause_between(context);
                 match ready_at < self.resolve_by(context) {
                     true => self.look_again(ready_at, error, context),
                     false => self.open_ended(ExecutionState::Lost, error),
@@ -33,18 +42,22 @@ impl Execution {
                 to
             }
             Outcome::Interrupted | Outcome::Cancelled => {
-                self.look_again(context.now + self.delay(context), error, context)
+                self.look_again(context.now + self.pause_between(context), error, context)
             }
             // The device answers and its answer does not decide.
             Outcome::Failed
             | Outcome::Succeeded
             | Outcome::Unchanged
             | Outcome::Rejected
-            | Outcome::Broken
             | Outcome::Unknown => {
                 self.open_ended(ExecutionState::Unknown, error.or_else(|| self.error.clone()))
             }
         }
+    }
+
+    /// Between two looks: never so long that the time to look is over meanwhile.
+    fn pause_between(&self, context: &Context<'_>) -> i64 {
+        self.delay(context).min(millis(LOOK_EVERY))
     }
 
     /// Back in line, with the question open; past its time there is nobody left to ask.
@@ -67,8 +80,12 @@ impl Execution {
 
     /// Nobody looked in time.
     pub(super) fn resolution_overdue(&self, context: &Context<'_>) -> Result<Transition, Illegal> {
+        let state = match &self.error {
+            Some(error) if is_unreachable(error) => ExecutionState::Lost,
+            _ => ExecutionState::Unknown,
+        };
         match context.now >= self.resolve_by(context) {
-            true => Ok(self.open_ended(ExecutionState::Unknown, self.error.clone())),
+            true => Ok(self.open_ended(state, self.error.clone())),
             false => Err(self.illegal("expired while its open intent is looked after")),
         }
     }
@@ -76,7 +93,8 @@ impl Execution {
     /// Until when an open question may be asked: a deadline of its own, because the job's may be over (A11).
     fn resolve_by(&self, context: &Context<'_>) -> i64 {
         self.open_intent.map_or(context.expires_at, |intent| {
-            quiet_at(intent, context).saturating_add(millis(RESOLVE_WITHIN))
+            quiet_at(intent, context)
+                .saturating_add(millis(RESOLVE_WITHIN.max(context.guard + RESOLVE_WITHIN)))
         })
     }
 
@@ -89,7 +107,7 @@ impl Execution {
         to.open_intent = None;
         if !done {
             let error = Some(Self::not_done_error(intent.step));
-            return match context.steps.any_change_before(intent.step) {
+            return match to.changed_before(intent.step, context) {
                 true => to.end(ExecutionState::Broken, error),
                 false => to.end(ExecutionState::Failed, error),
             };

@@ -19,6 +19,7 @@ const CONTEXT: Context<'static> = Context {
     backoff: Backoff::INTERACTIVE,
     command: Duration::from_secs(1),
     soak: Duration::ZERO,
+    guard: Duration::ZERO,
     steps: Marks::empty(),
 };
 /// 2 s to send, 15 s until the connection is given up, 1 s of command.

@@ -162,9 +162,7 @@ mod tests {
 
     fn plan(server: &str) -> Plan {
         let command = Command::parse(["/ip/dns/set", &format!("servers={server}")]).expect("valid");
-        Plan {
-            steps: vec![Step::Command(command)],
-        }
+        Plan::new(vec![Step::Command(command)])
     }
 
     fn member(name: &str, wave: u32, fingerprint: &str) -> Member {

@@ -358,9 +358,7 @@ pub(super) fn create(name: &str, steps: &[&[&str]]) -> Result<CreateJob, String>
         request_id: None,
         request_hash: [0; 32],
         name: name.to_owned(),
-        plan: Plan {
-            steps: steps.iter().map(step).collect::<Result<_, _>>()?,
-        },
+        plan: Plan::new(steps.iter().map(step).collect::<Result<_, _>>()?),
         selector: Selector::default(),
         retry: None,
         mode: Mode::Apply,

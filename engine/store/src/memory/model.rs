@@ -216,6 +216,7 @@ impl Model {
             },
             command: Duration::from_millis(job.timeout_ms),
             soak: Duration::ZERO,
+            guard: Duration::ZERO,
             steps: Marks::new(&job.steps),
         };
         let Transition { to, ready_at } = row.execution.next(&event, &context)?;

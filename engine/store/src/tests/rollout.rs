@@ -317,9 +317,7 @@ async fn what_a_person_stopped_stays_stopped() {
 async fn previews_are_kept_by_digest() {
     let bench = Bench::with_devices(0).await;
     let command = Command::parse(CHANGE).expect("valid");
-    let plan = Plan {
-        steps: vec![Step::Command(command)],
-    };
+    let plan = Plan::new(vec![Step::Command(command)]);
     let approved = digest::Approved::new(&plan, &Policy::default(), Vec::new());
     let preview = StorePreview {
         approved: approved.clone(),

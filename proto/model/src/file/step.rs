@@ -6,6 +6,7 @@ use crate::check::Check;
 use crate::command::{Command, Verify};
 use crate::ensure::{Ensure, Items, Values};
 use crate::plan::{MAX_STEPS, Plan, Step};
+use crate::way_back::{AFTER_RANGE, Level, WayBack};
 
 /// The steps of a file as a plan; `None` when anything is wrong with them, which is told.
 ///
@@ -37,8 +38,16 @@ use crate::plan::{MAX_STEPS, Plan, Step};
 /// backup = { max-age = "1h" }                    # nothing is done with one that is not older; or backup = true
 /// [[step]]
 /// export = true
+///
+/// # What is demanded of the way back; all of it may be left out.
+/// [way-back]
+/// min-level = "L2"                               # L0 (the default), L4, L2 or L1
+/// accept-none = true                             # also where we may be cut off and there is no guard
+/// after = "5m"                                   # when a schedule on the device restores its backup
+/// failed-check = "revert"                        # or "keep": what becomes of a change after which a check does not hold
 /// ```
 pub fn plan(file: &Table<'_>) -> Option<Plan> {
+    let way_back = way_back(file);
     let tables = file.tables("step");
     if tables.is_empty() {
         file.tell("there is no step; write [[step]], and what it does, for example ensure = \"/ip/dns\"");
@@ -53,7 +62,39 @@ pub fn plan(file: &Table<'_>) -> Option<Plan> {
     }
     let count = tables.len();
     let steps = tables.iter().filter_map(read).collect::<Vec<_>>();
-    (steps.len() == count).then_some(Plan { steps })
+    let way_back = way_back?;
+    (steps.len() == count).then_some(Plan { steps, way_back })
+}
+
+fn way_back(file: &Table<'_>) -> Option<WayBack> {
+    let Some(value) = file.get("way-back") else {
+        return Some(WayBack::default());
+    };
+    let table = value.table()?;
+    let min = table
+        .get("min-level")
+        .map_or(Some(Level::L0), |value| value.parse(str::parse));
+    let accept_none = table.get("accept-none").map_or(Some(false), |value| value.bool());
+    let after = match table.get("after") {
+        None => Some(None),
+        Some(value) => value.duration().and_then(|after| {
+            let millis = after.as_millis().try_into().ok();
+            AFTER_RANGE
+                .contains(&after)
+                .then_some(millis)
+                .or_else(|| value.wrong("is to be 5s to 24h"))
+        }),
+    };
+    let failed = table.get("failed-check").map_or(Some(false), |value| {
+        value.one_of(&[("revert", true), ("keep", false)])
+    });
+    table.finish();
+    Some(WayBack {
+        min: min?,
+        accept_none: accept_none?,
+        after_ms: after?,
+        on_failed_check: failed?,
+    })
 }
 
 /// One `[[step]]` table: finds out its kind, reads it and finishes the table.

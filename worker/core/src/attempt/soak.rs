@@ -13,8 +13,8 @@ impl Attempt {
         loop {
             let step = self.plan.steps.get(self.step)?;
             match step {
-                Step::Ensure(_) => return Some(steps::look(step)),
-                Step::Command(command) if command.verify().is_some() => return Some(steps::look(step)),
+                Step::Ensure(_) => return Some(steps::look(step, None)),
+                Step::Command(command) if command.verify().is_some() => return Some(steps::look(step, None)),
                 Step::Check(check) if check.needs_before().is_empty() => {
                     return Some(steps::apply(step, None));
                 }

@@ -2,12 +2,13 @@
 //! only be applied to a device as a preview found it.
 
 use bytes::Bytes;
-use muster_model::{DeviceError, Ensure, ErrorClass, Step};
+use muster_model::{DeviceError, Effect, Ensure, ErrorClass, Step};
 
 use super::{Attempt, KEPT};
 use crate::action::{Action, Exchange, Mode, Outcome, StepEnd};
 use crate::diff::{Diff, question};
 use crate::fingerprint::Fingerprint;
+use crate::steps::guard::{Caps, Probe, level_row, refusal};
 use crate::steps::{self, Next, Run, question_failed, told};
 
 /// Where it is.
@@ -18,6 +19,10 @@ pub(super) struct Survey {
     fingerprint: Fingerprint,
     /// That step, when it is told of by itself.
     run: Option<Box<dyn Run>>,
+    /// Of a preview: what is asked of the device's ways back, when the menus are read.
+    probe: Option<Probe>,
+    /// Of a preview: steps that would change something, and what.
+    changing: Vec<(usize, Bytes)>,
 }
 
 impl Survey {
@@ -26,6 +31,8 @@ impl Survey {
             at: 0,
             fingerprint: Fingerprint::new(),
             run: None,
+            probe: None,
+            changing: Vec::new(),
         }
     }
 }
@@ -45,7 +52,11 @@ impl Attempt {
             let run = (self.mode == Mode::Preview).then(|| steps::preview(step));
             if let Some(mut run) = run.flatten() {
                 match run.begin(&self.around()) {
-                    Next::Done { reply, changes } => self.previewed(reply, changes),
+                    Next::Done { reply, changes } => {
+                        let changes = changes && step.effect() >= Effect::Change;
+                        survey.changing.extend(changes.then(|| (survey.at, Bytes::new())));
+                        self.previewed(reply, changes);
+                    }
                     Next::Exchange(exchange) => {
                         survey.run = Some(run);
                         self.survey = Some(survey);
@@ -55,6 +66,16 @@ impl Attempt {
                 }
             }
             survey.at += 1;
+        }
+        if self.mode == Mode::Preview && !survey.changing.is_empty() {
+            match self.caps {
+                None => return self.probe(survey, Probe::Version),
+                Some(caps) => {
+                    if let Some(refused) = self.tell_levels(&survey, caps) {
+                        return self.close(refused);
+                    }
+                }
+            }
         }
         let found = survey.fingerprint.finish();
         match self.mode {
@@ -70,6 +91,30 @@ impl Attempt {
         }
     }
 
+    fn probe(&mut self, mut survey: Survey, probe: Probe) -> Action {
+        survey.probe = Some(probe);
+        self.survey = Some(survey);
+        Action::Exchange(probe.question())
+    }
+
+    /// Adds to what is told of each change which way back there is from it, or says why there is none.
+    fn tell_levels(&mut self, survey: &Survey, caps: Caps) -> Option<Next> {
+        let plan = self.plan.clone();
+        for (at, pre) in &survey.changing {
+            let (Some(step), Some(reply)) = (plan.steps.get(*at), self.replies.get_mut(*at)) else {
+                continue;
+            };
+            if let Some(refused) = refusal(&plan.way_back, step, caps, self.over_api) {
+                return Some(Next::stop(Outcome::Rejected, refused));
+            }
+            let done = told::done(Vec::new());
+            let rows = reply.strip_suffix(&done[..]).unwrap_or(reply);
+            let row = level_row(&plan.way_back, step, pre, caps, self.over_api);
+            *reply = [rows, &row, &done].concat().into();
+        }
+        None
+    }
+
     fn previewed(&mut self, reply: Bytes, changes: bool) {
         self.changed |= changes;
         self.replies.push(reply);
@@ -78,6 +123,19 @@ impl Attempt {
 
     /// What was asked for it is answered.
     pub(super) fn surveyed(&mut self, mut survey: Survey, end: StepEnd, sentences: Bytes) -> Action {
+        if let Some(probe) = survey.probe.take() {
+            return match end {
+                StepEnd::Completed | StepEnd::Trapped(_) => match probe.answered(&sentences) {
+                    Ok(caps) => {
+                        self.caps = Some(caps);
+                        self.survey = Some(survey);
+                        self.survey_next()
+                    }
+                    Err(next) => self.probe(survey, next),
+                },
+                end => self.close(question_failed(end).telling(sentences)),
+            };
+        }
         let next = match (survey.run.take(), self.plan.clone().steps.get(survey.at)) {
             (Some(mut run), _) => match run.ended(end, sentences, &self.around()) {
                 Next::Exchange(exchange) => {
@@ -95,6 +153,9 @@ impl Attempt {
         match next {
             Next::Done { reply, changes } => {
                 if self.mode == Mode::Preview {
+                    survey
+                        .changing
+                        .extend(changes.then(|| (survey.at, reply.clone())));
                     self.previewed(reply, changes);
                 }
                 survey.at += 1;

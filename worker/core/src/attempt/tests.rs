@@ -1,6 +1,7 @@
 use super::*;
+use crate::Caps;
 use crate::action::Manner;
-use muster_model::{Command, Ensure, Values, Verify};
+use muster_model::{Command, Ensure, Values, Verify, WayBack};
 use routeros_wire::{Limits, decode_all, encode};
 
 fn attempt(commands: &[&str]) -> Attempt {
@@ -19,7 +20,11 @@ fn of(steps: Vec<Step>) -> Attempt {
 }
 
 fn in_mode(steps: Vec<Step>, mode: Mode) -> Attempt {
-    Attempt::new(Arc::new(Plan { steps }), mode)
+    let caps = Caps {
+        safe_mode: false,
+        clock: true,
+    };
+    Attempt::new(Arc::new(Plan::new(steps)), mode).with_caps(Some(caps))
 }
 
 fn error(class: ErrorClass) -> DeviceError {
@@ -145,7 +150,7 @@ fn an_attempt_that_looks_does_nothing_else() {
     let command = Command::parse(["/ip/dns/set", "servers=1.1.1.1"]).expect("valid");
     let command = command.with_verify(verify).expect("a change");
     for step in [Step::Command(command), dns()] {
-        let plan = Arc::new(Plan { steps: vec![step] });
+        let plan = Arc::new(Plan::new(vec![step]));
         let look = || {
             let mut look = Attempt::new(plan.clone(), Mode::Resolve(0));
             assert!(!look.is_alone());
@@ -397,9 +402,14 @@ fn a_preview_reads_menus_and_tells_what_would_be_done() {
             vec!["!done"],
             vec![
                 "!re =op=set =menu=/ip/dns =name=servers =from=8.8.8.8 =to=1.1.1.1",
+                "!re =op=way-back =level=L4",
                 "!done"
             ],
-            vec!["!re =op=run =effect=change =command=/ip/dns/cache/flush", "!done"],
+            vec![
+                "!re =op=run =effect=change =command=/ip/dns/cache/flush",
+                "!re =op=way-back =level=L0",
+                "!done"
+            ],
         ]
     );
     assert!(fingerprint.is_some());
@@ -576,4 +586,118 @@ fn at_the_end_of_a_soak_it_is_looked_whether_all_is_still_as_it_was_done() {
         (Outcome::Unchanged, None),
         "it answers, and that is all"
     );
+}
+
+#[test]
+fn what_a_check_finds_bad_is_taken_back_if_the_plan_wants_it() {
+    let plan = |on_failed_check| Plan {
+        steps: vec![dns(), check("facts.free_disk > 1000")],
+        way_back: WayBack {
+            on_failed_check,
+            ..WayBack::default()
+        },
+    };
+    let mode = Mode::Apply {
+        first_step: 0,
+        expected: None,
+    };
+    let failing = |on_failed_check| {
+        let mut attempt = Attempt::new(Arc::new(plan(on_failed_check)), mode);
+        attempt.connected();
+        attempt.answered(StepEnd::Completed, has("8.8.8.8"));
+        let note = attempt.note().expect("something to be recorded");
+        assert_eq!(
+            told(&note.pre),
+            [
+                "!re =op=set =menu=/ip/dns =name=servers =from=8.8.8.8 =to=1.1.1.1",
+                "!done"
+            ]
+        );
+        attempt.granted();
+        attempt.completed();
+        attempt.answered(StepEnd::Completed, has("1.1.1.1"));
+        let next = attempt.answered(StepEnd::Completed, free_disk("1"));
+        (attempt, next)
+    };
+    let (_, end) = failing(false);
+    assert_eq!(outcome(end), (Outcome::Rejected, Some(ErrorClass::Check)));
+    let (mut attempt, next) = failing(true);
+    assert_eq!(sent(next).0, "/ip/dns/print =.proplist=servers");
+    let asks = attempt.answered(StepEnd::Completed, has("1.1.1.1"));
+    assert_eq!(asks, Action::AskIntent { step: 0 }, "an intent of its own");
+    assert_eq!(sent(attempt.granted()).0, "/ip/dns/set =servers=8.8.8.8");
+    attempt.completed();
+    let end = attempt.answered(StepEnd::Completed, has("8.8.8.8"));
+    assert_eq!(outcome(end), (Outcome::Reverted, Some(ErrorClass::Check)));
+}
+
+#[test]
+fn what_was_recorded_decides_what_became_of_a_step_of_many_items() {
+    let item = |address: &str| Values::new([("list", "a"), ("address", address)]).expect("valid");
+    let items = muster_model::Items {
+        key: vec!["address".into()],
+        items: vec![item("10.0.0.1"), item("10.0.0.2")],
+        ..Default::default()
+    };
+    let step = Step::Ensure(Ensure::items("/ip/firewall/address-list", items).expect("valid"));
+    let mut attempt = of(vec![step.clone()]);
+    attempt.connected();
+    attempt.completed();
+    let pre = attempt.note().expect("something").pre;
+    let recorded = Recorded {
+        step: 0,
+        pre,
+        ..Recorded::default()
+    };
+    let found = |addresses: &[&str], recorded: Vec<Recorded>| {
+        let plan = Arc::new(Plan::new(vec![step.clone()]));
+        let mut look = Attempt::new(plan, Mode::Resolve(0)).with_recorded(recorded);
+        look.connected();
+        let rows = addresses.iter().map(|address| ["=.id=*1", "=list=a", address]);
+        let rows = rows.collect::<Vec<_>>();
+        let rows = rows.iter().map(|row| &row[..]).collect::<Vec<_>>();
+        outcome(look.answered(StepEnd::Completed, answer(&rows))).0
+    };
+    let (one, two) = ("=address=10.0.0.1", "=address=10.0.0.2");
+    assert_eq!(found(&[one, two], vec![recorded.clone()]), Outcome::FoundDone);
+    assert_eq!(found(&[], vec![recorded.clone()]), Outcome::FoundNotDone);
+    assert_eq!(found(&[one], vec![recorded]), Outcome::Broken);
+    assert_eq!(
+        found(&[one], Vec::new()),
+        Outcome::Failed,
+        "nobody knows what was before"
+    );
+}
+
+#[test]
+fn what_was_before_is_known_to_an_attempt_that_goes_on() {
+    let steps = vec![dns(), check("post.interfaces_up >= pre.interfaces_up")];
+    let mut first = of(steps.clone());
+    first.connected();
+    first.answered(
+        StepEnd::Completed,
+        answer(&[&["=running=true"], &["=running=true"]]),
+    );
+    first.answered(StepEnd::Completed, has("8.8.8.8"));
+    let note = first.note().expect("something");
+    let recorded = Recorded {
+        step: 0,
+        facts: note.facts,
+        ..Recorded::default()
+    };
+    let goes_on = |up: &[&[&str]]| {
+        let mode = Mode::Apply {
+            first_step: 1,
+            expected: None,
+        };
+        let mut next = in_mode(steps.clone(), mode).with_recorded(vec![recorded.clone()]);
+        next.connected();
+        ended(next.answered(StepEnd::Completed, answer(up))).outcome
+    };
+    assert_eq!(
+        goes_on(&[&["=running=true"], &["=running=true"]]),
+        Outcome::Unchanged,
+        "in this attempt"
+    );
+    assert_eq!(goes_on(&[&["=running=true"]]), Outcome::Rejected);
 }

@@ -107,7 +107,7 @@ impl Run for Look {
     }
 }
 
-fn verified(verify: &Verify, answer: &[u8]) -> Result<bool, DeviceError> {
+pub(super) fn verified(verify: &Verify, answer: &[u8]) -> Result<bool, DeviceError> {
     let expect = match verify.expect.is_empty() {
         true => None,
         false => Some(verify.expect.parse::<Expression>().map_err(|error| {

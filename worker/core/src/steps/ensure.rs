@@ -29,7 +29,7 @@ enum Phase {
 
 /// The machine of one step.
 #[derive(Debug)]
-pub(super) struct Apply {
+pub(crate) struct Apply {
     ensure: Ensure,
     /// What the menu answered a moment ago.
     kept: Option<Bytes>,
@@ -69,13 +69,20 @@ impl Run for Apply {
         }
     }
 
+    fn pre(&self) -> Bytes {
+        match self.diff.is_empty() {
+            true => Bytes::new(),
+            false => told::diff(&self.diff, &self.ensure).into(),
+        }
+    }
+
     fn is_in_the_middle(&self) -> bool {
         matches!(self.phase, Phase::Writing(1..) | Phase::Proving)
     }
 }
 
 impl Apply {
-    pub(super) fn new(ensure: Ensure, kept: Option<Bytes>) -> Self {
+    pub(crate) fn new(ensure: Ensure, kept: Option<Bytes>) -> Self {
         Self {
             ensure,
             kept,
@@ -193,28 +200,43 @@ impl Apply {
 
 /// A wish whose answer was lost: its menu is read, and nothing else.
 #[derive(Debug)]
-pub(super) struct Look(Ensure);
+pub(super) struct Look {
+    ensure: Ensure,
+    /// The differences as they were before the first write; empty where nobody recorded them.
+    pre: Bytes,
+}
 
 impl Look {
-    pub(super) fn new(ensure: Ensure) -> Self {
-        Self(ensure)
+    pub(super) fn new(ensure: Ensure, pre: Bytes) -> Self {
+        Self { ensure, pre }
     }
 }
 
 impl Run for Look {
     fn begin(&mut self, _: &Around<'_>) -> Next {
-        Next::Exchange(Exchange::question(question(&self.0)))
+        Next::Exchange(Exchange::question(question(&self.ensure)))
     }
 
     fn ended(&mut self, end: StepEnd, answer: Bytes, _: &Around<'_>) -> Next {
         if end != StepEnd::Completed {
             return look_failed(end);
         }
-        let diff = match Diff::of(&self.0, &answer) {
+        let diff = match Diff::of(&self.ensure, &answer) {
             Ok(diff) => diff,
             Err(error) => return Next::stop(Outcome::Failed, error),
         };
-        match self.0.want() {
+        if !self.pre.is_empty() && !diff.is_empty() {
+            // What was recorded before the first write says which of the two it is.
+            if told::diff(&diff, &self.ensure)[..] == self.pre[..] {
+                return found(false);
+            }
+            let text = format!(
+                "the step was done in part when its answer was lost: {}",
+                diff.text()
+            );
+            return Next::stop(Outcome::Broken, DeviceError::new(ErrorClass::NotAsWanted, text));
+        }
+        match self.ensure.want() {
             // One command sets all of them: what is not as wanted was not done.
             Want::Set(_) => found(diff.is_empty()),
             Want::Items(_) if diff.is_empty() => found(true),

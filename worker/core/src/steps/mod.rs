@@ -10,6 +10,7 @@ mod backup;
 mod check;
 mod command;
 pub(crate) mod ensure;
+pub(crate) mod guard;
 pub(crate) mod told;
 
 use std::fmt;
@@ -18,9 +19,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use muster_model::check::Facts;
 use muster_model::trap::{Refusal, refusal};
-use muster_model::{DeviceError, ErrorClass, Step};
+use muster_model::{DeviceError, ErrorClass, Guard, Step};
 
-use crate::action::{ConnectFailure, Exchange, Given, Outcome, StepEnd};
+use crate::action::{ConnectFailure, Exchange, Given, Outcome, Recorded, StepEnd};
 
 pub(crate) use check::Questions;
 
@@ -125,6 +126,21 @@ pub(crate) trait Run: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
+    /// What it is about to change, with what is there now, in wire format; empty where it cannot say.
+    fn pre(&self) -> Bytes {
+        Bytes::new()
+    }
+
+    /// What is armed on the device while it writes, and how long that may take to act.
+    fn guard(&self) -> Option<(Guard, Duration)> {
+        None
+    }
+
+    /// What it found out about the device's ways back.
+    fn caps(&self) -> Option<guard::Caps> {
+        None
+    }
+
     /// Whether it is done in part, or done and not looked at: it is to go on, whatever the engine wants.
     fn is_in_the_middle(&self) -> bool {
         false
@@ -148,12 +164,17 @@ pub(crate) fn apply(step: &Step, kept: Option<Bytes>) -> Box<dyn Run> {
 }
 
 /// A step whose answer was lost. Its `Done` says that it was done.
-pub(crate) fn look(step: &Step) -> Box<dyn Run> {
-    match step {
+pub(crate) fn look(step: &Step, recorded: Option<&Recorded>) -> Box<dyn Run> {
+    let pre = recorded.map(|recorded| recorded.pre.clone()).unwrap_or_default();
+    let look: Box<dyn Run> = match step {
         Step::Command(command) => Box::new(command::Look::new(command.clone())),
-        Step::Ensure(wish) => Box::new(ensure::Look::new(wish.clone())),
+        Step::Ensure(wish) => Box::new(ensure::Look::new(wish.clone(), pre)),
         Step::Check(_) => Box::new(Nothing("a check leaves nothing to look after")),
         Step::Backup(_) | Step::Export => Box::new(Nothing("files are nothing to look after")),
+    };
+    match recorded.and_then(|recorded| recorded.guard) {
+        Some(armed) => Box::new(guard::Look::new(look, armed)),
+        None => look,
     }
 }
 

@@ -62,6 +62,7 @@ impl Api {
         let spec = v1::JobSpec {
             plan: Some(v1::Plan {
                 steps: order.steps.iter().map(step).collect(),
+                ..v1::Plan::default()
             }),
             selector: order.selector.to_owned(),
             all: order.selector.is_empty(),

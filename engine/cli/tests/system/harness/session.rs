@@ -79,6 +79,7 @@ impl<'a> Session<'a> {
         };
         self.say(Up::Intents(v1::Intents {
             intents: vec![intent],
+            ..v1::Intents::default()
         }));
         loop {
             if let Down::IntentAnswers(answers) = self.next() {
