@@ -3,8 +3,8 @@
 use muster_model::{DeviceError, ExecutionState};
 
 use super::{
-    Context, Execution, Illegal, LOOK_EVERY, Outcome, RESOLVE_WITHIN, Resolution, Transition, is_unreachable,
-    millis, quiet_at,
+    Context, Execution, Illegal, LOOK_EVERY, Outcome, RESOLVE_WITHIN, Resolution, Transition, millis,
+    quiet_at,
 };
 
 impl Execution {
@@ -80,12 +80,8 @@ impl Execution {
 
     /// Nobody looked in time.
     pub(super) fn resolution_overdue(&self, context: &Context<'_>) -> Result<Transition, Illegal> {
-        let state = match &self.error {
-            Some(error) if is_unreachable(error) => ExecutionState::Lost,
-            _ => ExecutionState::Unknown,
-        };
         match context.now >= self.resolve_by(context) {
-            true => Ok(self.open_ended(state, self.error.clone())),
+            true => Ok(self.open_ended(ExecutionState::Unknown, self.error.clone())),
             false => Err(self.illegal("expired while its open intent is looked after")),
         }
     }
