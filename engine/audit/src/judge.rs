@@ -295,6 +295,10 @@ fn one(check: &Check, reads: &CheckReads, all: &Reads, answers: &mut Answers<'_>
         let answer = answers.of(*step);
         match missing(&source.menu, answer.as_deref(), asked) {
             None => others.push((name.as_str(), answer.unwrap_or_default())),
+            // A menu that is not there has no items; it is not what the check is about.
+            Some(said) if said.verdict == Verdict::NotApplicable => {
+                others.push((name.as_str(), Arc::default()));
+            }
             Some(said) => return said,
         }
     }

@@ -21,7 +21,9 @@ pub use row::{Answer, Row};
 pub use rule::{About, Given, Names, Rule};
 
 /// The hardening baseline that comes with muster, TOML.
-pub const BASELINE: &str = include_str!("baseline.toml");
+pub const BASELINE: &str = include_str!("../baseline.toml");
 
+#[cfg(test)]
+mod baseline_tests;
 #[cfg(test)]
 mod tests;
