@@ -23,7 +23,7 @@ use crate::device::Device;
 use crate::name;
 
 /// The longest selector, in bytes.
-pub const MAX_BYTES: usize = 16 << 10;
+pub const MAX_BYTES: usize = 256 << 10;
 
 /// A conjunction of requirements. The default has none and selects every device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

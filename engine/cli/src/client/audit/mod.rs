@@ -1,6 +1,8 @@
 //! `muster audit`: checks over a fleet.
 
 mod findings;
+mod remediate;
+mod report;
 mod run;
 mod show;
 
@@ -61,6 +63,15 @@ pub(crate) enum Audit {
     Findings(Findings),
     /// Note who answers for findings of a check until some day
     Waive(Waive),
+    /// Show what would mend the devices that fail a check, by the remedy of its file; with --start, do it and look again
+    Remediate(Remediate),
+    /// A run for people who were not there, and for programs
+    Report {
+        /// The run's id
+        id: String,
+        #[command(flatten)]
+        format: report::Format,
+    },
     /// Print the hardening baseline that comes with muster, as a file to change
     Baseline,
 }
@@ -143,6 +154,30 @@ pub(crate) struct Waive {
     pub revoke: bool,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct Remediate {
+    /// The run's id
+    pub id: String,
+    /// The check
+    #[arg(long)]
+    pub check: String,
+    /// Start the rollout, follow it, and audit these devices again
+    #[arg(long)]
+    pub start: bool,
+    /// Start it only if this is what its preview would show now
+    #[arg(long, value_name = "DIGEST", default_value = "", hide_default_value = true)]
+    pub approve_digest: String,
+    /// How long the first wave rests before the others follow [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub bake: Option<Duration>,
+    /// Also devices whose finding is waived
+    #[arg(long)]
+    pub waived: bool,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
 pub(crate) async fn run(command: Audit, engine: &str, json: bool) -> Done {
     if let Audit::Baseline = command {
         lines(muster_audit::BASELINE.as_bytes());
@@ -167,6 +202,8 @@ pub(crate) async fn run(command: Audit, engine: &str, json: bool) -> Done {
         Audit::Diff { before, after } => show::diff(&engine, before, after, json).await,
         Audit::Findings(args) => findings::list(&engine, args, json).await,
         Audit::Waive(args) => findings::waive(&engine, args, json).await,
+        Audit::Remediate(args) => remediate::run(&engine, args, json).await,
+        Audit::Report { id, format } => report::run(&engine, id, format).await,
         Audit::Baseline => Ok(Exit::Ok),
     }
 }

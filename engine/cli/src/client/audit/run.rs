@@ -31,8 +31,14 @@ pub(super) async fn run(engine: &Engine, args: Run, definition: String, json: bo
         min_coverage: args.min_coverage,
         claimed_by: claimed_by(),
     };
+    let detach = args.detach;
+    start(engine, request, detach, json).await
+}
+
+/// Starts a run and follows it to its end.
+pub(super) async fn start(engine: &Engine, request: v1::CreateAuditRequest, detach: bool, json: bool) -> Done {
     let made = engine.audits().create_audit(request).await?.into_inner();
-    if args.detach {
+    if detach {
         match json {
             true => out(json!({ "audit": made.job })),
             false => out(made.job),

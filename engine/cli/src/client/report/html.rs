@@ -15,7 +15,7 @@ const COLUMNS: usize = 120;
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 120.0;
 
-const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:62rem;padding:0 1rem;color:#1b1f24}\
+pub(crate) const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:62rem;padding:0 1rem;color:#1b1f24}\
 h1{font-size:1.5rem;margin:0 0 .2rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}table{border-collapse:collapse;width:100%}\
 td,th{text-align:left;padding:.25rem .6rem;border-bottom:1px solid #d9dee3;vertical-align:top}th{font-weight:600}\
 td.n{text-align:right;font-variant-numeric:tabular-nums}.good{fill:#2f9e5b}.bad{fill:#d4453a}.none{fill:#e3e7eb}\

@@ -59,7 +59,7 @@ pub(super) fn write(summary: &Summary) -> String {
 }
 
 /// Text as it may stand in an attribute. What XML cannot say at all becomes a question mark.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

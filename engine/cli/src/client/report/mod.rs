@@ -12,6 +12,8 @@ use super::result::{class_name, job_json, state_name, timestamp, to_json};
 use crate::exit::{Done, Exit, Failure};
 use crate::terminal::{lines, out};
 
+pub(super) use html::STYLE;
+pub(super) use junit::escape;
 pub(super) use summary::Summary;
 
 /// What a report is written as.

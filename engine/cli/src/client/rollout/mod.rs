@@ -1,7 +1,7 @@
 //! `muster rollout`: a file's steps go over a fleet in waves.
 
 pub(super) mod live;
-mod preview;
+pub(super) mod preview;
 mod show;
 
 pub(super) use show::{rollout_json, show};
@@ -61,7 +61,8 @@ pub(crate) async fn run(command: Rollout, engine: &str, json: bool) -> Done {
         Rollout::Preview { file, no_read } => {
             let spec = spec(&file)?;
             let engine = Engine::connect(engine).await?;
-            preview::run(&engine, &file, spec, !no_read, json).await
+            let start = format!("rollout start {}", file.display());
+            preview::run(&engine, &start, spec, !no_read, json).await
         }
         Rollout::Start(start) => self::start(start, engine, json).await,
     }

@@ -1,6 +1,5 @@
 //! `muster rollout preview`.
 
-use std::path::Path;
 use std::time::Duration;
 
 use muster_proto::v1;
@@ -11,15 +10,18 @@ use super::super::group::{self, Found};
 use super::super::result::{table, timestamp};
 use super::super::run::create;
 use crate::exit::{Done, Exit, Failure};
-use crate::terminal::{devices, number, out, safe};
+use crate::terminal::{devices, number, out, safe, short as short_text};
 
+/// Characters shown of a selector.
+const WHOM: usize = 200;
 /// Names shown of a wave.
 const NAMES: usize = 3;
 /// Lines of a list before the rest is only counted.
 const LINES: usize = 10;
 
 /// Reads every device, unless told not to, and prints what a rollout would do: 2 if there is something to do.
-pub(super) async fn run(engine: &Engine, file: &Path, mut spec: v1::JobSpec, read: bool, json: bool) -> Done {
+/// Shows what a rollout would do. `start` is the command that starts it.
+pub(crate) async fn run(engine: &Engine, start: &str, mut spec: v1::JobSpec, read: bool, json: bool) -> Done {
     // What is wrong with it is told before thousands of devices are asked.
     let laid = lay(engine, &spec).await?;
     let mut found = None;
@@ -41,7 +43,7 @@ pub(super) async fn run(engine: &Engine, file: &Path, mut spec: v1::JobSpec, rea
             if let Some((id, found)) = &found {
                 found.print(id, false);
             }
-            show(file, &spec, &answer, found.as_ref().map(|(_, found)| found));
+            show(start, &spec, &answer, found.as_ref().map(|(_, found)| found));
         }
     }
     // What only reads leaves nothing to be done.
@@ -77,7 +79,7 @@ fn reading(spec: &v1::JobSpec) -> v1::JobSpec {
 }
 
 /// For whoever is asked whether it is meant.
-pub(super) fn in_a_line(answer: &v1::PreviewJobResponse) -> String {
+pub(crate) fn in_a_line(answer: &v1::PreviewJobResponse) -> String {
     let waves = answer
         .waves
         .iter()
@@ -98,10 +100,10 @@ fn worst_case(answer: &v1::PreviewJobResponse) -> String {
     }
 }
 
-fn show(file: &Path, spec: &v1::JobSpec, answer: &v1::PreviewJobResponse, found: Option<&Found>) {
+fn show(start: &str, spec: &v1::JobSpec, answer: &v1::PreviewJobResponse, found: Option<&Found>) {
     let whom = match spec.all {
         true => "every device".into(),
-        false => safe(&spec.selector),
+        false => short_text(&safe(&spec.selector), WHOM).into_owned(),
     };
     let steps = spec.plan.as_ref().map_or(0, |plan| plan.steps.len());
     out(format_args!(
@@ -168,8 +170,7 @@ fn show(file: &Path, spec: &v1::JobSpec, answer: &v1::PreviewJobResponse, found:
     out(format_args!("plan:       {}", answer.plan_digest));
     out(format_args!("digest:     {}", answer.digest));
     anstream::eprintln!(
-        "start exactly this with: muster rollout start {} --approve-digest {}",
-        file.display(),
+        "start exactly this with: muster {start} --approve-digest {}",
         answer.digest
     );
 }
