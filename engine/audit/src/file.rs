@@ -18,6 +18,10 @@
 //! empty = "n/a"                                  # of no items: n/a (unless told), pass, fail, or evaluate
 //! also = { snmp = "/snmp" }                      # items of other menus, as also.snmp
 //! applies = "facts.version >= version('7.1')"    # n/a where this does not hold
+//! across = "row.address"                         # rows of all devices with the same text are judged together
+//! add = { mtu = "…" }                            # what such a row has beside its properties
+//! compare = "peers"                              # or "baseline": instead of expect, the items are compared
+//! kind = "facts.board"                           # who is a peer
 //! remedy = { ensure = "/ip/service", key = ["name"], items = [{ name = "telnet", disabled = true }] }
 //! ```
 
@@ -31,7 +35,7 @@ use routeros_wire::Expression;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::rule::Rule;
+use crate::rule::{Form, Rule};
 
 /// The most checks in one file.
 pub const MAX_CHECKS: usize = 500;
@@ -83,6 +87,27 @@ pub struct Check {
     pub empty: Empty,
     /// What mends it.
     pub remedy: Option<Plan>,
+    /// That it is judged when all devices have answered, and how.
+    pub fleet: Option<Fleet>,
+}
+
+/// How a check looks at several devices (L6, L7).
+#[derive(Debug)]
+pub enum Fleet {
+    /// Items of all devices for which `key` makes the same text are judged together. An item without a text is left out.
+    Across {
+        /// Over `row`.
+        key: Rule,
+        /// What an item has beside its properties, over `row`.
+        add: BTreeMap<String, Rule>,
+    },
+    /// The items of a device are compared with those of most devices of its kind.
+    Peers {
+        /// Names the kind.
+        kind: Rule,
+    },
+    /// The items of a device are compared with those in the run that was accepted as the baseline.
+    Baseline,
 }
 
 /// A menu, and what of it is meant.
@@ -287,12 +312,23 @@ fn check(table: &Table<'_>) -> Option<Check> {
         .as_ref()
         .map(|also| also.keys().cloned().collect::<Vec<_>>())
         .unwrap_or_default();
-    let expect = table
-        .need(
-            "expect",
-            "write what is to hold, for example expect = \"rows.all(r, r.disabled == 'true')\"",
-        )
-        .and_then(|value| value.parse(|text| Rule::parse(text, &lists)));
+    let fleet = fleet(table, &lists);
+    let form = match &fleet {
+        Some(Some(Fleet::Across { .. })) => Form::Joined,
+        _ => Form::Verdict,
+    };
+    let expect = match &fleet {
+        Some(Some(Fleet::Peers { .. } | Fleet::Baseline)) => match table.get("expect") {
+            Some(value) => value.wrong("and compare exclude each other"),
+            None => Rule::parse("true", &lists).ok(),
+        },
+        _ => table
+            .need(
+                "expect",
+                "write what is to hold, for example expect = \"rows.all(r, r.disabled == 'true')\"",
+            )
+            .and_then(|value| value.parse(|text| Rule::parse_as(text, &lists, form))),
+    };
     let applies = table.get("applies").map_or(Some(None), |value| {
         value.parse(|text| Rule::parse(text, &lists)).map(Some)
     });
@@ -322,7 +358,52 @@ fn check(table: &Table<'_>) -> Option<Check> {
         evidence: evidence?,
         empty: empty?,
         remedy: remedy?,
+        fleet: fleet?,
     })
+}
+
+/// How it looks at several devices; nothing for a check of one.
+fn fleet(table: &Table<'_>, lists: &[String]) -> Option<Option<Fleet>> {
+    let row = |value: &Value<'_>| value.parse(|text| Rule::parse_as(text, lists, Form::RowText));
+    let add = match table.get("add") {
+        None => Some(BTreeMap::new()),
+        Some(value) => {
+            let entries = value.table()?.entries();
+            let count = entries.len();
+            let entries = entries.into_iter().filter_map(|(name, value)| Some((name, row(&value)?)));
+            Some(entries.collect::<BTreeMap<_, _>>()).filter(|entries| entries.len() == count)
+        }
+    };
+    let kind = table.get("kind");
+    match (table.get("across"), table.get("compare")) {
+        (None, None) => {
+            if let Some(kind) = kind {
+                kind.tell("says who is a peer; write compare = \"peers\" too");
+            }
+            add.filter(|add| {
+                if !add.is_empty() {
+                    table.tell("has add, which is of use with across only");
+                }
+                add.is_empty()
+            })
+            .map(|_| None)
+        }
+        (Some(_), Some(compare)) => compare.wrong("and across exclude each other"),
+        (Some(across), None) => {
+            let key = row(&across)?;
+            Some(Some(Fleet::Across { key, add: add? }))
+        }
+        (None, Some(compare)) => match compare.one_of(&[("peers", true), ("baseline", false)])? {
+            false => Some(Some(Fleet::Baseline)),
+            true => {
+                let kind = match kind {
+                    Some(kind) => kind.parse(|text| Rule::parse_as(text, lists, Form::Text))?,
+                    None => Rule::parse_as("facts.board", lists, Form::Text).ok()?,
+                };
+                Some(Some(Fleet::Peers { kind }))
+            }
+        },
+    }
 }
 
 /// The path of a menu, without a verb.

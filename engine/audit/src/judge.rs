@@ -12,6 +12,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::file::{Audit, Check, Empty};
+use crate::fleet::Material;
 use crate::reads::{CheckReads, Reads, SERVICES, named, property};
 use crate::row::{Answer, Row};
 use crate::rule::{About, Given};
@@ -81,6 +82,9 @@ pub struct Judgement {
     /// Items that show it, at most [`EVIDENCE`]: name to value.
     #[serde(rename = "e", default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Value>,
+    /// Of a check that looks at several devices: what this one brings.
+    #[serde(rename = "m", default, skip_serializing_if = "Material::is_empty")]
+    pub material: Material,
 }
 
 /// Items that are kept beside a verdict.
@@ -95,6 +99,7 @@ impl Judgement {
             verdict,
             reason: reason.into(),
             evidence: Vec::new(),
+            material: Material::default(),
         }
     }
 }
@@ -194,8 +199,7 @@ impl Judge {
 
 /// Names all that a verdict depends on.
 fn key(check: &Check, reads: &CheckReads, asked: &Asked<'_>) -> [u8; 32] {
-    let device =
-        check.expect.names().device || check.applies.as_ref().is_some_and(|rule| rule.names().device);
+    let device = crate::reads::rules(check).any(|rule| rule.names().device);
     if let ([step], false) = (reads.steps.as_slice(), device) {
         return asked.digests.get(*step).copied().unwrap_or_default();
     }
@@ -316,6 +320,8 @@ fn one(check: &Check, reads: &CheckReads, all: &Reads, answers: &mut Answers<'_>
             .collect(),
         facts: &facts,
         about: asked.about,
+        row: None,
+        fleet: None,
     };
     if let Some(applies) = &check.applies {
         match applies.holds(&given(rows.clone())) {
@@ -325,6 +331,15 @@ fn one(check: &Check, reads: &CheckReads, all: &Reads, answers: &mut Answers<'_>
             }
             Err(error) => return Judgement::new(Verdict::Error, format!("{}: {error}", applies.text())),
         }
+    }
+    if let Some(fleet) = &check.fleet {
+        return match Material::of(fleet, check, &rows, &given) {
+            Ok(material) => Judgement {
+                material,
+                ..Judgement::new(Verdict::NotApplicable, "it is judged when all devices have answered")
+            },
+            Err(error) => Judgement::new(Verdict::Error, error),
+        };
     }
     if rows.is_empty() {
         match check.empty {
@@ -344,6 +359,7 @@ fn one(check: &Check, reads: &CheckReads, all: &Reads, answers: &mut Answers<'_>
                 true => Vec::new(),
                 false => shown(check, &rows),
             },
+            material: Material::default(),
         },
         Ok(false) => {
             let mut offending = Vec::new();
@@ -363,6 +379,7 @@ fn one(check: &Check, reads: &CheckReads, all: &Reads, answers: &mut Answers<'_>
                 verdict: Verdict::Fail,
                 reason,
                 evidence: shown(check, &rows),
+                material: Material::default(),
             }
         }
         Err(error) => Judgement::new(Verdict::Error, error),

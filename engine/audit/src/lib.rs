@@ -7,8 +7,10 @@
 //! Everything here is a function of values: no I/O, no clock.
 
 pub mod diff;
+pub mod drift;
 pub mod file;
 pub mod finding;
+pub mod fleet;
 pub mod judge;
 pub mod reads;
 mod row;

@@ -7,7 +7,7 @@ use muster_model::check::Source as FactSource;
 use muster_model::{Command, Plan, Step};
 use routeros_wire::Expression;
 
-use crate::file::{Audit, Check, Source};
+use crate::file::{Audit, Check, Fleet, Source};
 use crate::rule::Rule;
 
 /// The questions of an audit.
@@ -199,8 +199,13 @@ pub(crate) fn is_read(source: FactSource) -> bool {
     matches!(source, FactSource::Resource | FactSource::Identity)
 }
 
-fn rules(check: &Check) -> impl Iterator<Item = &Rule> {
-    std::iter::once(&check.expect).chain(&check.applies)
+pub(crate) fn rules(check: &Check) -> impl Iterator<Item = &Rule> {
+    let of_fleet = match &check.fleet {
+        None | Some(Fleet::Baseline) => Vec::new(),
+        Some(Fleet::Peers { kind }) => vec![kind],
+        Some(Fleet::Across { key, add }) => std::iter::once(key).chain(add.values()).collect(),
+    };
+    std::iter::once(&check.expect).chain(&check.applies).chain(of_fleet)
 }
 
 /// Each list of a check: `rows` has an empty name.
@@ -220,6 +225,18 @@ fn properties(check: &Check, list: &str, source: &Source) -> Option<BTreeSet<Str
     }
     if list.is_empty() {
         names.extend(check.evidence.iter().cloned());
+    }
+    match &check.fleet {
+        // What is compared is everything, unless it is named.
+        Some(Fleet::Peers { .. } | Fleet::Baseline) if list.is_empty() && source.proplist.is_empty() => return None,
+        Some(Fleet::Peers { .. } | Fleet::Baseline) if list.is_empty() => {
+            names.extend(["dynamic".to_owned()]);
+        }
+        // What rows have of ours is not the device's.
+        Some(Fleet::Across { add, .. }) if list.is_empty() => {
+            names.retain(|name| name != "device" && !add.keys().any(|added| added.replace('_', "-") == *name));
+        }
+        _ => {}
     }
     // An empty list of properties would be all of them.
     if names.is_empty() {

@@ -100,6 +100,16 @@ impl<'a> Row<'a> {
         self
     }
 
+    /// An item out of JSON.
+    pub(crate) fn from_json(value: &'a Value) -> Self {
+        let values = value.as_object().into_iter().flatten();
+        Self {
+            values: values
+                .filter_map(|(name, value)| Some((name.as_str().into(), value.as_str()?.into())))
+                .collect(),
+        }
+    }
+
     /// A value; none when the item does not have the property.
     pub fn get(&self, name: &str) -> Option<&str> {
         // Of a name that comes twice, the last counts.

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
 use cel::common::types::{CelBool, CelInt, CelList, CelMap, CelString};
-use cel::common::value::Val;
+use cel::common::value::{CowVal, Val};
 use cel::{Context, Value};
 use muster_model::check::{self, FACTS, Fact, Facts, Source, number};
 use muster_model::{CheckError, Labels};
@@ -38,6 +38,19 @@ pub struct Names {
     pub facts: BTreeSet<&'static str>,
     /// Whether it names `device` or `labels`.
     pub device: bool,
+}
+
+/// What an expression may name beside what all may, and what it makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Of one device: true or false.
+    Verdict,
+    /// Of rows of many devices, with `fleet`, the names of all of them: true or false.
+    Joined,
+    /// Of a device, a text.
+    Text,
+    /// Of one item, `row`, a text.
+    RowText,
 }
 
 /// A checked expression.
@@ -64,11 +77,16 @@ pub struct About<'a> {
 impl Rule {
     /// Reads an expression over `rows` and the lists that `also` names.
     pub fn parse(text: &str, also: &[String]) -> Result<Self, CheckError> {
-        check::check_size(text)?;
-        check::deep(|| Self::parse_there(text, also)).unwrap_or(Err(CheckError::TooMuch))
+        Self::parse_as(text, also, Form::Verdict)
     }
 
-    fn parse_there(text: &str, also: &[String]) -> Result<Self, CheckError> {
+    /// Reads an expression of a form.
+    pub fn parse_as(text: &str, also: &[String], form: Form) -> Result<Self, CheckError> {
+        check::check_size(text)?;
+        check::deep(|| Self::parse_there(text, also, form)).unwrap_or(Err(CheckError::TooMuch))
+    }
+
+    fn parse_there(text: &str, also: &[String], form: Form) -> Result<Self, CheckError> {
         let mut tree = cel::parser::Parser::new().parse(text).map_err(|errors| {
             let first = errors.errors.first();
             CheckError::Syntax {
@@ -79,6 +97,7 @@ impl Rule {
         unify(&mut tree);
         let mut walk = Walk {
             also,
+            form,
             scope: Vec::new(),
             names: Names::default(),
         };
@@ -88,7 +107,7 @@ impl Rule {
             tree,
             names: walk.names,
         };
-        rule.try_on_made_up(also)?;
+        rule.try_on_made_up(also, form)?;
         Ok(rule)
     }
 
@@ -103,7 +122,7 @@ impl Rule {
     }
 
     /// What is of the wrong kind is so for every device.
-    fn try_on_made_up(&self, also: &[String]) -> Result<(), CheckError> {
+    fn try_on_made_up(&self, also: &[String], form: Form) -> Result<(), CheckError> {
         let labels = Labels::default();
         let about = About {
             name: "r1",
@@ -127,11 +146,17 @@ impl Rule {
                     .collect(),
                 facts: &made_up_facts(),
                 about,
+                row: rows.first().filter(|_| form == Form::RowText),
+                fleet: (form == Form::Joined).then_some(&[][..]),
             };
             // What depends on a value is for devices to show.
-            match evaluate(&self.tree, &self.names, &given) {
+            let tried = match form {
+                Form::Verdict | Form::Joined => evaluate(&self.tree, &self.names, &given, is_true).map(drop),
+                Form::Text | Form::RowText => evaluate(&self.tree, &self.names, &given, text_of).map(drop),
+            };
+            match tried {
                 Err(Failed::Kind(error)) => return Err(CheckError::Type(error)),
-                Ok(_) | Err(Failed::Value(_)) => {}
+                Ok(()) | Err(Failed::Value(_)) => {}
             }
         }
         Ok(())
@@ -141,12 +166,27 @@ impl Rule {
     ///
     /// Needs a stack of [`check::STACK`] bytes.
     pub fn holds(&self, given: &Given<'_>) -> Result<bool, String> {
+        self.evaluate(given, is_true)
+    }
+
+    /// The text it makes; or why that cannot be told.
+    ///
+    /// Needs a stack of [`check::STACK`] bytes.
+    pub fn text_of(&self, given: &Given<'_>) -> Result<String, String> {
+        self.evaluate(given, text_of)
+    }
+
+    fn evaluate<T>(
+        &self,
+        given: &Given<'_>,
+        take: fn(&CowVal<'_, '_>) -> Result<T, Failed>,
+    ) -> Result<T, String> {
         for name in &self.names.facts {
             if !given.facts.contains_key(name) {
                 return Err(format!("facts.{name} is not known: the device did not say"));
             }
         }
-        evaluate(&self.tree, &self.names, given).map_err(|(Failed::Kind(why) | Failed::Value(why))| why)
+        evaluate(&self.tree, &self.names, given, take).map_err(|(Failed::Kind(why) | Failed::Value(why))| why)
     }
 }
 
@@ -172,6 +212,10 @@ pub struct Given<'a> {
     pub facts: &'a Facts,
     /// `device` and `labels`.
     pub about: About<'a>,
+    /// `row`, of an expression over one item.
+    pub row: Option<&'a Row<'a>>,
+    /// `fleet`, of an expression over rows of many devices.
+    pub fleet: Option<&'a [String]>,
 }
 
 enum Failed {
@@ -205,8 +249,24 @@ fn root() -> Context<'static, 'static> {
     context
 }
 
-fn evaluate(tree: &IdedExpr, names: &Names, given: &Given<'_>) -> Result<bool, Failed> {
-    ROOT.with(|root| bind(root, tree, names, given))
+fn is_true(value: &CowVal<'_, '_>) -> Result<bool, Failed> {
+    match value.downcast_ref::<CelBool>() {
+        Some(holds) => Ok(*holds.inner()),
+        None => Err(Failed::Kind("it is neither true nor false; compare something".into())),
+    }
+}
+
+fn text_of(value: &CowVal<'_, '_>) -> Result<String, Failed> {
+    match value.downcast_ref::<CelString<'_>>() {
+        Some(text) => Ok(text.inner().to_owned()),
+        None => Err(Failed::Kind("it is no text; string() makes one".into())),
+    }
+}
+
+type Take<T> = fn(&CowVal<'_, '_>) -> Result<T, Failed>;
+
+fn evaluate<T>(tree: &IdedExpr, names: &Names, given: &Given<'_>, take: Take<T>) -> Result<T, Failed> {
+    ROOT.with(|root| bind(root, tree, names, given, take))
 }
 
 fn list<'a>(rows: &[&'a Row<'a>], names: &'a Names) -> Box<dyn Val + 'a> {
@@ -214,13 +274,22 @@ fn list<'a>(rows: &[&'a Row<'a>], names: &'a Names) -> Box<dyn Val + 'a> {
     Box::new(CelList::from(rows.iter().map(boxed).collect::<Vec<_>>()))
 }
 
-fn bind<'a>(
+fn bind<'a, T>(
     root: &Context<'a, 'a>,
     tree: &IdedExpr,
     names: &'a Names,
     given: &Given<'a>,
-) -> Result<bool, Failed> {
+    take: Take<T>,
+) -> Result<T, Failed> {
     let mut context = root.new_inner_scope();
+    if let Some(row) = given.row {
+        context.add_variable_as_val("row", Box::new(RowRef::new(row, &names.tested)));
+    }
+    if let Some(fleet) = given.fleet {
+        let name = |name: &'a String| Box::new(CelString::from(name.as_str())) as Box<dyn Val + 'a>;
+        let names = fleet.iter().map(name).collect::<Vec<_>>();
+        context.add_variable_as_val("fleet", Box::new(CelList::from(names)));
+    }
     context.add_variable_as_val("rows", list(&given.rows, names));
     if !given.also.is_empty() {
         let lists = given
@@ -262,12 +331,7 @@ fn bind<'a>(
         context.add_variable_as_val("labels", Box::new(RowRef::labels(labels)));
     }
     match Value::resolve_val(tree, &context) {
-        Ok(value) => match value.downcast_ref::<CelBool>() {
-            Some(holds) => Ok(*holds.inner()),
-            None => Err(Failed::Kind(
-                "it is neither true nor false; compare something".into(),
-            )),
-        },
+        Ok(value) => take(&value),
         Err(error) => Err(failed(&error)),
     }
 }
@@ -355,6 +419,7 @@ const FUNCTIONS: &[&str] = &[
 
 struct Walk<'a> {
     also: &'a [String],
+    form: Form,
     /// Variables, with the list whose items they are, if that is known.
     scope: Vec<(String, Of)>,
     names: Names,
@@ -427,7 +492,7 @@ impl Walk<'_> {
     }
 
     fn is_bound(&self, name: &str) -> bool {
-        name == "rows" || self.scope.iter().any(|(bound, _)| bound == name)
+        matches!(name, "rows" | "row" | "fleet") || self.scope.iter().any(|(bound, _)| bound == name)
     }
 
     fn ident(&mut self, name: &str) -> Result<Of, CheckError> {
@@ -435,11 +500,18 @@ impl Walk<'_> {
             return Ok(of.clone());
         }
         match name {
-            "rows" => Ok(Of::List(String::new())),
+            "rows" if self.form != Form::RowText => Ok(Of::List(String::new())),
+            "row" if self.form == Form::RowText => Ok(Of::Item(String::new())),
+            "fleet" if self.form == Form::Joined => Ok(Of::Other),
             "facts" | "device" | "labels" | "also" => Err(CheckError::Bare(name.to_owned())),
             "int" | "string" | "bool" | "double" | "uint" | "bytes" => Ok(Of::Other),
             other => Err(CheckError::Type(format!(
-                "{other:?} is not known; there are rows, device, facts, labels{}",
+                "{other:?} is not known; there are {}device, facts, labels{}",
+                match self.form {
+                    Form::Verdict | Form::Text => "rows, ",
+                    Form::Joined => "rows, fleet, ",
+                    Form::RowText => "row, ",
+                },
                 if self.also.is_empty() { "" } else { " and also" }
             ))),
         }

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::fmt;
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use muster_audit::{About, Asked, Judge, Verdict};
+use muster_audit::{About, Asked, Judge, Judgement, Verdict, fleet};
 use muster_model::check::STACK;
 use muster_store::{AskedRecord, NewOutcome, ResultRecord, StoreError};
 use sha2::{Digest as _, Sha256};
@@ -23,16 +24,17 @@ pub(crate) struct Subject {
     pub(crate) now: i64,
 }
 
-struct Work {
-    file: Vec<u8>,
-    body: String,
-    subjects: Vec<Subject>,
-    reply: oneshot::Sender<Result<Vec<NewOutcome>, StoreError>>,
-}
+type Work = Box<dyn FnOnce(&mut HashMap<Vec<u8>, Judge>) + Send>;
 
 /// A handle on the thread, which is started when there is something to judge.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Judges(Mutex<Option<Sender<Work>>>);
+
+impl fmt::Debug for Judges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Judges")
+    }
+}
 
 impl Judges {
     /// Outcomes in the order of the subjects. `body` is the file, `file` its digest.
@@ -45,14 +47,45 @@ impl Judges {
         if subjects.is_empty() {
             return Ok(Vec::new());
         }
+        let (file, body) = (file.to_vec(), body.to_owned());
+        self.run(move |judges| {
+            if judges.len() > FILES {
+                judges.clear();
+            }
+            let judge = match judges.entry(file) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(Judge::new(super::parse(&body)?)),
+            };
+            Ok(subjects.iter().map(|subject| outcome(judge, subject)).collect())
+        })
+        .await
+    }
+
+    /// Settles what looks at several devices.
+    pub(crate) async fn settle(
+        &self,
+        body: &str,
+        mut subjects: Vec<fleet::Subject>,
+        accepted: bool,
+    ) -> Result<Vec<fleet::Subject>, StoreError> {
+        let body = body.to_owned();
+        self.run(move |_| {
+            fleet::settle(&super::parse(&body)?, &mut subjects, accepted);
+            Ok(subjects)
+        })
+        .await
+    }
+
+    /// Does something on the thread.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut HashMap<Vec<u8>, Judge>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let work = Work {
-            file: file.to_vec(),
-            body: body.to_owned(),
-            subjects,
-            reply,
-        };
-        self.send(work)?;
+        self.send(Box::new(move |judges| {
+            // Nobody waits for it when the engine stops.
+            let _ = reply.send(work(judges));
+        }))?;
         answer
             .await
             .unwrap_or_else(|_| Err(gone("the thread that judges has ended")))
@@ -63,20 +96,20 @@ impl Judges {
         let open = match sender.take() {
             Some(open) => open,
             None => {
-                let (open, queue) = mpsc::channel();
-                let thread = std::thread::Builder::new()
-                    .name("audits".into())
-                    .stack_size(STACK);
-                thread
-                    .spawn(move || run(&queue))
-                    .map_err(|error| gone(&error.to_string()))?;
+                let (open, queue) = mpsc::channel::<Work>();
+                let thread = std::thread::Builder::new().name("audits".into()).stack_size(STACK);
+                let run = move || {
+                    let mut judges = HashMap::new();
+                    while let Ok(work) = queue.recv() {
+                        work(&mut judges);
+                    }
+                };
+                thread.spawn(run).map_err(|error| gone(&error.to_string()))?;
                 open
             }
         };
         // One that has ended is started again with the next.
-        let sent = open
-            .send(work)
-            .map_err(|_| gone("the thread that judges has ended"));
+        let sent = open.send(work).map_err(|_| gone("the thread that judges has ended"));
         if sent.is_ok() {
             *sender = Some(open);
         }
@@ -86,31 +119,6 @@ impl Judges {
 
 fn gone(why: &str) -> StoreError {
     StoreError::Corrupt(format!("audits: {why}"))
-}
-
-fn run(queue: &Receiver<Work>) {
-    let mut judges = HashMap::<Vec<u8>, Judge>::new();
-    while let Ok(work) = queue.recv() {
-        let Work {
-            file,
-            body,
-            subjects,
-            reply,
-        } = work;
-        if judges.len() > FILES {
-            judges.clear();
-        }
-        let judge = match judges.entry(file) {
-            Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(new) => super::parse(&body).map(|audit| new.insert(Judge::new(audit))),
-        };
-        let outcomes = judge.map(|judge| {
-            let outcomes = subjects.iter().map(|subject| outcome(judge, subject));
-            outcomes.collect()
-        });
-        // Nobody waits for it when the engine stops.
-        let _ = reply.send(outcomes);
-    }
 }
 
 fn outcome(judge: &mut Judge, subject: &Subject) -> NewOutcome {
@@ -132,18 +140,22 @@ fn outcome(judge: &mut Judge, subject: &Subject) -> NewOutcome {
         replies: &replies,
         digests: &digests,
     });
-    let answered = all
-        .iter()
-        .any(|said| !matches!(said.verdict, Verdict::Error | Verdict::Unreached));
     let said = all.iter().map(|said| &**said).collect::<Vec<_>>();
+    new_outcome(asked.device, &result.device, result.finished_at.unwrap_or(*now), &said)
+}
+
+/// An outcome as it is stored.
+pub(super) fn new_outcome(device: u64, name: &str, observed_at: i64, said: &[&Judgement]) -> NewOutcome {
+    let is_told = |said: &&Judgement| !matches!(said.verdict, Verdict::Error | Verdict::Unreached);
+    let answered = said.iter().any(is_told);
     // Texts and lists only: nothing in it can fail to be JSON.
-    let body: Arc<str> = serde_json::to_string(&said).unwrap_or_default().into();
+    let body: Arc<str> = serde_json::to_string(said).unwrap_or_default().into();
     NewOutcome {
-        device: asked.device,
-        name: result.device.clone(),
+        device,
+        name: name.to_owned(),
         digest: Sha256::digest(body.as_bytes()).into(),
         body,
-        observed_at: result.finished_at.unwrap_or(*now),
+        observed_at,
         answered,
     }
 }

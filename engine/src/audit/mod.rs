@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_audit::judge::Tally;
-use muster_audit::{Audit, Judgement, file, finding};
+use muster_audit::{Audit, Judgement, file, finding, fleet};
 use muster_store::{
-    AuditRecord, FindingRecord, FinishAudit, NewOutcome, PAGE_BYTES, ResultRecord, StoreError, StoreOutcomes,
+    AuditRecord, AuditResultRecord, FindingRecord, FinishAudit, NewOutcome, PAGE_BYTES, ResultRecord, StoreError, StoreOutcomes,
 };
 use serde::{Deserialize, Serialize};
 
@@ -150,9 +150,74 @@ pub(crate) async fn tallies(shared: &Shared, record: &AuditRecord) -> Result<Vec
     Ok(all)
 }
 
+/// Judges what looks at several devices, now that all have answered.
+async fn settle(shared: &Arc<Shared>, record: &AuditRecord, audit: &Audit) -> Result<(), StoreError> {
+    let accepted = match fleet::needs_baseline(audit) {
+        true => shared.store.audit_accepted(&record.name).await?,
+        false => None,
+    };
+    let mut baseline = match &accepted {
+        Some((run, file)) => by_name(shared, *run, file).await?,
+        None => BTreeMap::new(),
+    };
+    let (mut subjects, mut known, mut after) = (Vec::new(), Vec::new(), 0);
+    loop {
+        let results = shared.store.audit_results(record.id, after, SETTLED).await?;
+        let Some(last) = results.last() else { break };
+        after = last.device;
+        for result in results {
+            subjects.push(fleet::Subject {
+                said: judgements(&result.body)?,
+                baseline: baseline.remove(&result.name),
+                name: result.name.clone(),
+            });
+            known.push(result);
+        }
+    }
+    let body = body(shared, &record.file).await?;
+    let settled = shared.judges.settle(&body, subjects, accepted.is_some()).await?;
+    let outcome = |(result, subject): (&AuditResultRecord, &fleet::Subject)| {
+        let said = subject.said.iter().collect::<Vec<_>>();
+        judges::new_outcome(result.device, &result.name, result.observed_at, &said)
+    };
+    let outcomes = known.iter().zip(&settled).map(outcome).collect::<Vec<_>>();
+    for part in outcomes.chunks(SETTLED as usize) {
+        let store = StoreOutcomes {
+            run: record.id,
+            seen: 0,
+            outcomes: part.to_vec(),
+        };
+        shared.store.write(store).await?;
+    }
+    Ok(())
+}
+
+/// What a run says, by the names of devices and checks.
+async fn by_name(
+    shared: &Shared,
+    run: i64,
+    file: &[u8],
+) -> Result<BTreeMap<String, BTreeMap<String, Judgement>>, StoreError> {
+    let audit = parse(&body(shared, file).await?)?;
+    let (mut all, mut after) = (BTreeMap::new(), 0);
+    loop {
+        let results = shared.store.audit_results(run, after, SETTLED).await?;
+        let Some(last) = results.last() else { return Ok(all) };
+        after = last.device;
+        for result in results {
+            let said = judgements(&result.body)?;
+            let names = audit.checks.iter().map(|check| check.name.clone());
+            all.insert(result.name, names.zip(said).collect());
+        }
+    }
+}
+
 /// Settles findings, page by page, and ends the run. A page that was settled before a crash is left as it is.
 async fn finish(shared: &Arc<Shared>, record: &AuditRecord) -> Result<(), StoreError> {
     let audit = parse(&body(shared, &record.file).await?)?;
+    if fleet::is_needed(&audit) {
+        settle(shared, record, &audit).await?;
+    }
     let tallies = tallies(shared, record).await?;
     let tallies = serde_json::to_string(&tallies).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     let mut after = 0;

@@ -10,7 +10,7 @@ use muster_audit::{Judgement, Verdict, diff};
 use muster_proto::v1::audit_service_server::AuditService;
 use muster_proto::{Violation, time, v1};
 use muster_store::{
-    AuditRecord, AuditResultRecord, Deed, FindingPage, ListedFinding, StoreError, WaiveFindings, WaiverRecord,
+    AcceptAudit, AuditRecord, AuditResultRecord, Deed, FindingPage, ListedFinding, StoreError, WaiveFindings, WaiverRecord,
 };
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
@@ -166,6 +166,30 @@ impl AuditService for Service {
             .await
             .map_err(error::store)?;
         Ok(Response::new(v1::DiffAuditsResponse { differences }))
+    }
+
+    async fn accept_audit(
+        &self,
+        request: Request<v1::AcceptAuditRequest>,
+    ) -> Result<Response<v1::AcceptAuditResponse>, Status> {
+        let request = request.into_inner();
+        let record = run(&self.0, &request.id).await?;
+        let accept = AcceptAudit {
+            deed: Deed {
+                claimed_by: claimed(&request.claimed_by),
+                action: "audit.accept",
+                subject: record.uuid.clone(),
+                reason: reason(&request.reason)?,
+                detail: format!("the baseline of {}", record.name),
+            },
+            uuid: record.uuid.clone(),
+            now: self.0.clock.now(),
+        };
+        if !self.0.store.write(accept).await.map_err(error::store)? {
+            let text = format!("audit {} is under way; accept it when it is over", record.uuid);
+            return Err(error::precondition("AUDIT_NOT_OVER", &record.uuid, text));
+        }
+        Ok(Response::new(v1::AcceptAuditResponse {}))
     }
 
     async fn list_findings(

@@ -58,7 +58,7 @@ use sqlx::{ConnectOptions as _, Connection, SqlSafeStr, SqliteConnection, Sqlite
 use thiserror::Error;
 
 pub use audit::{
-    AskedRecord, AuditRecord, AuditResultRecord, CreateAudit, CreatedAudit, FindingPage, FindingRecord,
+    AcceptAudit,     AskedRecord, AuditRecord, AuditResultRecord, CreateAudit, CreatedAudit, FindingPage, FindingRecord,
     FinishAudit, ListedFinding, NewOutcome, StoreOutcomes, WaiveFindings, WaiverRecord,
 };
 pub(crate) use claim::PREPARING;
@@ -349,6 +349,11 @@ fn migrations() -> Vec<Migration> {
             23,
             "audits",
             include_str!("../../../migrations/sqlite/0023_audits.sql"),
+        ),
+        (
+            24,
+            "accepted audits",
+            include_str!("../../../migrations/sqlite/0024_accepted_audits.sql"),
         ),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {

@@ -6,7 +6,7 @@ use sqlx::SqliteConnection;
 use super::finding::{FindingRecord, store_findings};
 use crate::blob::hex;
 use crate::sql::audit as sql;
-use crate::{StoreError, Write};
+use crate::{Deed, StoreError, Write, history};
 
 /// What all checks say of a device.
 #[derive(Clone, Debug)]
@@ -99,5 +99,30 @@ impl Write for FinishAudit {
         };
         let query = sqlx::query(sql::AUDIT_FINISH).bind(self.run).bind(self.now);
         Ok(query.bind(tallies).execute(tx).await?.rows_affected() > 0)
+    }
+}
+
+/// Takes a run as the baseline that later ones are compared with.
+#[derive(Clone, Debug)]
+pub struct AcceptAudit {
+    /// Its id.
+    pub uuid: String,
+    /// For the history.
+    pub deed: Deed,
+    /// Unix milliseconds.
+    pub now: i64,
+}
+
+impl Write for AcceptAudit {
+    /// Whether it is over.
+    type Out = bool;
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> Result<bool, StoreError> {
+        let query = sqlx::query(sql::AUDIT_ACCEPT).bind(&self.uuid).bind(self.now);
+        let accepted = query.bind(&self.deed.claimed_by).execute(&mut *tx).await?.rows_affected() > 0;
+        if accepted {
+            history::add(tx, &self.deed, self.now).await?;
+        }
+        Ok(accepted)
     }
 }

@@ -10,5 +10,5 @@ mod read;
 
 pub use create::{CreateAudit, CreatedAudit};
 pub use finding::{FindingPage, FindingRecord, ListedFinding, WaiveFindings, WaiverRecord};
-pub use judge::{FinishAudit, NewOutcome, StoreOutcomes};
+pub use judge::{AcceptAudit, FinishAudit, NewOutcome, StoreOutcomes};
 pub use read::{AskedRecord, AuditRecord, AuditResultRecord};

@@ -117,6 +117,12 @@ impl Store {
         Ok(query.fetch_all(self.readers()).await?)
     }
 
+    /// The number and the file of the run of this name that was accepted as the baseline.
+    pub async fn audit_accepted(&self, name: &str) -> Result<Option<(i64, Vec<u8>)>, StoreError> {
+        let query = sqlx::query_as(sql::AUDIT_ACCEPTED).bind(name);
+        Ok(query.fetch_optional(self.readers()).await?)
+    }
+
     /// An audit's file.
     pub async fn audit_file(&self, digest: &[u8]) -> Result<Option<String>, StoreError> {
         let query = sqlx::query_scalar(sql::AUDIT_FILE).bind(digest.to_vec());

@@ -51,6 +51,10 @@ statements! {
                                   answered = excluded.answered";
     AUDIT_SEEN = "UPDATE audit_run SET seen = ?2 WHERE id = ?1 AND seen < ?2";
     AUDIT_FINISH = "UPDATE audit_run SET finished_at = ?2, tallies = ?3 WHERE id = ?1 AND finished_at IS NULL";
+    AUDIT_ACCEPT = "
+        UPDATE audit_run SET accepted_at = ?2, accepted_by = ?3 WHERE uuid = ?1 AND finished_at IS NOT NULL";
+    AUDIT_ACCEPTED = "
+        SELECT id, file FROM audit_run WHERE name = ?1 AND accepted_at IS NOT NULL ORDER BY accepted_at DESC, id DESC LIMIT 1";
     AUDIT_OUTCOME_COUNTS = "
         SELECT o.body, count(*) FROM audit_result r JOIN audit_outcome o ON o.id = r.outcome_id
         WHERE r.run_id = ?1 GROUP BY r.outcome_id";

@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use muster_proto::v1;
 
-use super::connect::Engine;
+use super::connect::{Engine, claimed_by};
 use crate::exit::{Done, Exit, Failure};
 use crate::terminal::{is_closed, lines};
 use crate::{check, duration};
@@ -58,6 +58,14 @@ pub(crate) enum Audit {
         before: String,
         /// The id of the run after
         after: String,
+    },
+    /// Take a run as the baseline that checks with compare = "baseline" are compared with
+    Accept {
+        /// Its id
+        id: String,
+        /// Why, for the record
+        #[arg(long, default_value = "")]
+        reason: String,
     },
     /// List findings: what fails, on which device, since when
     Findings(Findings),
@@ -200,6 +208,15 @@ pub(crate) async fn run(command: Audit, engine: &str, json: bool) -> Done {
             csv,
         } => show::results(&engine, id, &verdict, check, csv, json).await,
         Audit::Diff { before, after } => show::diff(&engine, before, after, json).await,
+        Audit::Accept { id, reason } => {
+            let request = v1::AcceptAuditRequest {
+                id,
+                reason,
+                claimed_by: claimed_by(),
+            };
+            engine.audits().accept_audit(request).await?;
+            Ok(Exit::Ok)
+        }
         Audit::Findings(args) => findings::list(&engine, args, json).await,
         Audit::Waive(args) => findings::waive(&engine, args, json).await,
         Audit::Remediate(args) => remediate::run(&engine, args, json).await,

@@ -56,7 +56,8 @@ pub(super) async fn run(engine: &Engine, args: Remediate, json: bool) -> Done {
     }
     let spec = spec(&args, remedy, selector.clone(), file.timeout);
     if !args.start {
-        let how = format!("audit remediate {} --check {:?} --start", args.id, args.check);
+        let bake = args.bake.map(|bake| format!(" --bake {}s", bake.as_secs())).unwrap_or_default();
+        let how = format!("audit remediate {} --check {:?}{bake} --start", args.id, args.check);
         return preview::run(engine, &how, spec, args.approve_digest.is_empty(), json).await;
     }
     if !args.yes && args.approve_digest.is_empty() {
@@ -83,7 +84,7 @@ pub(super) async fn run(engine: &Engine, args: Remediate, json: bool) -> Done {
         claimed_by: claimed_by(),
         ..Default::default()
     };
-    start(engine, again, false, json).await
+    start(engine, again, false, &args.check, json).await
 }
 
 /// Devices that failed, in the order of the inventory.

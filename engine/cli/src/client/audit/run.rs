@@ -32,11 +32,17 @@ pub(super) async fn run(engine: &Engine, args: Run, definition: String, json: bo
         claimed_by: claimed_by(),
     };
     let detach = args.detach;
-    start(engine, request, detach, json).await
+    start(engine, request, detach, "", json).await
 }
 
-/// Starts a run and follows it to its end.
-pub(super) async fn start(engine: &Engine, request: v1::CreateAuditRequest, detach: bool, json: bool) -> Done {
+/// Starts a run and follows it to its end. Of one check, if it is named, and of all others nothing is told.
+pub(super) async fn start(
+    engine: &Engine,
+    request: v1::CreateAuditRequest,
+    detach: bool,
+    check: &str,
+    json: bool,
+) -> Done {
     let made = engine.audits().create_audit(request).await?.into_inner();
     if detach {
         match json {
@@ -49,14 +55,18 @@ pub(super) async fn start(engine: &Engine, request: v1::CreateAuditRequest, deta
         over = follow(engine, &made.job) => over?,
         _ = tokio::signal::ctrl_c() => None,
     };
-    let Some(audit) = over else {
+    let Some(mut audit) = over else {
         anstream::eprintln!(
             "detached; the audit goes on: muster audit show {0}, or end it: muster job abort {0}",
             made.job
         );
         return Ok(Exit::StillRuns);
     };
-    tell(engine, &audit, json).await?;
+    if !check.is_empty() {
+        audit.checks.retain(|known| known.check == check);
+        audit.tally = audit.checks.first().and_then(|check| check.tally);
+    }
+    tell(engine, &audit, check, json).await?;
     Ok(exit_of(&audit))
 }
 
@@ -85,16 +95,16 @@ async fn follow(engine: &Engine, id: &str) -> Result<Option<v1::Audit>, Failure>
     Ok(last)
 }
 
-async fn tell(engine: &Engine, audit: &v1::Audit, json: bool) -> Result<(), Failure> {
+async fn tell(engine: &Engine, audit: &v1::Audit, check: &str, json: bool) -> Result<(), Failure> {
     if json {
-        let mut pages = Pages::new(engine, &audit.id, &[], "");
+        let mut pages = Pages::new(engine, &audit.id, &[], check);
         while let Some(results) = pages.next().await? {
             results.iter().for_each(|result| out(result_json(result)));
         }
         return Ok(());
     }
     let bad = [v1::Verdict::Fail, v1::Verdict::Error];
-    let mut pages = Pages::new(engine, &audit.id, &bad, "");
+    let mut pages = Pages::new(engine, &audit.id, &bad, check);
     let mut shown = 0;
     while let Some(results) = pages.next().await? {
         for result in results.iter().take(SHOWN - shown) {
