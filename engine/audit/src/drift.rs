@@ -64,7 +64,10 @@ pub fn normal(menu: &str, rows: &[&Row<'_>]) -> Vec<Value> {
     let is_static = |row: &&&Row<'_>| row.get("dynamic") != Some("true");
     let item = |row: &&Row<'_>| {
         let kept = row.values().filter(|(name, value)| {
-            let volatile = VOLATILE.contains(name) || name.starts_with("last-") || name.starts_with("rx-") || name.starts_with("tx-");
+            let volatile = VOLATILE.contains(name)
+                || name.starts_with("last-")
+                || name.starts_with("rx-")
+                || name.starts_with("tx-");
             !volatile && !value.is_empty() && *value != "false"
         });
         let sorted = kept.collect::<BTreeMap<_, _>>();
@@ -90,7 +93,12 @@ pub fn diff(was: &[Value], is: &[Value]) -> Vec<Value> {
         Some(key) => named(item, key),
         None => item.to_string(),
     };
-    let index = |items: &[Value]| items.iter().map(|item| (of(item), item.clone())).collect::<BTreeMap<_, _>>();
+    let index = |items: &[Value]| {
+        items
+            .iter()
+            .map(|item| (of(item), item.clone()))
+            .collect::<BTreeMap<_, _>>()
+    };
     let (before, after) = (index(was), index(is));
     let mut all = Vec::new();
     for (item, old) in &before {
@@ -108,24 +116,39 @@ pub fn diff(was: &[Value], is: &[Value]) -> Vec<Value> {
 }
 
 fn unique(items: &[Value], key: &[&str]) -> bool {
-    let names = items.iter().map(|item| named(item, key)).collect::<std::collections::BTreeSet<_>>();
+    let names = items
+        .iter()
+        .map(|item| named(item, key))
+        .collect::<std::collections::BTreeSet<_>>();
     names.len() == items.len()
 }
 
 fn named(item: &Value, key: &[&str]) -> String {
-    let part = |name: &&str| format!("{name}={}", item.get(*name).and_then(Value::as_str).unwrap_or_default());
+    let part = |name: &&str| {
+        format!(
+            "{name}={}",
+            item.get(*name).and_then(Value::as_str).unwrap_or_default()
+        )
+    };
     key.iter().map(part).collect::<Vec<_>>().join(" ")
 }
 
 fn properties(item: &str, old: &Value, new: &Value) -> Vec<Value> {
     let map = |value: &Value| value.as_object().cloned().unwrap_or_default();
     let (old, new) = (map(old), map(new));
-    let names = old.keys().chain(new.keys()).collect::<std::collections::BTreeSet<_>>();
+    let names = old
+        .keys()
+        .chain(new.keys())
+        .collect::<std::collections::BTreeSet<_>>();
     let different = names.into_iter().filter(|name| old.get(*name) != new.get(*name));
     different
         .map(|name| {
             let text = |values: &serde_json::Map<String, Value>| {
-                values.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+                values
+                    .get(name)
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned()
             };
             json!({ "item": item, "name": name, "was": text(&old), "is": text(&new) })
         })
@@ -137,31 +160,64 @@ mod tests {
     use super::*;
 
     fn items(menu: &str, rows: &[&[(&'static str, &'static str)]]) -> Vec<Value> {
-        let rows = rows.iter().map(|row| Row::new(row.iter().copied())).collect::<Vec<_>>();
+        let rows = rows
+            .iter()
+            .map(|row| Row::new(row.iter().copied()))
+            .collect::<Vec<_>>();
         normal(menu, &rows.iter().collect::<Vec<_>>())
     }
 
     #[test]
     fn what_changes_by_itself_is_no_drift() {
-        let a = items("/interface", &[
-            &[(".id", "*1"), ("name", "ether1"), ("mtu", "1500"), ("rx-byte", "17"), ("disabled", "false")],
-            &[("name", "pppoe-1"), ("dynamic", "true")],
-        ]);
-        let b = items("/interface", &[&[("name", "ether1"), (".id", "*7"), ("mtu", "1500"), ("rx-byte", "99"), ("comment", "")]]);
+        let a = items(
+            "/interface",
+            &[
+                &[
+                    (".id", "*1"),
+                    ("name", "ether1"),
+                    ("mtu", "1500"),
+                    ("rx-byte", "17"),
+                    ("disabled", "false"),
+                ],
+                &[("name", "pppoe-1"), ("dynamic", "true")],
+            ],
+        );
+        let b = items(
+            "/interface",
+            &[&[
+                ("name", "ether1"),
+                (".id", "*7"),
+                ("mtu", "1500"),
+                ("rx-byte", "99"),
+                ("comment", ""),
+            ]],
+        );
         assert_eq!(a, b);
     }
 
     #[test]
     fn items_are_found_by_what_names_them() {
-        let a = items("/interface", &[&[("name", "ether1"), ("mtu", "1500")], &[("name", "ether2")]]);
-        let b = items("/interface", &[&[("name", "ether3")], &[("name", "ether1"), ("mtu", "1400")]]);
-        assert_eq!(diff(&a, &b), [
-            json!({ "item": "name=ether1", "name": "mtu", "was": "1500", "is": "1400" }),
-            json!({ "item": "name=ether2", "only": "was" }),
-            json!({ "item": "name=ether3", "only": "is" }),
-        ]);
+        let a = items(
+            "/interface",
+            &[&[("name", "ether1"), ("mtu", "1500")], &[("name", "ether2")]],
+        );
+        let b = items(
+            "/interface",
+            &[&[("name", "ether3")], &[("name", "ether1"), ("mtu", "1400")]],
+        );
+        assert_eq!(
+            diff(&a, &b),
+            [
+                json!({ "item": "name=ether1", "name": "mtu", "was": "1500", "is": "1400" }),
+                json!({ "item": "name=ether2", "only": "was" }),
+                json!({ "item": "name=ether3", "only": "is" }),
+            ]
+        );
         let dns = |servers| items("/ip/dns", &[&[("servers", servers)]]);
-        assert_eq!(diff(&dns("1.1.1.1"), &dns("9.9.9.9")), [json!({ "item": "", "name": "servers", "was": "1.1.1.1", "is": "9.9.9.9" })]);
+        assert_eq!(
+            diff(&dns("1.1.1.1"), &dns("9.9.9.9")),
+            [json!({ "item": "", "name": "servers", "was": "1.1.1.1", "is": "9.9.9.9" })]
+        );
         assert!(diff(&a, &a).is_empty());
     }
 
@@ -169,8 +225,14 @@ mod tests {
     fn order_counts_where_it_means_something() {
         let rules: [&[(&str, &str)]; 2] = [&[("comment", "a")], &[("comment", "b")]];
         let turned: [&[(&str, &str)]; 2] = [rules[1], rules[0]];
-        assert_ne!(items("/ip/firewall/filter", &rules), items("/ip/firewall/filter", &turned));
-        let order = diff(&items("/ip/firewall/filter", &rules), &items("/ip/firewall/filter", &turned));
+        assert_ne!(
+            items("/ip/firewall/filter", &rules),
+            items("/ip/firewall/filter", &turned)
+        );
+        let order = diff(
+            &items("/ip/firewall/filter", &rules),
+            &items("/ip/firewall/filter", &turned),
+        );
         assert_eq!(order, [json!({ "item": "", "only": "order" })]);
         assert_eq!(items("/ip/route", &rules), items("/ip/route", &turned));
     }

@@ -370,7 +370,9 @@ fn fleet(table: &Table<'_>, lists: &[String]) -> Option<Option<Fleet>> {
         Some(value) => {
             let entries = value.table()?.entries();
             let count = entries.len();
-            let entries = entries.into_iter().filter_map(|(name, value)| Some((name, row(&value)?)));
+            let entries = entries
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, row(&value)?)));
             Some(entries.collect::<BTreeMap<_, _>>()).filter(|entries| entries.len() == count)
         }
     };

@@ -93,7 +93,10 @@ pub fn is_needed(audit: &Audit) -> bool {
 
 /// Whether any check of a file compares with the baseline.
 pub fn needs_baseline(audit: &Audit) -> bool {
-    audit.checks.iter().any(|check| matches!(check.fleet, Some(Fleet::Baseline)))
+    audit
+        .checks
+        .iter()
+        .any(|check| matches!(check.fleet, Some(Fleet::Baseline)))
 }
 
 /// Judges what looks at several devices. May be repeated: what devices brought stays. `accepted` says whether there is a
@@ -125,10 +128,16 @@ fn set(subject: &mut Subject, at: usize, verdict: Verdict, reason: String, evide
 }
 
 fn across(check: &Check, at: usize, subjects: &mut [Subject]) {
-    let fleet = subjects.iter().map(|subject| subject.name.clone()).collect::<Vec<_>>();
+    let fleet = subjects
+        .iter()
+        .map(|subject| subject.name.clone())
+        .collect::<Vec<_>>();
     let mut groups = BTreeMap::<String, Vec<(usize, Value)>>::new();
     for (number, subject) in subjects.iter().enumerate() {
-        for item in brought(subject, at).into_iter().flat_map(|said| &said.material.items) {
+        for item in brought(subject, at)
+            .into_iter()
+            .flat_map(|said| &said.material.items)
+        {
             let key = item[0].as_str().unwrap_or_default().to_owned();
             let mut row = item[1].clone();
             row["device"] = json!(subject.name);
@@ -138,7 +147,10 @@ fn across(check: &Check, at: usize, subjects: &mut [Subject]) {
     let (labels, facts) = (Labels::default(), Facts::new());
     let mut worst = BTreeMap::<usize, (Verdict, String, Vec<Value>)>::new();
     for (key, members) in &groups {
-        let rows = members.iter().map(|(_, row)| Row::from_json(row)).collect::<Vec<_>>();
+        let rows = members
+            .iter()
+            .map(|(_, row)| Row::from_json(row))
+            .collect::<Vec<_>>();
         let holds = check.expect.holds(&Given {
             rows: rows.iter().collect(),
             also: Vec::new(),
@@ -158,13 +170,19 @@ fn across(check: &Check, at: usize, subjects: &mut [Subject]) {
             Err(error) => (Verdict::Error, format!("{key}: {error}")),
         };
         let evidence = match verdict {
-            Verdict::Fail => members.iter().take(EVIDENCE).map(|(_, row)| row.clone()).collect(),
+            Verdict::Fail => members
+                .iter()
+                .take(EVIDENCE)
+                .map(|(_, row)| row.clone())
+                .collect(),
             _ => Vec::new(),
         };
         // Of several groups, a failure counts more than what cannot be told, and that more than a pass.
         for (number, _) in members {
             let before = worst.get(number).map(|(verdict, ..)| *verdict);
-            if before.is_none_or(|before| before == Verdict::Pass || verdict == Verdict::Fail && before != Verdict::Fail) {
+            if before.is_none_or(|before| {
+                before == Verdict::Pass || verdict == Verdict::Fail && before != Verdict::Fail
+            }) {
                 worst.insert(*number, (verdict, reason.clone(), evidence.clone()));
             }
         }
@@ -175,7 +193,13 @@ fn across(check: &Check, at: usize, subjects: &mut [Subject]) {
         }
         match worst.remove(&number) {
             Some((verdict, reason, evidence)) => set(subject, at, verdict, reason, evidence),
-            None => set(subject, at, Verdict::NotApplicable, "there are no such items".into(), Vec::new()),
+            None => set(
+                subject,
+                at,
+                Verdict::NotApplicable,
+                "there are no such items".into(),
+                Vec::new(),
+            ),
         }
     }
 }
@@ -187,23 +211,39 @@ fn peers(at: usize, subjects: &mut [Subject]) {
         if let Some(said) = brought(subject, at) {
             let kind = said.material.kind.clone().unwrap_or_default();
             let same = Value::from(said.material.items.clone()).to_string();
-            kinds.entry(kind).or_default().entry(same).or_default().push(number);
+            kinds
+                .entry(kind)
+                .or_default()
+                .entry(same)
+                .or_default()
+                .push(number);
         }
     }
     for (kind, variants) in kinds {
         let count = variants.values().map(Vec::len).sum::<usize>();
-        let most = variants.values().max_by_key(|members| members.len()).cloned().unwrap_or_default();
-        let usual = most.first().and_then(|first| Some(brought(&subjects[*first], at)?.material.items.clone()));
+        let most = variants
+            .values()
+            .max_by_key(|members| members.len())
+            .cloned()
+            .unwrap_or_default();
+        let usual = most
+            .first()
+            .and_then(|first| Some(brought(&subjects[*first], at)?.material.items.clone()));
         let usual = usual.unwrap_or_default();
         let decides = count >= PEERS && most.len() * 2 > count;
         for number in variants.into_values().flatten() {
             let subject = &mut subjects[number];
             if !decides {
-                let why = format!("{count} of its kind ({kind}), of which at most {} are alike", most.len());
+                let why = format!(
+                    "{count} of its kind ({kind}), of which at most {} are alike",
+                    most.len()
+                );
                 set(subject, at, Verdict::NotApplicable, why, Vec::new());
                 continue;
             }
-            let items = brought(subject, at).map(|said| said.material.items.clone()).unwrap_or_default();
+            let items = brought(subject, at)
+                .map(|said| said.material.items.clone())
+                .unwrap_or_default();
             match items == usual {
                 true => set(subject, at, Verdict::Pass, String::new(), Vec::new()),
                 false => {
@@ -219,15 +259,24 @@ fn peers(at: usize, subjects: &mut [Subject]) {
 
 fn baseline(check: &Check, at: usize, subjects: &mut [Subject], accepted: bool) {
     for subject in subjects {
-        let Some(said) = brought(subject, at) else { continue };
-        let before = subject.baseline.as_ref().and_then(|before| before.get(&check.name));
+        let Some(said) = brought(subject, at) else {
+            continue;
+        };
+        let before = subject
+            .baseline
+            .as_ref()
+            .and_then(|before| before.get(&check.name));
         let (verdict, reason, evidence) = match before.filter(|before| !before.material.is_empty()) {
             None if !accepted => (
                 Verdict::NotApplicable,
                 "no run of this audit was accepted as the baseline yet",
                 Vec::new(),
             ),
-            None => (Verdict::NotApplicable, "the baseline does not have this device", Vec::new()),
+            None => (
+                Verdict::NotApplicable,
+                "the baseline does not have this device",
+                Vec::new(),
+            ),
             Some(before) if before.material.items == said.material.items => (Verdict::Pass, "", Vec::new()),
             Some(before) => {
                 let mut evidence = drift::diff(&before.material.items, &said.material.items);

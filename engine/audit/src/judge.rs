@@ -336,7 +336,10 @@ fn one(check: &Check, reads: &CheckReads, all: &Reads, answers: &mut Answers<'_>
         return match Material::of(fleet, check, &rows, &given) {
             Ok(material) => Judgement {
                 material,
-                ..Judgement::new(Verdict::NotApplicable, "it is judged when all devices have answered")
+                ..Judgement::new(
+                    Verdict::NotApplicable,
+                    "it is judged when all devices have answered",
+                )
             },
             Err(error) => Judgement::new(Verdict::Error, error),
         };

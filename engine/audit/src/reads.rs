@@ -205,7 +205,9 @@ pub(crate) fn rules(check: &Check) -> impl Iterator<Item = &Rule> {
         Some(Fleet::Peers { kind }) => vec![kind],
         Some(Fleet::Across { key, add }) => std::iter::once(key).chain(add.values()).collect(),
     };
-    std::iter::once(&check.expect).chain(&check.applies).chain(of_fleet)
+    std::iter::once(&check.expect)
+        .chain(&check.applies)
+        .chain(of_fleet)
 }
 
 /// Each list of a check: `rows` has an empty name.
@@ -228,13 +230,16 @@ fn properties(check: &Check, list: &str, source: &Source) -> Option<BTreeSet<Str
     }
     match &check.fleet {
         // What is compared is everything, unless it is named.
-        Some(Fleet::Peers { .. } | Fleet::Baseline) if list.is_empty() && source.proplist.is_empty() => return None,
+        Some(Fleet::Peers { .. } | Fleet::Baseline) if list.is_empty() && source.proplist.is_empty() => {
+            return None;
+        }
         Some(Fleet::Peers { .. } | Fleet::Baseline) if list.is_empty() => {
             names.extend(["dynamic".to_owned()]);
         }
         // What rows have of ours is not the device's.
         Some(Fleet::Across { add, .. }) if list.is_empty() => {
-            names.retain(|name| name != "device" && !add.keys().any(|added| added.replace('_', "-") == *name));
+            names
+                .retain(|name| name != "device" && !add.keys().any(|added| added.replace('_', "-") == *name));
         }
         _ => {}
     }

@@ -252,7 +252,9 @@ fn root() -> Context<'static, 'static> {
 fn is_true(value: &CowVal<'_, '_>) -> Result<bool, Failed> {
     match value.downcast_ref::<CelBool>() {
         Some(holds) => Ok(*holds.inner()),
-        None => Err(Failed::Kind("it is neither true nor false; compare something".into())),
+        None => Err(Failed::Kind(
+            "it is neither true nor false; compare something".into(),
+        )),
     }
 }
 

@@ -299,9 +299,14 @@ fn settled(text: &str, devices: &[(&str, &[&[&[&str]]])]) -> Vec<Judgement> {
     let labels = Labels::default();
     let mut subjects = Vec::new();
     for (name, answers) in devices {
-        let replies = answers.iter().map(|sentences| answer(&[sentences, &[&["!done"][..]][..]].concat()));
+        let replies = answers
+            .iter()
+            .map(|sentences| answer(&[sentences, &[&["!done"][..]][..]].concat()));
         let replies = replies.collect::<Vec<_>>();
-        let digests = replies.iter().map(|reply| Sha256::digest(reply).into()).collect::<Vec<_>>();
+        let digests = replies
+            .iter()
+            .map(|reply| Sha256::digest(reply).into())
+            .collect::<Vec<_>>();
         let replies = replies.iter().map(Vec::as_slice).collect::<Vec<_>>();
         let asked = Asked {
             about: About {
@@ -330,20 +335,37 @@ fn settled(text: &str, devices: &[(&str, &[&[&[&str]]])]) -> Vec<Judgement> {
         }
         muster_model::check::deep(|| fleet::settle(&audit, &mut subjects, false)).expect("a thread");
     }
-    subjects.into_iter().map(|mut subject| subject.said.remove(0)).collect()
+    subjects
+        .into_iter()
+        .map(|mut subject| subject.said.remove(0))
+        .collect()
 }
 
 #[test]
 fn an_address_that_two_devices_have_is_found_on_both() {
     let text = one("/ip/address", "rows.size() == 1", "across = \"row.address\"");
-    let said = settled(&text, &[
-        ("r1", &[&[&["!re", "=address=10.0.0.1/24"], &["!re", "=address=10.0.1.1/24"]]]),
-        ("r2", &[&[&["!re", "=address=10.0.0.1/24"]]]),
-        ("r3", &[&[&["!re", "=address=10.0.0.3/24"]]]),
-        ("r4", &[&[]]),
-    ]);
+    let said = settled(
+        &text,
+        &[
+            (
+                "r1",
+                &[&[&["!re", "=address=10.0.0.1/24"], &["!re", "=address=10.0.1.1/24"]]],
+            ),
+            ("r2", &[&[&["!re", "=address=10.0.0.1/24"]]]),
+            ("r3", &[&[&["!re", "=address=10.0.0.3/24"]]]),
+            ("r4", &[&[]]),
+        ],
+    );
     let verdicts = said.iter().map(|said| said.verdict).collect::<Vec<_>>();
-    assert_eq!(verdicts, [Verdict::Fail, Verdict::Fail, Verdict::Pass, Verdict::NotApplicable]);
+    assert_eq!(
+        verdicts,
+        [
+            Verdict::Fail,
+            Verdict::Fail,
+            Verdict::Pass,
+            Verdict::NotApplicable
+        ]
+    );
     assert_eq!(said[1].evidence.len(), 2);
     assert_eq!(said[1].evidence[0]["device"], "r1");
 }
@@ -357,18 +379,32 @@ fn both_ends_of_a_link_are_looked_at_together() {
          add = { mtu = \"also.ifs.filter(i, i.name == row.interface).map(i, i.actual_mtu)[0]\" }",
     );
     let audit = file::audit(&text).expect("valid");
-    let titles = Reads::of(&audit).plan.steps.iter().map(muster_model::Step::title).collect::<Vec<_>>();
+    let titles = Reads::of(&audit)
+        .plan
+        .steps
+        .iter()
+        .map(muster_model::Step::title)
+        .collect::<Vec<_>>();
     assert_eq!(
         titles,
-        ["/interface/print =.proplist=actual-mtu,name", "/ip/address/print =.proplist=interface,network"]
+        [
+            "/interface/print =.proplist=actual-mtu,name",
+            "/ip/address/print =.proplist=interface,network"
+        ]
     );
     let address: &[&[&str]] = &[&["!re", "=interface=ether1", "=network=10.9.0.0"]];
-    let said = settled(&text, &[
-        ("r1", &[&[&["!re", "=name=ether1", "=actual-mtu=1500"]], address]),
-        ("r2", &[&[&["!re", "=name=ether1", "=actual-mtu=1400"]], address]),
-        // Its address is on an interface that it does not have.
-        ("r3", &[&[], &[&["!re", "=interface=ether9", "=network=10.9.9.0"]]]),
-    ]);
+    let said = settled(
+        &text,
+        &[
+            ("r1", &[&[&["!re", "=name=ether1", "=actual-mtu=1500"]], address]),
+            ("r2", &[&[&["!re", "=name=ether1", "=actual-mtu=1400"]], address]),
+            // Its address is on an interface that it does not have.
+            (
+                "r3",
+                &[&[], &[&["!re", "=interface=ether9", "=network=10.9.9.0"]]],
+            ),
+        ],
+    );
     let verdicts = said.iter().map(|said| said.verdict).collect::<Vec<_>>();
     assert_eq!(verdicts, [Verdict::Fail, Verdict::Fail, Verdict::Error]);
 }
@@ -380,13 +416,25 @@ fn a_neighbour_that_sees_and_is_not_seen() {
         "!rows.all(r, r.identity in fleet) || rows.exists(a, rows.exists(b, a.device != b.device))",
         "across = \"device.name < row.identity ? device.name + ' ' + row.identity : row.identity + ' ' + device.name\"",
     );
-    let sees = |name: &'static str| -> [&'static str; 2] { ["!re", match name { "r1" => "=identity=r1", "r2" => "=identity=r2", _ => "=identity=switch" }] };
+    let sees = |name: &'static str| -> [&'static str; 2] {
+        [
+            "!re",
+            match name {
+                "r1" => "=identity=r1",
+                "r2" => "=identity=r2",
+                _ => "=identity=switch",
+            },
+        ]
+    };
     let (one, two, switch) = (sees("r1"), sees("r2"), sees("switch"));
-    let said = settled(&text, &[
-        ("r1", &[&[&two[..], &switch[..]]]),
-        ("r2", &[&[&one[..]]]),
-        ("r3", &[&[&one[..]]]),
-    ]);
+    let said = settled(
+        &text,
+        &[
+            ("r1", &[&[&two[..], &switch[..]]]),
+            ("r2", &[&[&one[..]]]),
+            ("r3", &[&[&one[..]]]),
+        ],
+    );
     let verdicts = said.iter().map(|said| said.verdict).collect::<Vec<_>>();
     assert_eq!(verdicts, [Verdict::Pass, Verdict::Pass, Verdict::Fail]);
 }
@@ -395,22 +443,46 @@ fn a_neighbour_that_sees_and_is_not_seen() {
 fn one_that_is_not_like_the_others() {
     let text = "name = \"a\"\n[[check]]\nname = \"c\"\nread = \"/ip/dns\"\ncompare = \"peers\"\n";
     let audit = file::audit(text).expect("valid");
-    let titles = Reads::of(&audit).plan.steps.iter().map(muster_model::Step::title).collect::<Vec<_>>();
-    assert_eq!(titles, ["/ip/dns/print", "/system/resource/print =.proplist=board-name"]);
+    let titles = Reads::of(&audit)
+        .plan
+        .steps
+        .iter()
+        .map(muster_model::Step::title)
+        .collect::<Vec<_>>();
+    assert_eq!(
+        titles,
+        ["/ip/dns/print", "/system/resource/print =.proplist=board-name"]
+    );
     let usual: &[&[&str]] = &[&["!re", "=servers=1.1.1.1", "=cache-used=17"]];
     let other: &[&[&str]] = &[&["!re", "=servers=9.9.9.9", "=cache-used=1"]];
-    let (ax, ccr): (&[&[&str]], &[&[&str]]) = (&[&["!re", "=board-name=hAP"]], &[&["!re", "=board-name=CCR"]]);
-    let said = settled(text, &[
-        ("r1", &[usual, ax]),
-        ("r2", &[usual, ax]),
-        ("r3", &[other, ax]),
-        ("r4", &[other, ccr]),
-    ]);
+    let (ax, ccr): (&[&[&str]], &[&[&str]]) =
+        (&[&["!re", "=board-name=hAP"]], &[&["!re", "=board-name=CCR"]]);
+    let said = settled(
+        text,
+        &[
+            ("r1", &[usual, ax]),
+            ("r2", &[usual, ax]),
+            ("r3", &[other, ax]),
+            ("r4", &[other, ccr]),
+        ],
+    );
     let verdicts = said.iter().map(|said| said.verdict).collect::<Vec<_>>();
-    assert_eq!(verdicts, [Verdict::Pass, Verdict::Pass, Verdict::Fail, Verdict::NotApplicable]);
+    assert_eq!(
+        verdicts,
+        [
+            Verdict::Pass,
+            Verdict::Pass,
+            Verdict::Fail,
+            Verdict::NotApplicable
+        ]
+    );
     assert_eq!(said[2].reason, "differs from the other 2 of its kind (hAP)");
-    assert_eq!(said[2].evidence, [serde_json::json!({ "item": "", "name": "servers", "was": "1.1.1.1", "is": "9.9.9.9" })]);
-    let wrong = "name = \"a\"\n[[check]]\nname = \"c\"\nread = \"/ip/dns\"\ncompare = \"peer\"\nexpect = \"true\"\n";
+    assert_eq!(
+        said[2].evidence,
+        [serde_json::json!({ "item": "", "name": "servers", "was": "1.1.1.1", "is": "9.9.9.9" })]
+    );
+    let wrong =
+        "name = \"a\"\n[[check]]\nname = \"c\"\nread = \"/ip/dns\"\ncompare = \"peer\"\nexpect = \"true\"\n";
     let error = file::audit(wrong).expect_err("wrong").to_string();
     assert!(error.contains("\"peers\", \"baseline\""), "{error}");
 }

@@ -97,7 +97,9 @@ impl Judges {
             Some(open) => open,
             None => {
                 let (open, queue) = mpsc::channel::<Work>();
-                let thread = std::thread::Builder::new().name("audits".into()).stack_size(STACK);
+                let thread = std::thread::Builder::new()
+                    .name("audits".into())
+                    .stack_size(STACK);
                 let run = move || {
                     let mut judges = HashMap::new();
                     while let Ok(work) = queue.recv() {
@@ -109,7 +111,9 @@ impl Judges {
             }
         };
         // One that has ended is started again with the next.
-        let sent = open.send(work).map_err(|_| gone("the thread that judges has ended"));
+        let sent = open
+            .send(work)
+            .map_err(|_| gone("the thread that judges has ended"));
         if sent.is_ok() {
             *sender = Some(open);
         }
@@ -141,7 +145,12 @@ fn outcome(judge: &mut Judge, subject: &Subject) -> NewOutcome {
         digests: &digests,
     });
     let said = all.iter().map(|said| &**said).collect::<Vec<_>>();
-    new_outcome(asked.device, &result.device, result.finished_at.unwrap_or(*now), &said)
+    new_outcome(
+        asked.device,
+        &result.device,
+        result.finished_at.unwrap_or(*now),
+        &said,
+    )
 }
 
 /// An outcome as it is stored.

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use muster_audit::judge::Tally;
 use muster_audit::{Audit, Judgement, file, finding, fleet};
 use muster_store::{
-    AuditRecord, AuditResultRecord, FindingRecord, FinishAudit, NewOutcome, PAGE_BYTES, ResultRecord, StoreError, StoreOutcomes,
+    AuditRecord, AuditResultRecord, FindingRecord, FinishAudit, NewOutcome, PAGE_BYTES, ResultRecord,
+    StoreError, StoreOutcomes,
 };
 use serde::{Deserialize, Serialize};
 
@@ -202,7 +203,9 @@ async fn by_name(
     let (mut all, mut after) = (BTreeMap::new(), 0);
     loop {
         let results = shared.store.audit_results(run, after, SETTLED).await?;
-        let Some(last) = results.last() else { return Ok(all) };
+        let Some(last) = results.last() else {
+            return Ok(all);
+        };
         after = last.device;
         for result in results {
             let said = judgements(&result.body)?;

@@ -10,7 +10,8 @@ use muster_audit::{Judgement, Verdict, diff};
 use muster_proto::v1::audit_service_server::AuditService;
 use muster_proto::{Violation, time, v1};
 use muster_store::{
-    AcceptAudit, AuditRecord, AuditResultRecord, Deed, FindingPage, ListedFinding, StoreError, WaiveFindings, WaiverRecord,
+    AcceptAudit, AuditRecord, AuditResultRecord, Deed, FindingPage, ListedFinding, StoreError, WaiveFindings,
+    WaiverRecord,
 };
 use tokio::sync::mpsc;
 use tokio_stream::Stream;

@@ -58,8 +58,8 @@ use sqlx::{ConnectOptions as _, Connection, SqlSafeStr, SqliteConnection, Sqlite
 use thiserror::Error;
 
 pub use audit::{
-    AcceptAudit,     AskedRecord, AuditRecord, AuditResultRecord, CreateAudit, CreatedAudit, FindingPage, FindingRecord,
-    FinishAudit, ListedFinding, NewOutcome, StoreOutcomes, WaiveFindings, WaiverRecord,
+    AcceptAudit, AskedRecord, AuditRecord, AuditResultRecord, CreateAudit, CreatedAudit, FindingPage,
+    FindingRecord, FinishAudit, ListedFinding, NewOutcome, StoreOutcomes, WaiveFindings, WaiverRecord,
 };
 pub(crate) use claim::PREPARING;
 pub use claim::{Claim, Claimed, Expected, Holder, Lease, ShareDevices, Zones};

@@ -54,7 +54,8 @@ impl Filter {
         // Names that are spelled out may be many thousands, and are found by an index.
         if globs.len() > 1 && !globs.iter().any(|glob| glob.contains(['*', '?'])) {
             let values = serde_json::Value::from(globs.to_vec()).to_string();
-            self.sql.push_str(&format!("({column} IN (SELECT value FROM json_each(?)))"));
+            self.sql
+                .push_str(&format!("({column} IN (SELECT value FROM json_each(?)))"));
             self.values.push(values);
             return;
         }

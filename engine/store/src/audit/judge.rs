@@ -119,7 +119,12 @@ impl Write for AcceptAudit {
 
     async fn apply(&self, tx: &mut SqliteConnection) -> Result<bool, StoreError> {
         let query = sqlx::query(sql::AUDIT_ACCEPT).bind(&self.uuid).bind(self.now);
-        let accepted = query.bind(&self.deed.claimed_by).execute(&mut *tx).await?.rows_affected() > 0;
+        let accepted = query
+            .bind(&self.deed.claimed_by)
+            .execute(&mut *tx)
+            .await?
+            .rows_affected()
+            > 0;
         if accepted {
             history::add(tx, &self.deed, self.now).await?;
         }

@@ -21,7 +21,11 @@ pub(super) async fn run(engine: &Engine, args: Remediate, json: bool) -> Done {
     let file = muster_audit::file::audit(&found.definition)
         .map_err(|errors| Failure::new(Exit::Usage, "INVALID_FILE", errors))?;
     let Some(check) = file.checks.iter().find(|check| check.name == args.check) else {
-        let names = file.checks.iter().map(|check| check.name.as_str()).collect::<Vec<_>>();
+        let names = file
+            .checks
+            .iter()
+            .map(|check| check.name.as_str())
+            .collect::<Vec<_>>();
         return Err(Failure::usage(format!(
             "{:?} is no check of this audit; there are {}",
             args.check,
@@ -30,7 +34,9 @@ pub(super) async fn run(engine: &Engine, args: Remediate, json: bool) -> Done {
     };
     let Some(remedy) = &check.remedy else {
         let text = format!("the file says nothing that mends {:?}", args.check);
-        return Err(Failure::usage(text).hint("give the check a remedy, as in remedy = { ensure = \"/menu\", … }"));
+        return Err(
+            Failure::usage(text).hint("give the check a remedy, as in remedy = { ensure = \"/menu\", … }")
+        );
     };
     let waived = match args.waived {
         true => BTreeSet::new(),
@@ -38,9 +44,15 @@ pub(super) async fn run(engine: &Engine, args: Remediate, json: bool) -> Done {
     };
     let failing = failing(engine, &audit.id, &args.check).await?;
     let left_out = failing.iter().filter(|device| waived.contains(*device)).count();
-    let wanted = failing.into_iter().filter(|device| !waived.contains(device)).collect::<Vec<_>>();
+    let wanted = failing
+        .into_iter()
+        .filter(|device| !waived.contains(device))
+        .collect::<Vec<_>>();
     if left_out > 0 {
-        anstream::eprintln!("{} left out: somebody answers for them (--waived takes them too)", devices(left_out as u64));
+        anstream::eprintln!(
+            "{} left out: somebody answers for them (--waived takes them too)",
+            devices(left_out as u64)
+        );
     }
     if wanted.is_empty() {
         anstream::eprintln!("no device fails {:?}", args.check);
@@ -56,8 +68,14 @@ pub(super) async fn run(engine: &Engine, args: Remediate, json: bool) -> Done {
     }
     let spec = spec(&args, remedy, selector.clone(), file.timeout);
     if !args.start {
-        let bake = args.bake.map(|bake| format!(" --bake {}s", bake.as_secs())).unwrap_or_default();
-        let how = format!("audit remediate {} --check {:?}{bake} --start", args.id, args.check);
+        let bake = args
+            .bake
+            .map(|bake| format!(" --bake {}s", bake.as_secs()))
+            .unwrap_or_default();
+        let how = format!(
+            "audit remediate {} --check {:?}{bake} --start",
+            args.id, args.check
+        );
         return preview::run(engine, &how, spec, args.approve_digest.is_empty(), json).await;
     }
     if !args.yes && args.approve_digest.is_empty() {

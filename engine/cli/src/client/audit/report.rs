@@ -105,7 +105,10 @@ struct Report {
 
 impl Report {
     fn add(&mut self, result: v1::AuditResult, sites: &BTreeMap<String, String>) {
-        let site = sites.get(&result.device).cloned().unwrap_or_else(|| "no site".into());
+        let site = sites
+            .get(&result.device)
+            .cloned()
+            .unwrap_or_else(|| "no site".into());
         let counts = self.sites.entry(site).or_default();
         match result.verdict() {
             v1::Verdict::Pass => counts[0] += 1,
@@ -212,7 +215,10 @@ fn chart(trend: &[v1::Audit]) -> Markup {
         });
         points.collect::<Vec<_>>().join(" ")
     };
-    let when = |run: Option<&v1::Audit>| run.and_then(|run| timestamp(run.created_at.as_ref())).unwrap_or_default();
+    let when = |run: Option<&v1::Audit>| {
+        run.and_then(|run| timestamp(run.created_at.as_ref()))
+            .unwrap_or_default()
+    };
     html! {
         @if trend.len() < 2 { p { "One run is no trend." } } @else {
             svg viewBox=(format!("0 -4 {WIDTH} {}", HEIGHT + 22.0)) role="img" {
@@ -270,17 +276,31 @@ fn bad(report: &Report) -> Markup {
 }
 
 fn test(result: &v1::AuditResult) -> String {
-    let head = format!("  <testcase classname=\"{}\" name=\"{}\"", escape(&result.device), escape(&result.check));
+    let head = format!(
+        "  <testcase classname=\"{}\" name=\"{}\"",
+        escape(&result.device),
+        escape(&result.check)
+    );
     let said = [result.reason.clone(), evidence_text(&result.evidence)];
-    let said = said.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ");
+    let said = said
+        .into_iter()
+        .filter(|text| !text.is_empty())
+        .collect::<Vec<_>>()
+        .join(": ");
     let said = escape(&said);
     match result.verdict() {
         v1::Verdict::Pass => format!("{head}/>\n"),
         v1::Verdict::Fail => {
-            format!("{head}><failure type=\"{}\" message=\"{said}\"/></testcase>\n", escape(&result.severity))
+            format!(
+                "{head}><failure type=\"{}\" message=\"{said}\"/></testcase>\n",
+                escape(&result.severity)
+            )
         }
         v1::Verdict::Error => format!("{head}><error message=\"{said}\"/></testcase>\n"),
-        verdict => format!("{head}><skipped message=\"{}: {said}\"/></testcase>\n", verdict_name(verdict)),
+        verdict => format!(
+            "{head}><skipped message=\"{}: {said}\"/></testcase>\n",
+            verdict_name(verdict)
+        ),
     }
 }
 
@@ -338,7 +358,10 @@ mod tests {
         for never in ["<b>", "<i>", "<u>", "<script", "http:", "https:"] {
             assert!(!page.contains(never), "{never}");
         }
-        assert!(page.contains("polyline") && page.contains("&lt;u&gt;") && page.contains("no site"), "{page}");
+        assert!(
+            page.contains("polyline") && page.contains("&lt;u&gt;") && page.contains("no site"),
+            "{page}"
+        );
     }
 
     #[test]
