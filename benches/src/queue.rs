@@ -72,6 +72,7 @@ impl Queue {
             start: JobState::Running,
             rollout: None,
             stretch_ms: None,
+            spread: None,
             deeds: Vec::new(),
             timeout_ms: 30_000,
             now: 0,

@@ -99,6 +99,8 @@ pub(crate) fn job(record: &JobRecord) -> v1::Job {
                 Mode::Apply | Mode::Preview => String::new(),
             },
             unseen: matches!(record.mode, Mode::AsPreviewed { unseen: true, .. }),
+            // It is in the times of the executions, and looked at by nobody any more.
+            spread: None,
         }),
         state: v1::JobState::from(record.state).into(),
         effect: v1::Effect::from(record.effect).into(),

@@ -73,6 +73,12 @@ pub(crate) fn exhausted(reason: &str, message: impl Into<String>) -> Status {
     Status::with_error_details(Code::ResourceExhausted, message, info(reason, []))
 }
 
+/// There is one already.
+pub(crate) fn exists(reason: &str, name: &str, message: impl Into<String>) -> Status {
+    let details = info(reason, [("name", name.to_owned())]);
+    Status::with_error_details(Code::AlreadyExists, message, details)
+}
+
 /// The request id stands for another request.
 pub(crate) fn request_id_reused(request_id: &str, job: &str) -> Status {
     let message = format!("request_id {request_id:?} was used before, with another body, for job {job}");
@@ -98,6 +104,10 @@ pub(crate) fn unauthenticated(reason: &str, message: &str) -> Status {
 }
 
 /// Comes with a later version.
+#[cfg_attr(
+    feature = "parquet",
+    allow(dead_code, reason = "everything is there in this build")
+)]
 pub(crate) fn not_there_yet(what: &str) -> Status {
     let message = format!("{what} is not there yet in this version");
     Status::with_error_details(

@@ -20,6 +20,7 @@ mod names;
 mod page;
 mod reconcile;
 mod rollout;
+mod schedule;
 mod seal;
 mod services;
 mod sessions;

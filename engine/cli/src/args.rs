@@ -99,6 +99,9 @@ pub(crate) enum Command {
     /// Check a fleet against a file of checks: what holds, what does not, and since when
     #[command(subcommand)]
     Audit(Audit),
+    /// Begin jobs and audits by the clock
+    #[command(subcommand)]
+    Schedule(crate::client::schedule::Schedule),
     /// Let no job with effects start anything anywhere, or let them go on
     #[command(subcommand)]
     Freeze(Freeze),
@@ -683,7 +686,7 @@ fn level(name: &str) -> Result<String, String> {
     name.parse::<muster_model::Level>().map(|level| level.to_string())
 }
 
-fn priority(name: &str) -> Result<v1::JobPriority, String> {
+pub(crate) fn priority(name: &str) -> Result<v1::JobPriority, String> {
     let known = v1::JobPriority::from_str_name(&format!("JOB_PRIORITY_{}", name.to_ascii_uppercase()));
     let known = known.filter(|priority| *priority != v1::JobPriority::Unspecified);
     known.ok_or_else(|| "there are emergency, interactive, rollout and audit".into())

@@ -86,6 +86,7 @@ async fn run(args: Args) -> Exit {
         Command::Job(args) => client::job::run(args, &engine, json).await,
         Command::Rollout(args) => client::rollout::run(args, &engine, json).await,
         Command::Audit(args) => client::audit::run(args, &engine, json).await,
+        Command::Schedule(args) => client::schedule::run(args, &engine, json).await,
         Command::Freeze(args) => client::freeze::run(args, &engine, json).await,
         Command::Run(args) => client::run::run(args, &engine, json).await,
         Command::Wire(args) => wire::run(args, json),

@@ -9,6 +9,7 @@ pub mod job;
 pub mod quarantine;
 pub mod retry;
 pub mod rollout;
+pub mod schedule;
 
 pub use budget::{Ledger, Tally};
 pub use execution::{Context, Event, Execution, Held, Illegal, Intent, Outcome, Resolution, Transition};

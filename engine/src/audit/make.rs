@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use tonic::Status;
 
 use crate::services::job::{check_request_id, claimed, lay_out};
-use crate::{Shared, error};
+use crate::{Shared, error, schedule};
 
 const TIMEOUTS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
@@ -49,6 +49,8 @@ pub(crate) async fn create(
         max_age,
         min_coverage,
     } = checked;
+    let spread = schedule::spread(request.spread.as_ref(), "spread", &audit.name)
+        .map_err(|bad| error::invalid(vec![bad]))?;
     let frozen = shared.inventory.clone().read_owned().await;
     let now = shared.clock.now();
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -75,8 +77,11 @@ pub(crate) async fn create(
             start: JobState::Running,
             rollout: None,
             stretch_ms: None,
+            spread,
             now,
-            expires_at: now.saturating_add_unsigned(millis(wait.max(timeout))),
+            expires_at: now
+                .saturating_add_unsigned(millis(wait.max(timeout)))
+                .saturating_add(spread.map_or(0, |spread| spread.ms.into())),
             claimed_by: claimed(&request.claimed_by),
         },
         name: audit.name,
@@ -111,6 +116,13 @@ pub(crate) async fn create(
     };
     let record = shared.store.audit(&uuid).await.map_err(error::store)?;
     record.ok_or_else(|| error::not_found("audit", &uuid))
+}
+
+/// What is wrong with a request, if anything.
+pub(crate) fn check_request(request: &v1::CreateAuditRequest) -> Result<(), Vec<Violation>> {
+    let audit = check(request)?.audit;
+    schedule::spread(request.spread.as_ref(), "spread", &audit.name).map_err(|bad| vec![bad])?;
+    Ok(())
 }
 
 fn check(request: &v1::CreateAuditRequest) -> Result<Checked, Vec<Violation>> {

@@ -4,7 +4,7 @@ mod judges;
 mod make;
 
 pub(crate) use judges::{Judges, Subject};
-pub(crate) use make::create;
+pub(crate) use make::{check_request, create};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -6,6 +6,7 @@ mod expiry;
 mod leases;
 mod retention;
 pub(crate) mod rollouts;
+mod schedules;
 mod status;
 
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         keep::<expiry::Expiry>(&shared),
         keep::<retention::Retention>(&shared),
         keep::<rollouts::Rollouts>(&shared),
+        keep::<schedules::Schedules>(&shared),
         keep::<audits::Audits>(&shared),
     );
 }

@@ -35,6 +35,7 @@ pub(crate) struct Reconcilers {
     pub(crate) expiry: Reconciler,
     pub(crate) retention: Reconciler,
     pub(crate) rollouts: Reconciler,
+    pub(crate) schedules: Reconciler,
     pub(crate) audits: Reconciler,
 }
 
@@ -46,6 +47,7 @@ impl Default for Reconcilers {
             expiry: Reconciler::new("expiry"),
             retention: Reconciler::new("retention"),
             rollouts: Reconciler::new("rollouts"),
+            schedules: Reconciler::new("schedules"),
             audits: Reconciler::new("audits"),
         }
     }
@@ -59,6 +61,7 @@ impl Reconcilers {
             &self.expiry,
             &self.retention,
             &self.rollouts,
+            &self.schedules,
             &self.audits,
         ]
         .map(Reconciler::status)

@@ -100,8 +100,11 @@ impl JobService for Service {
             start,
             rollout,
             stretch_ms,
+            spread: spec.spread,
             now,
-            expires_at: now.saturating_add_unsigned(millis(lives)),
+            expires_at: now
+                .saturating_add_unsigned(millis(lives))
+                .saturating_add(spec.spread.map_or(0, |spread| spread.ms.into())),
             claimed_by,
         };
         let job = self
@@ -409,6 +412,7 @@ impl JobService for Service {
             start: JobState::Running,
             rollout: None,
             stretch_ms: Some(stretch(record.timeout_ms)),
+            spread: None,
             now,
             expires_at: now.saturating_add_unsigned(record.timeout_ms),
             claimed_by,

@@ -36,6 +36,7 @@ use tonic::transport::Server;
 use tonic::{Request, Status};
 
 pub(crate) use ask::Asked;
+pub(crate) use spec::check_job;
 
 use crate::{Shared, auth, error, listen};
 
@@ -54,6 +55,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: Optio
     health.set_serving::<CredentialServiceServer<Service>>().await;
     health.set_serving::<JobServiceServer<Service>>().await;
     health.set_serving::<AdminServiceServer<Service>>().await;
+    health.set_serving::<ScheduleServiceServer<Service>>().await;
     health.set_serving::<AuditServiceServer<Service>>().await;
     health.set_serving::<WorkerServiceServer<Service>>().await;
     let worker = WorkerServiceServer::new(service.clone())

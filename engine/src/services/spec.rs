@@ -6,10 +6,11 @@ use muster_engine_core::budget::{Asked, BadBudget};
 use muster_model::policy::Amount;
 use muster_model::{Effect, Plan, Policy, Priority, Selector, Step, Want};
 use muster_proto::{Violation, duration, plan, v1};
-use muster_store::{Deed, Mode};
+use muster_store::{Deed, Mode, Spread};
 use routeros_wire::Expression;
 
 use super::rollout;
+use crate::schedule;
 
 /// The deadline of a command unless told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,6 +29,7 @@ pub(super) struct Spec {
     /// How it goes over its devices, if it is a rollout.
     pub(super) policy: Option<Policy>,
     pub(super) mode: Mode,
+    pub(super) spread: Option<Spread>,
 }
 
 impl Spec {
@@ -117,6 +119,15 @@ fn policy(message: &v1::Policy, budget: &str, concurrency: Option<u32>) -> Resul
     }
 }
 
+/// What the worst of a job that is asked for does to a device.
+pub(crate) fn check_job(spec: &v1::JobSpec) -> Result<Effect, Vec<Violation>> {
+    let spec = check(spec)?;
+    Ok(match spec.mode {
+        Mode::Preview => Effect::Read,
+        Mode::Apply | Mode::AsPreviewed { .. } => spec.plan.effect(),
+    })
+}
+
 /// Checks a spec; all that is wrong with it is told.
 pub(super) fn check(spec: &v1::JobSpec) -> Result<Spec, Vec<Violation>> {
     let mut violations = Vec::new();
@@ -191,16 +202,26 @@ pub(super) fn check(spec: &v1::JobSpec) -> Result<Spec, Vec<Violation>> {
         violations.push(violation);
         Mode::Apply
     });
-    if !violations.is_empty() {
-        return Err(violations);
-    }
     let first = plan.steps.first().map(Step::title);
     let name = Some(spec.name.clone())
         .filter(|name| !name.is_empty())
         .or(first)
         .unwrap_or_default();
+    let name = name.chars().take(200).collect::<String>();
+    let spread = schedule::spread(spec.spread.as_ref(), "spec.spread", &name).unwrap_or_else(|violation| {
+        violations.push(violation);
+        None
+    });
+    if spread.is_some() && spec.policy.is_some() {
+        let told = "a rollout goes over its devices in waves; leave it out";
+        violations.push(Violation::new("spec.spread", told));
+    }
+    if !violations.is_empty() {
+        return Err(violations);
+    }
     Ok(Spec {
-        name: name.chars().take(200).collect(),
+        name,
+        spread,
         plan,
         selector,
         timeout,

@@ -54,6 +54,8 @@ pub struct CreateJob {
     /// By how much a unit of the budget that comes free puts off `expires_at` when others waited for it, milliseconds;
     /// `None` for a job that ends at its time in any case.
     pub stretch_ms: Option<u64>,
+    /// Over how long its executions become ready; `None` for all at once.
+    pub spread: Option<Spread>,
     /// Unix milliseconds.
     pub now: i64,
     /// Unix milliseconds.
@@ -62,6 +64,24 @@ pub struct CreateJob {
     pub claimed_by: String,
     /// For the history: what is worth noting.
     pub deeds: Vec<Deed>,
+}
+
+/// Executions become ready one after the other over a time, each at a place of its own that a hash of its device gives (G4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spread {
+    /// Over how long, milliseconds; at most 24 h.
+    pub ms: u32,
+    /// What makes the places of one job others than those of another.
+    pub seed: u32,
+}
+
+impl Spread {
+    /// How much later a device is ready, milliseconds. Numbers that follow each other are far from each other, so that the
+    /// time is filled evenly, however many devices there are. `create.rs` has the same in SQL.
+    pub fn delay(self, device: u64) -> i64 {
+        let hash = device.wrapping_mul(2_654_435_761).wrapping_add(self.seed.into()) & 0xFFFF_FFFF;
+        ((hash * u64::from(self.ms)) >> 32) as i64
+    }
 }
 
 /// Outcomes of a job that another job tries again.
@@ -166,6 +186,7 @@ impl Write for CreateJob {
             },
             previewed: self.previewed(tx, job).await?,
             ready_at: self.now,
+            spread: self.spread,
         };
         let laid = draft.lay_out(tx, self.now).await?;
         if laid == 0 {
@@ -226,6 +247,8 @@ impl CreateJob {
             .bind(self.stretch_ms.map(wave::number))
             .bind(self.mode.number())
             .bind(self.mode.preview())
+            .bind(self.spread.map(|spread| spread.ms))
+            .bind(self.spread.map(|spread| spread.seed))
             .execute(&mut *tx)
             .await?;
         let job = created.last_insert_rowid();
@@ -298,11 +321,21 @@ impl Write for LayOut {
     type Out = bool;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> Result<bool, StoreError> {
-        type Row = (i64, String, String, i64, Option<i64>, Option<String>, Option<i64>);
+        type Row = (
+            i64,
+            String,
+            String,
+            i64,
+            Option<i64>,
+            Option<String>,
+            Option<i64>,
+            Option<u32>,
+            Option<u32>,
+        );
         let query = sqlx::query_as(sql::JOB_DRAFT).bind(&self.uuid);
         let found: Option<Row> = query.fetch_optional(&mut *tx).await?;
         // Ended early meanwhile, or done already.
-        let Some((job, _, selector, ready_at, source, states, previewed)) = found else {
+        let Some((job, _, selector, ready_at, source, states, previewed, spread_ms, seed)) = found else {
             return Ok(false);
         };
         let corrupt = |what: String| StoreError::Corrupt(format!("job {}: {what}", self.uuid));
@@ -317,6 +350,7 @@ impl Write for LayOut {
             retry: source.zip(states),
             previewed,
             ready_at,
+            spread: spread_ms.zip(seed).map(|(ms, seed)| Spread { ms, seed }),
         };
         Ok(draft.lay_out(tx, self.now).await? == PART)
     }
@@ -331,6 +365,7 @@ struct Draft {
     /// The preview whose fingerprints are expected.
     previewed: Option<i64>,
     ready_at: i64,
+    spread: Option<Spread>,
 }
 
 impl Draft {
@@ -387,13 +422,16 @@ impl Draft {
         };
         let text = format!(
             "INSERT INTO execution (job_id, device_id, device_name, zone, state, ready_at, fingerprint) \
-             SELECT ?, d.id, d.name, d.zone, 1, ?, {expected} FROM {from} \
+             SELECT ?, d.id, d.name, d.zone, 1, \
+             ? + (((d.id * 2654435761 + ?) & 4294967295) * ? >> 32), {expected} FROM {from} \
              WHERE {wanted}{unasked}d.id > ? AND {} ORDER BY d.id LIMIT {PART}",
             filter.sql
         );
         let mut query = sqlx::query(AssertSqlSafe(text))
             .bind(self.job)
-            .bind(self.ready_at);
+            .bind(self.ready_at)
+            .bind(self.spread.map_or(0, |spread| spread.seed))
+            .bind(self.spread.map_or(0, |spread| spread.ms));
         if let Some(previewed) = self.previewed {
             query = query.bind(previewed);
         }

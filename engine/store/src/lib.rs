@@ -36,6 +36,7 @@ mod result;
 mod retention;
 mod rollout;
 mod scan;
+mod schedule;
 mod select;
 mod space;
 mod sql;
@@ -63,7 +64,7 @@ pub use audit::{
 };
 pub(crate) use claim::PREPARING;
 pub use claim::{Claim, Claimed, Expected, Holder, Lease, ShareDevices, Zones};
-pub use create::{CreateJob, CreateRefused, Created, LayOut, Mode, PART, Retry};
+pub use create::{CreateJob, CreateRefused, Created, LayOut, Mode, PART, Retry, Spread};
 pub use credential::{CredentialRecord, RemoveCredential, RemoveCredentialRefused, SetCredential};
 pub use device::{
     DeviceRecord, FactsRecord, ImportDevices, ImportRefused, Imported, LabelDevices, Labelled, ReachRecord,
@@ -93,6 +94,10 @@ pub use rollout::{
     SpreadWaves, StoreMeasurements, StorePreview, VerdictRecord,
 };
 pub use scan::{Batch, Details, Scan, Scanned, ScannedAnswer, ScannedDetails, ScannedDevice};
+pub use schedule::{
+    AddSchedule, MoveSchedule, NoteScheduleRun, PauseSchedule, RemoveSchedule, ScheduleOutcome,
+    ScheduleRecord, ScheduleRunRecord, StartingRecord,
+};
 pub use space::{ReturnSpace, Space};
 pub use status::Status;
 pub use steer::{AbortJob, Aborted, PauseJob, Paused};
@@ -354,6 +359,11 @@ fn migrations() -> Vec<Migration> {
             24,
             "accepted audits",
             include_str!("../../../migrations/sqlite/0024_accepted_audits.sql"),
+        ),
+        (
+            26,
+            "schedules",
+            include_str!("../../../migrations/sqlite/0026_schedules.sql"),
         ),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {

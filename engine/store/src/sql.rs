@@ -213,6 +213,7 @@ mod kept;
 mod pre;
 mod result;
 mod rollout;
+mod schedule;
 
 pub(crate) use execution::*;
 pub(crate) use explain::*;
@@ -223,6 +224,7 @@ pub(crate) use kept::*;
 pub(crate) use pre::*;
 pub(crate) use result::*;
 pub(crate) use rollout::*;
+pub(crate) use schedule::*;
 
 statements! {
     BEGIN = "BEGIN IMMEDIATE";
@@ -247,6 +249,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static (&'static str, &'static str
         pre::STATEMENTS,
         result::STATEMENTS,
         rollout::STATEMENTS,
+        schedule::STATEMENTS,
     ];
     areas.into_iter().flatten()
 }

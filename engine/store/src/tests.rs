@@ -249,6 +249,7 @@ fn create(words: &[&str], selector: &str, request_id: Option<&str>, hash: u8) ->
         start: JobState::Running,
         rollout: None,
         stretch_ms: None,
+        spread: None,
         claimed_by: "tester".into(),
         deeds: Vec::new(),
     }

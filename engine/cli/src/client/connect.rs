@@ -10,6 +10,7 @@ use muster_proto::v1::audit_service_client::AuditServiceClient;
 use muster_proto::v1::credential_service_client::CredentialServiceClient;
 use muster_proto::v1::device_service_client::DeviceServiceClient;
 use muster_proto::v1::job_service_client::JobServiceClient;
+use muster_proto::v1::schedule_service_client::ScheduleServiceClient;
 use serde_json::{Value, json};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -115,6 +116,10 @@ impl Engine {
 
     pub(crate) fn devices(&self) -> DeviceServiceClient<Authorised> {
         DeviceServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES)
+    }
+
+    pub(crate) fn schedules(&self) -> ScheduleServiceClient<Authorised> {
+        ScheduleServiceClient::new(self.channel.clone())
     }
 
     pub(crate) fn jobs(&self) -> JobServiceClient<Authorised> {

@@ -22,4 +22,5 @@ pub(crate) mod report;
 pub(crate) mod result;
 pub(crate) mod rollout;
 pub(crate) mod run;
+pub(crate) mod schedule;
 pub(crate) mod steer;

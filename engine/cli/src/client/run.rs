@@ -97,7 +97,7 @@ pub(crate) async fn run(mut args: Run, engine: &str, json: bool) -> Done {
 }
 
 /// `--where` as the words of a command that honours them.
-fn query_words(filter: &str, command: &[String]) -> Result<Vec<String>, Failure> {
+pub(super) fn query_words(filter: &str, command: &[String]) -> Result<Vec<String>, Failure> {
     let expression = filter.parse::<Expression>().map_err(|error| {
         Failure::usage(format!("--where, {error}"))
             .with("field", "where")
@@ -198,7 +198,7 @@ fn is_gone(status: &Status) -> bool {
 }
 
 /// Asks before a plan that does more than read.
-async fn confirm(engine: &Engine, spec: &v1::JobSpec, yes: bool) -> Result<(), Failure> {
+pub(super) async fn confirm(engine: &Engine, spec: &v1::JobSpec, yes: bool) -> Result<(), Failure> {
     let request = v1::PreviewJobRequest {
         spec: Some(spec.clone()),
     };

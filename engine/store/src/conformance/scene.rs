@@ -369,6 +369,7 @@ pub(super) fn create(name: &str, steps: &[&[&str]]) -> Result<CreateJob, String>
         waves: Vec::new(),
         start: JobState::Running,
         stretch_ms: None,
+        spread: None,
         rollout: None,
         now: 0,
         expires_at: 30_000,

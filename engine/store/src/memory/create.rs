@@ -98,6 +98,7 @@ impl Model {
             asked: create.budget,
             budget: None,
             stretch_ms: create.stretch_ms,
+            spread: create.spread,
             open_wave: 0,
             halted: None,
             waves: budgets.iter().enumerate().map(wave).collect(),
@@ -152,7 +153,7 @@ impl Model {
         let next = next
             .take(PART as usize)
             .map(|(number, device)| (*number, device.clone()));
-        let ready_at = job.created_at;
+        let (created_at, spread) = (job.created_at, job.spread);
         let part = next.collect::<Vec<_>>();
         for (device, record) in &part {
             self.youngest += 1;
@@ -165,7 +166,7 @@ impl Model {
                 wave: 0,
                 locked: false,
                 session: None,
-                ready_at,
+                ready_at: created_at + spread.map_or(0, |spread| spread.delay(*device)),
                 started_at: None,
                 finished_at: None,
                 replies: Default::default(),

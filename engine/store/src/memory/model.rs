@@ -69,6 +69,7 @@ pub(super) struct Job {
     pub(super) asked: Asked,
     pub(super) budget: Option<u64>,
     pub(super) stretch_ms: Option<u64>,
+    pub(super) spread: Option<crate::Spread>,
     pub(super) open_wave: u32,
     pub(super) halted: Option<Halted>,
     /// Their tallies are kept by deltas, as every store keeps them.

@@ -153,6 +153,7 @@ async fn act(store: &impl JobStore, world: &mut World, deed: &Deed, first: bool)
                 JobState::Running
             };
             create.stretch_ms = capped.then_some(9_000);
+            create.spread = capped.then_some(Spread { ms: 700, seed: 5 });
             (create.now, create.expires_at) = (now, now + 30_000);
             let made = format!("{:?}", store.create_job(create).await);
             if *waves > 1 && made.contains("Created") {

@@ -226,7 +226,7 @@ pub(crate) async fn run(command: Audit, engine: &str, json: bool) -> Done {
 }
 
 /// The text of a file that was checked.
-fn definition(path: &Path) -> Result<String, Failure> {
+pub(super) fn definition(path: &Path) -> Result<String, Failure> {
     let text = match path.as_os_str() == BASELINE && !path.exists() {
         true => muster_audit::BASELINE.to_owned(),
         false => check::read(path)?,

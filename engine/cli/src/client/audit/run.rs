@@ -18,6 +18,7 @@ const SHOWN: usize = 20;
 pub(super) async fn run(engine: &Engine, args: Run, definition: String, json: bool) -> Done {
     let message = |duration: std::time::Duration| duration.try_into().ok();
     let request = v1::CreateAuditRequest {
+        spread: None,
         definition,
         selector: args.select.unwrap_or_default(),
         all: args.all,

@@ -99,7 +99,7 @@ async fn start(start: Start, engine: &str, json: bool) -> Done {
 }
 
 /// What a file asks for.
-fn spec(path: &Path) -> Result<v1::JobSpec, Failure> {
+pub(super) fn spec(path: &Path) -> Result<v1::JobSpec, Failure> {
     let text = check::read(path)?;
     let rollout = file::rollout(&text)
         .and_then(check::supported)
