@@ -4,7 +4,8 @@ use muster_engine_core::schedule::occurrences;
 use muster_proto::v1::schedule_service_server::ScheduleService;
 use muster_proto::{time, v1};
 use muster_store::{
-    AddSchedule, Deed, PauseSchedule, RemoveSchedule, ScheduleOutcome, ScheduleRecord, ScheduleRunRecord,
+    AddSchedule, Deed, NoteRunByHand, PauseSchedule, RemoveSchedule, ScheduleOutcome, ScheduleRecord,
+    ScheduleRunRecord,
 };
 use tonic::{Request, Response, Status};
 
@@ -38,6 +39,22 @@ impl ScheduleService for Service {
             ..asked
         })
         .map_err(error::invalid)?;
+        if request.validate_only {
+            let record = ScheduleRecord {
+                id: 0,
+                name: schedule.message.name.clone(),
+                body: schedule.body(),
+                after: wall_clock(),
+                waiting: Vec::new(),
+                paused_at: None,
+                created_at: wall_clock(),
+                claimed_by: claimed(&request.claimed_by),
+                running: None,
+            };
+            return Ok(Response::new(v1::CreateScheduleResponse {
+                schedule: Some(told(&record)?),
+            }));
+        }
         let name = schedule.message.name.clone();
         let add = AddSchedule {
             name: name.clone(),
@@ -155,6 +172,13 @@ impl ScheduleService for Service {
         }
         let by = claimed(&request.claimed_by);
         let job = schedule::run_now(&self.0, &record, request.request_id, &by).await?;
+        let note = NoteRunByHand {
+            schedule: record.id,
+            job: job.clone(),
+            reason: format!("by hand, by {by}"),
+            now: wall_clock(),
+        };
+        self.0.store.write(note).await.map_err(error::store)?;
         Ok(Response::new(v1::RunScheduleResponse { job }))
     }
 

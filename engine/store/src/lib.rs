@@ -95,8 +95,8 @@ pub use rollout::{
 };
 pub use scan::{Batch, Details, Scan, Scanned, ScannedAnswer, ScannedDetails, ScannedDevice};
 pub use schedule::{
-    AddSchedule, MoveSchedule, NoteScheduleRun, PauseSchedule, RemoveSchedule, ScheduleOutcome,
-    ScheduleRecord, ScheduleRunRecord, StartingRecord,
+    AddSchedule, MoveSchedule, NoteRunByHand, NoteScheduleRun, PauseSchedule, RemoveSchedule,
+    ScheduleOutcome, ScheduleRecord, ScheduleRunRecord, StartingRecord,
 };
 pub use space::{ReturnSpace, Space};
 pub use status::Status;

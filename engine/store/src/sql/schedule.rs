@@ -24,6 +24,9 @@ statements! {
     SCHEDULE_RUN_ADD = "
         INSERT INTO schedule_run (schedule_id, occurrence, last, count, at, outcome, reason)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
+    SCHEDULE_RUN_BY_HAND = "
+        INSERT INTO schedule_run (schedule_id, occurrence, last, count, at, outcome, job, reason)
+        VALUES (?1, ?2, ?2, 1, ?2, 2, ?3, ?4) ON CONFLICT DO NOTHING";
     SCHEDULE_RUN_NOTE = "UPDATE schedule_run SET outcome = ?2, job = ?3, reason = ?4 WHERE id = ?1 AND outcome = 1";
     // What is older than the last so many goes.
     SCHEDULE_RUNS_KEEP = "
