@@ -278,6 +278,31 @@ impl Write for NoteScheduleRun {
     }
 }
 
+/// Notes a run that somebody began beside the times of its schedule.
+#[derive(Clone, Debug)]
+pub struct NoteRunByHand {
+    /// The schedule's row.
+    pub schedule: i64,
+    /// What it made.
+    pub job: String,
+    /// Who.
+    pub reason: String,
+    /// Unix milliseconds.
+    pub now: i64,
+}
+
+impl Write for NoteRunByHand {
+    type Out = ();
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> Result<(), StoreError> {
+        let query = sqlx::query(sql::SCHEDULE_RUN_BY_HAND)
+            .bind(self.schedule)
+            .bind(self.now);
+        query.bind(&self.job).bind(&self.reason).execute(tx).await?;
+        Ok(())
+    }
+}
+
 type Row = (
     i64,
     String,

@@ -245,11 +245,6 @@ async fn add(mut add: Add, url: &str, json: bool) -> Done {
     let does = does(&mut add)?;
     let (missed, missed_most) = add.missed.unwrap_or_default();
     let engine = Engine::connect(url).await?;
-    if let Does::Job(spec) = &does
-        && !add.yes
-    {
-        confirm(&engine, spec, false).await?;
-    }
     let schedule = v1::Schedule {
         name: add.name,
         cron: add.cron,
@@ -265,16 +260,22 @@ async fn add(mut add: Add, url: &str, json: bool) -> Done {
         missed_most,
         ..Default::default()
     };
-    let request = v1::CreateScheduleRequest {
-        schedule: Some(schedule),
+    let request = |validate_only| v1::CreateScheduleRequest {
+        schedule: Some(schedule.clone()),
         claimed_by: claimed_by(),
+        validate_only,
     };
-    let answer = engine
-        .schedules()
-        .create_schedule(request)
-        .await
-        .map_err(|status| usage(status.into()))?
-        .into_inner();
+    let mut schedules = engine.schedules();
+    // Everything that is wrong with it is told before anybody is asked.
+    let checked = schedules.create_schedule(request(true)).await;
+    checked.map_err(|status| usage(status.into()))?;
+    if let Some(Does::Job(spec)) = &schedule.does
+        && !add.yes
+    {
+        confirm(&engine, spec, false).await?;
+    }
+    let answer = schedules.create_schedule(request(false)).await;
+    let answer = answer.map_err(|status| usage(status.into()))?.into_inner();
     let schedule = answer.schedule.unwrap_or_default();
     match json {
         true => out(to_json(&schedule)),

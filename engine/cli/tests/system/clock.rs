@@ -12,7 +12,7 @@ const DEVICES: usize = 60;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// A wall clock that can be set, for processes that are started with it.
-struct Clock {
+pub(crate) struct Clock {
     shift: std::fs::File,
     file: PathBuf,
     library: PathBuf,
@@ -20,7 +20,7 @@ struct Clock {
 
 impl Clock {
     /// `None`, with a line that says so, where there is no C compiler.
-    fn new(directory: &Path) -> Option<Self> {
+    pub(crate) fn new(directory: &Path) -> Option<Self> {
         let (library, file) = (directory.join("clock.so"), directory.join("clock"));
         let compiled = Command::new("cc")
             .args(["-shared", "-fPIC", "-O2", "-o"])
@@ -38,11 +38,11 @@ impl Clock {
     }
 
     /// Milliseconds beside the true time.
-    fn set(&self, shift: i64) {
+    pub(crate) fn set(&self, shift: i64) {
         self.shift.write_all_at(&shift.to_ne_bytes(), 0).unwrap();
     }
 
-    fn under(&self, engine: Engine) -> Engine {
+    pub(crate) fn under(&self, engine: Engine) -> Engine {
         engine
             .with("LD_PRELOAD", self.library.to_str().unwrap())
             .with("MUSTER_TEST_CLOCK", self.file.to_str().unwrap())

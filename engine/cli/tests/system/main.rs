@@ -24,6 +24,7 @@ mod remote;
 mod retention;
 mod rollout;
 mod rows;
+mod schedules;
 mod sessions;
 mod storage;
 mod watch;

@@ -17,7 +17,10 @@ fn runs(engine: &Engine, name: &str) -> Vec<Value> {
 }
 
 fn outcomes(runs: &[Value], outcome: &str) -> Vec<Value> {
-    runs.iter().filter(|run| run["outcome"] == outcome).cloned().collect()
+    runs.iter()
+        .filter(|run| run["outcome"] == outcome)
+        .cloned()
+        .collect()
 }
 
 #[test]
@@ -26,35 +29,80 @@ fn an_occurrence_begins_once_whatever_is_killed() {
     let mut engine = Engine::start(&[]);
     engine.import(&fleet, 4, "");
     engine
-        .run(&["schedule", "add", "tick", "--cron", "* * * * * *", "--overlap", "queue", "--all", "--", "/system/identity/print"])
+        .run(&[
+            "schedule",
+            "add",
+            "tick",
+            "--cron",
+            "* * * * * *",
+            "--overlap",
+            "queue",
+            "--all",
+            "--",
+            "/system/identity/print",
+        ])
         .ok();
     engine
-        .run(&["schedule", "add", "baseline", "--cron", "*/2 * * * * *", "--audit", "baseline", "--all"])
+        .run(&[
+            "schedule",
+            "add",
+            "baseline",
+            "--cron",
+            "*/2 * * * * *",
+            "--audit",
+            "baseline",
+            "--all",
+        ])
         .ok();
     for kill in 0..3 {
-        until("it began again", || outcomes(&runs(&engine, "tick"), "started").len() > 2 * kill);
+        until("it began again", || {
+            outcomes(&runs(&engine, "tick"), "started").len() > 2 * kill
+        });
         pause(Duration::from_millis(90 * kill as u64));
         engine.kill();
         engine.start_again();
     }
-    until("the audit ran", || !outcomes(&runs(&engine, "baseline"), "started").is_empty());
-    engine.run(&["schedule", "pause", "tick", "--reason", "enough"]).ok();
+    until("the audit ran", || {
+        !outcomes(&runs(&engine, "baseline"), "started").is_empty()
+    });
+    engine
+        .run(&["schedule", "pause", "tick", "--reason", "enough"])
+        .ok();
     let found = runs(&engine, "tick");
     let started = outcomes(&found, "started");
-    let occurrences = started.iter().map(|run| run["occurrence"].to_string()).collect::<BTreeSet<_>>();
-    let jobs = started.iter().map(|run| run["job"].to_string()).collect::<BTreeSet<_>>();
-    assert_eq!((occurrences.len(), jobs.len()), (started.len(), started.len()), "{found:?}");
+    let occurrences = started
+        .iter()
+        .map(|run| run["occurrence"].to_string())
+        .collect::<BTreeSet<_>>();
+    let jobs = started
+        .iter()
+        .map(|run| run["job"].to_string())
+        .collect::<BTreeSet<_>>();
+    assert_eq!(
+        (occurrences.len(), jobs.len()),
+        (started.len(), started.len()),
+        "{found:?}"
+    );
     // Every job that there is is one of an occurrence.
     let all = engine.run(&["job", "list", "--json"]).ok().json();
     let ticks = all.iter().filter(|job| job["name"] == "tick").count();
-    assert!(ticks <= started.len(), "{ticks} jobs, {} occurrences", started.len());
+    assert!(
+        ticks <= started.len(),
+        "{ticks} jobs, {} occurrences",
+        started.len()
+    );
     let audits = outcomes(&runs(&engine, "baseline"), "started");
     let id = audits[0]["job"].as_str().expect("a run");
     let shown = engine.run(&["audit", "show", id, "--json"]);
     assert!(shown.stdout().contains(id), "{}", shown.stdout());
     engine.run(&["schedule", "run-now", "tick"]).ok();
     let by_hand = runs(&engine, "tick");
-    assert!(by_hand[0]["reason"].as_str().is_some_and(|why| why.starts_with("by hand")), "{by_hand:?}");
+    assert!(
+        by_hand[0]["reason"]
+            .as_str()
+            .is_some_and(|why| why.starts_with("by hand")),
+        "{by_hand:?}"
+    );
     engine.run(&["schedule", "remove", "tick"]).ok();
     engine.run(&["schedule", "show", "tick"]).exits(1);
 }
@@ -88,20 +136,35 @@ fn what_the_engine_missed_goes_by_the_policy() {
     engine.run(&["schedule", "resume", "none"]).ok();
     engine.kill();
     // Two minutes beside the hour, so that none of them is in time.
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("later").as_millis() as i64;
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("later")
+        .as_millis() as i64;
     let beside = (HOUR_MS - now % HOUR_MS + 120_000) % HOUR_MS;
     clock.set(5 * HOUR_MS + beside);
     engine.start_again();
     let began = |name: &str, count: usize| outcomes(&runs(&engine, name), "started").len() == count;
-    until("what was missed is made up for", || began("once", 1) && began("all", 2));
-    until("what was missed is told", || !runs(&engine, "change").is_empty() && !runs(&engine, "none").is_empty());
+    until("what was missed is made up for", || {
+        began("once", 1) && began("all", 2)
+    });
+    until("what was missed is told", || {
+        !runs(&engine, "change").is_empty() && !runs(&engine, "none").is_empty()
+    });
     for (name, started) in [("once", 1), ("all", 2), ("none", 0), ("change", 0)] {
         let runs = runs(&engine, name);
-        let skipped = outcomes(&runs, "skipped").iter().map(|run| run["count"].as_u64().expect("a number")).sum::<u64>();
+        let skipped = outcomes(&runs, "skipped")
+            .iter()
+            .map(|run| run["count"].as_u64().expect("a number"))
+            .sum::<u64>();
         assert_eq!(outcomes(&runs, "started").len(), started, "{name}: {runs:?}");
         assert!((4..=6).contains(&(skipped + started as u64)), "{name}: {runs:?}");
         let told = outcomes(&runs, "skipped");
-        assert!(told[0]["reason"].as_str().is_some_and(|why| why.starts_with("missed")), "{told:?}");
+        assert!(
+            told[0]["reason"]
+                .as_str()
+                .is_some_and(|why| why.starts_with("missed")),
+            "{told:?}"
+        );
     }
     assert_eq!(fleet.executed(), 0, "a change that was missed");
 }
@@ -112,13 +175,30 @@ fn executions_are_spread_and_mistakes_are_told_together() {
     let engine = Engine::start(&[]);
     engine.import(&fleet, 20, "");
     engine
-        .run(&["schedule", "add", "spread", "--cron", "0 0 1 1 *", "--spread", "2s", "--all", "--", "/system/identity/print"])
+        .run(&[
+            "schedule",
+            "add",
+            "spread",
+            "--cron",
+            "0 0 1 1 *",
+            "--spread",
+            "2s",
+            "--all",
+            "--",
+            "/system/identity/print",
+        ])
         .ok();
-    let job = engine.run(&["schedule", "run-now", "spread", "--json"]).ok().json();
+    let job = engine
+        .run(&["schedule", "run-now", "spread", "--json"])
+        .ok()
+        .json();
     let job = job[0]["job"].as_str().expect("an id").to_owned();
     engine.run(&["schedule", "run-now", "spread"]).exits(6);
     let results = engine.run(&["job", "watch", &job, "--json"]).ok().json();
-    let mut times = results.iter().map(|result| result["started_at"].as_str().expect("a time").to_owned()).collect::<Vec<_>>();
+    let mut times = results
+        .iter()
+        .map(|result| result["started_at"].as_str().expect("a time").to_owned())
+        .collect::<Vec<_>>();
     times.sort();
     let seconds = |at: &str| at[17..23].parse::<f64>().expect("seconds");
     let over = (seconds(&times[19]) - seconds(&times[0])).rem_euclid(60.0);
@@ -126,11 +206,31 @@ fn executions_are_spread_and_mistakes_are_told_together() {
     let next = engine.run(&["schedule", "list", "--json"]).ok().json();
     assert_eq!(next[0]["next"].as_array().map(Vec::len), Some(10));
     let told = engine
-        .run(&["schedule", "add", "a b", "--cron", "0 25 * * *", "--zone", "Europe/Rigga", "--missed", "all:0", "--spread", "48h",
-            "--select", "=", "--json", "--", "/system/identity/print"])
+        .run(&[
+            "schedule",
+            "add",
+            "a b",
+            "--cron",
+            "0 25 * * *",
+            "--zone",
+            "Europe/Rigga",
+            "--missed",
+            "all:0",
+            "--spread",
+            "48h",
+            "--select",
+            "=",
+            "--json",
+            "--",
+            "/system/identity/print",
+        ])
         .exits(1);
     let told: Value = serde_json::from_str(told.stderr().lines().last().expect("a line")).expect("JSON");
-    let fields = told["details"].as_array().expect("a list").iter().map(|bad| bad["field"].clone());
+    let fields = told["details"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|bad| bad["field"].clone());
     assert_eq!(
         fields.collect::<Vec<_>>(),
         [
@@ -145,10 +245,32 @@ fn executions_are_spread_and_mistakes_are_told_together() {
     let words = ["schedule", "add", "c", "--cron", "0 1 * * *", "--all"];
     let change = ["--", "/ip/dns/set", "servers=1.1.1.1"];
     let told = engine.run(&[&words[..], &change].concat()).exits(1);
-    assert!(told.stderr().contains("nobody is here to be asked"), "{}", told.stderr());
-    let told = engine.run(&[&words[..], &["--yes", "--missed", "once"], &change].concat()).exits(1);
-    assert!(told.stderr().contains("--missed: a job with changes never makes up"), "{}", told.stderr());
+    assert!(
+        told.stderr().contains("nobody is here to be asked"),
+        "{}",
+        told.stderr()
+    );
+    let told = engine
+        .run(&[&words[..], &["--yes", "--missed", "once"], &change].concat())
+        .exits(1);
+    assert!(
+        told.stderr()
+            .contains("--missed: a job with changes never makes up"),
+        "{}",
+        told.stderr()
+    );
     engine.run(&[&words[..], &["--yes"], &change].concat()).ok();
     engine.run(&[&words[..], &["--yes"], &change].concat()).ok();
-    engine.run(&["schedule", "add", "c", "--cron", "0 2 * * *", "--all", "--", "/system/identity/print"]).exits(1);
+    engine
+        .run(&[
+            "schedule",
+            "add",
+            "c",
+            "--cron",
+            "0 2 * * *",
+            "--all",
+            "--",
+            "/system/identity/print",
+        ])
+        .exits(1);
 }
