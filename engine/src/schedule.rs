@@ -313,7 +313,10 @@ mod tests {
             kind: Some(v1::step::Kind::Command(command)),
         };
         let spec = v1::JobSpec {
-            plan: Some(v1::Plan { steps: vec![step] }),
+            plan: Some(v1::Plan {
+                steps: vec![step],
+                ..Default::default()
+            }),
             all: true,
             ..Default::default()
         };
