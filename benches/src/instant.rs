@@ -186,7 +186,7 @@ impl Session {
                 let told = self.told.remove(&ack.seq);
                 return told.context("an acknowledgement of what was not told");
             }
-            Down::Ask(_) | Down::HeartbeatAck(_) | Down::Limits(_) | Down::Welcome(_) => {}
+            Down::Ask(_) | Down::Keep(_) | Down::HeartbeatAck(_) | Down::Limits(_) | Down::Welcome(_) => {}
             Down::Cancel(cancel) => bail!("nobody cancels here: {cancel:?}"),
         }
         Ok(0)

@@ -62,6 +62,7 @@ impl System {
             engine_boot: engine.boot().to_owned(),
             device: limits,
             device_roots: None,
+            hold: None,
             drain: DRAIN_WITHIN,
         });
         let channel = Endpoint::from_shared(url)?.connect().await?;

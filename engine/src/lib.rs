@@ -13,6 +13,7 @@ mod data;
 mod dispatch;
 mod error;
 mod export;
+mod hold;
 mod limits;
 mod listen;
 mod live;
@@ -134,6 +135,8 @@ pub(crate) struct Shared {
     /// Held by whoever lays out a job, and alone by whoever changes the inventory: a selection is frozen while it is
     /// written down part by part.
     pub(crate) inventory: Arc<RwLock<()>>,
+    /// Counts changes of the inventory and of who is connected: workers that keep connections are told anew.
+    pub(crate) inventory_news: watch::Sender<u64>,
     /// Something may be ready to be handed out.
     pub(crate) work: Notify,
     /// Whether the last look left work behind for want of credit.
@@ -147,6 +150,11 @@ impl Shared {
     /// Tells watchers that something was committed.
     pub(crate) fn committed(&self) {
         self.news.send_modify(|count| *count += 1);
+    }
+
+    /// Tells that devices, what is known of how to reach them, or who is there may be others than before.
+    pub(crate) fn inventory_changed(&self) {
+        self.inventory_news.send_modify(|count| *count += 1);
     }
 
     /// Tells dispatch that there may be something to hand out.
@@ -211,6 +219,7 @@ impl Engine {
             judges: audit::Judges::default(),
             boot: uuid::Uuid::new_v4().to_string(),
             inventory: Arc::default(),
+            inventory_news: watch::channel(0).0,
             work: Notify::new(),
             starved: AtomicBool::new(true),
             news: watch::channel(0).0,

@@ -1,5 +1,6 @@
 //! Limits that are changed while everything runs: what workers are told of them.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use muster_model::limit::Limits;
@@ -34,6 +35,7 @@ pub(crate) fn changed(shared: &Shared, limits: Limits) {
         // One that does not read is told on its next session.
         let _ = outbox.try_send(Ok(message));
     }
+    shared.inventory_changed();
     shared.work_appeared();
 }
 
@@ -62,13 +64,21 @@ pub(crate) fn for_workers(limits: &Limits) -> v1::WorkerLimits {
 
 /// What a lease says of how its device is to be treated.
 pub(crate) fn care(limits: &Limits, lease: &Lease) -> (u32, Vec<String>) {
-    if limits.iter().next().is_none() {
-        return (lease.in_flight.unwrap_or(0), Vec::new());
+    match limits.iter().next() {
+        None => (lease.in_flight.unwrap_or(0), Vec::new()),
+        Some(_) => care_of(limits, lease.in_flight, &lease.labels()),
     }
-    let labels = &lease.labels();
+}
+
+/// How a device with these labels is to be treated, and what is said of it alone.
+pub(crate) fn care_of(
+    limits: &Limits,
+    own: Option<u32>,
+    labels: &BTreeMap<String, String>,
+) -> (u32, Vec<String>) {
     let of_limits = || limits.of_device("device.in-flight", labels).map_or(0, narrow);
     // What is said of one device is meant for it, whatever its labels are.
-    let in_flight = lease.in_flight.unwrap_or_else(of_limits);
+    let in_flight = own.unwrap_or_else(of_limits);
     let paced = |key: &str| {
         let value = labels.get(key)?;
         limits.of_value("label.bytes", key, value)?;

@@ -20,6 +20,8 @@ pub(crate) struct Sessions(Mutex<BTreeMap<u64, Session>>);
 pub(crate) struct Session {
     pub(crate) worker: String,
     pub(crate) instance: String,
+    /// Whether it keeps connections without work.
+    pub(crate) is_keeping: bool,
     /// Whether it lives in the engine's process.
     pub(crate) is_inside: bool,
     pub(crate) zones: Zones,
@@ -80,6 +82,14 @@ fn shared_zones(one: &Zones, other: &Zones) -> Vec<Option<String>> {
         // What is served by name is not of the rest.
         (Zones::Named(_), Zones::Rest) | (Zones::Rest, Zones::Named(_)) => Vec::new(),
     }
+}
+
+/// A worker, and those that keep connections in the same zones.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) worker: i64,
+    /// Each with a zone that both serve, or for all zones.
+    pub(crate) others: Vec<(i64, Option<String>)>,
 }
 
 /// A session that can take work.
@@ -156,6 +166,22 @@ impl Sessions {
         open
     }
 
+    /// Who shares with a session the connections that are kept. `None` when it is gone.
+    pub(crate) fn part(&self, id: u64) -> Option<Part> {
+        let sessions = self.lock();
+        let session = sessions.get(&id)?;
+        let others = sessions.iter().filter(|(other, _)| **other != id);
+        let others = others.filter(|(_, other)| other.is_keeping && !other.draining);
+        let shared = others.flat_map(|(_, other)| {
+            let zones = shared_zones(&session.zones, &other.zones).into_iter();
+            zones.map(|zone| (other.holder(), zone))
+        });
+        Some(Part {
+            worker: session.holder(),
+            others: shared.collect(),
+        })
+    }
+
     /// Those that a session shares zones with, and how many they are with it. `None` when there are none.
     pub(crate) fn sharing(&self, id: u64) -> Option<(Holder, u32)> {
         let sessions = self.lock();
@@ -214,6 +240,8 @@ impl Sessions {
             most_sessions: session.heartbeat.most_sessions,
             answer_bytes: session.heartbeat.answer_bytes,
             session_bytes: session.heartbeat.session_bytes,
+            kept: session.heartbeat.kept,
+            kept_open: session.heartbeat.kept_open,
         };
         self.lock().values().map(status).collect()
     }

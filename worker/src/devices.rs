@@ -72,6 +72,8 @@ const CAPS: usize = 100_000;
 
 /// Between two complaints about descriptors.
 const COMPLAIN: Duration = Duration::from_secs(1);
+/// After the last complaint, and between two steps of getting back the room that was lost.
+const RECOVER: Duration = Duration::from_secs(30);
 /// Sessions looked at when one has to make room.
 const LOOKED_AT: usize = 64;
 
@@ -196,6 +198,9 @@ impl World {
     /// Waits for a place for one more connection. Sessions used longest ago make room if they are idle; those that
     /// have work keep their place.
     pub(crate) async fn enter(&self) -> Place {
+        if self.room.is_lowered() {
+            self.recover();
+        }
         self.room.enter(|| self.make_room()).await
     }
 
@@ -221,6 +226,19 @@ impl World {
     /// A session is over: it is not there any more for those who come after.
     pub(crate) fn ended(&self, key: Key, vitals: &Arc<Vitals>) {
         self.lock().forget(key, |handle| handle.is_of(vitals));
+    }
+
+    /// What took the descriptors may be gone: when nothing was heard of that for a while there is a little more room again.
+    fn recover(&self) {
+        let mut said = self.exhausted.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_some_and(|at| at.elapsed() < RECOVER) {
+            return;
+        }
+        *said = Some(Instant::now());
+        tracing::info!(
+            sessions = self.room.raise(),
+            "the worker tries to keep more sessions again"
+        );
     }
 
     /// The system has no descriptor left: the worker makes do with fewer connections from now on, and says so.

@@ -16,6 +16,7 @@ mod devices;
 pub mod direct;
 mod facts;
 mod held;
+mod keep;
 mod link;
 mod mailbox;
 mod pacing;
@@ -58,6 +59,8 @@ pub struct WorkerConfig {
     pub device: DeviceLimits,
     /// PEM file with the roots for devices whose `tls` is `roots`.
     pub device_roots: Option<PathBuf>,
+    /// A selector of devices in its zones whose connections are kept open without work; empty for all of them.
+    pub hold: Option<String>,
     /// How long what is in flight may take to end when the worker stops. Default [`DRAIN_WITHIN`].
     pub drain: Duration,
 }

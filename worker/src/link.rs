@@ -21,6 +21,7 @@ use tonic::{Code, Request, Status, Streaming};
 
 use crate::devices::Devices;
 use crate::held::{Held, Out, Told};
+use crate::keep::Keep;
 use crate::pacing::Limits;
 use crate::reach::Reach;
 use crate::run::{self, Job};
@@ -98,16 +99,20 @@ pub(crate) async fn run(
         Reach::new(config.device_roots.clone(), held.clone()),
         tasks.clone(),
     );
+    let keep = Keep::new(devices.clone(), held.clone(), tasks.clone());
     // Names this process's run of the worker, so that a restarted one is not taken for it.
     let instance = uuid::Uuid::new_v4().to_string();
     let (mut delay, mut welcomed) = (RECONNECT.0, false);
     let mut longest = RECONNECT.1;
+    let mut told = 0;
     loop {
         let mut link = Link {
             config: &config,
             instance: &instance,
             held: held.clone(),
             devices: devices.clone(),
+            keep: keep.clone(),
+            told: &mut told,
             leave: leave.clone(),
             stop: stop.clone(),
             plans: HashMap::new(),
@@ -149,6 +154,7 @@ pub(crate) async fn run(
         }
         delay *= 2;
     }
+    keep.close();
     devices.close();
 }
 
@@ -163,6 +169,9 @@ struct Link<'a> {
     instance: &'a str,
     held: Held,
     devices: Devices,
+    keep: Keep,
+    /// Counts the engine's words on all connections that are to be kept.
+    told: &'a mut u64,
     leave: Leave,
     stop: CancellationToken,
     plans: HashMap<Vec<u8>, Arc<Plan>>,
@@ -255,6 +264,7 @@ impl Link<'_> {
                 .map(|(execution, epoch)| v1::HeldLease { execution, epoch })
                 .collect(),
             engine_boot: self.config.engine_boot.clone(),
+            hold: self.config.hold.clone(),
         };
         send(&upstream, Up::Hello(hello)).await?;
         let mut request = Request::new(ReceiverStream::new(receiver));
@@ -283,12 +293,15 @@ impl Link<'_> {
 
     fn heartbeat(&self) -> v1::Heartbeat {
         let census = self.devices.census();
+        let (kept, kept_open) = self.keep.count();
         v1::Heartbeat {
             held: u32::try_from(self.held.count()).unwrap_or(u32::MAX),
             sessions: census.open as u64,
             most_sessions: census.most as u64,
             answer_bytes: census.answers as u64,
             session_bytes: census.session_bytes as u64,
+            kept: kept as u64,
+            kept_open: kept_open as u64,
         }
     }
 
@@ -300,6 +313,7 @@ impl Link<'_> {
         match message {
             Down::Welcome(_) | Down::HeartbeatAck(_) => {}
             Down::Assignments(assignments) => self.on_assignments(assignments),
+            Down::Keep(hold) => self.on_hold(hold),
             Down::IntentAnswers(answers) => {
                 answers.answers.iter().for_each(|answer| self.held.answer(answer));
             }
@@ -353,6 +367,32 @@ impl Link<'_> {
         }
     }
 
+    fn on_hold(&mut self, hold: v1::Keep) {
+        *self.told += u64::from(hold.begins);
+        for credential in hold.credentials {
+            let credentials = Credentials::new(credential.username, credential.password);
+            self.credentials.insert(credential.name, Arc::new(credentials));
+        }
+        for device in hold.devices {
+            let credentials = self.credentials.get(&device.credential).cloned();
+            let reach = ReachOf::of(&device);
+            let (Some(credentials), Some(reach)) = (credentials, reach) else {
+                tracing::error!(
+                    device = device.device_name,
+                    "a connection to keep that this worker does not understand"
+                );
+                continue;
+            };
+            let target = reach.target(&device, credentials);
+            self.keep
+                .keep(device.device, target, device.want_facts, *self.told);
+        }
+        self.keep.leave(&hold.gone);
+        if hold.ends {
+            self.keep.leave_untold(*self.told);
+        }
+    }
+
     fn begin(&self, assignment: v1::Assignment) {
         let lease = (assignment.execution, assignment.epoch);
         if self.leave.soon.is_cancelled() {
@@ -393,20 +433,7 @@ impl Link<'_> {
                 ended: Instant::now(),
             });
         };
-        let target = Target {
-            address: assignment.address.clone(),
-            port: reach.port,
-            transport: reach.transport,
-            ports: reach.ports,
-            demand: reach.demand,
-            worked: assignment.worked.parse().ok(),
-            credentials,
-            care: Arc::new(Care {
-                zone: assignment.zone.clone(),
-                in_flight: assignment.in_flight as usize,
-                paced: assignment.paced.clone(),
-            }),
-        };
+        let target = reach.target(&assignment, credentials);
         let until = Instant::now() + Duration::from_millis(assignment.expires_in_ms);
         let job = Job {
             assignment,
@@ -517,6 +544,23 @@ impl ReachOf {
             ports: assignment.ports.parse().ok()?,
             demand: Demand::of(transport, trust, pin).ok()?,
         })
+    }
+
+    fn target(self, assignment: &v1::Assignment, credentials: Arc<Credentials>) -> Target {
+        Target {
+            address: assignment.address.clone(),
+            port: self.port,
+            transport: self.transport,
+            ports: self.ports,
+            demand: self.demand,
+            worked: assignment.worked.parse().ok(),
+            credentials,
+            care: Arc::new(Care {
+                zone: assignment.zone.clone(),
+                in_flight: assignment.in_flight as usize,
+                paced: assignment.paced.clone(),
+            }),
+        }
     }
 }
 

@@ -16,6 +16,8 @@ const LEAST: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Room {
     free: Semaphore,
+    /// As it was made.
+    full: usize,
     most: AtomicUsize,
     taken: AtomicUsize,
     /// Places that were taken away while somebody was in them.
@@ -34,6 +36,7 @@ impl Room {
         let most = most.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             free: Semaphore::new(most),
+            full: most,
             most: AtomicUsize::new(most),
             taken: AtomicUsize::new(0),
             owed: AtomicUsize::new(0),
@@ -78,6 +81,29 @@ impl Room {
         let forgotten = self.free.forget_permits(before - to);
         self.owed.fetch_add(before - to - forgotten, Ordering::AcqRel);
         Some(to)
+    }
+
+    /// Whether it is smaller than it was made.
+    pub(crate) fn is_lowered(&self) -> bool {
+        self.most() < self.full
+    }
+
+    /// Makes it a little larger again, up to what it was. Returns the new number.
+    pub(crate) fn raise(&self) -> usize {
+        let step = |most: usize| (most + 1 + self.full / 16).min(self.full);
+        let raised = self
+            .most
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |most| Some(step(most)));
+        let (Ok(before) | Err(before)) = raised;
+        let more = step(before) - before;
+        // Places that nobody has left yet need not be left any more.
+        let forgive = |owed: usize| Some(owed.saturating_sub(more));
+        let owed = self
+            .owed
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, forgive);
+        let (Ok(owed) | Err(owed)) = owed;
+        self.free.add_permits(more - more.min(owed));
+        before + more
     }
 
     /// Connections that may be open at once.
@@ -158,5 +184,23 @@ mod tests {
         assert_eq!((room.free.available_permits(), room.wanted()), (0, 0));
         inside.pop();
         assert_eq!(room.free.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_lowered_room_grows_to_what_it_was_and_no_further() {
+        let room = Arc::new(Room::new(40));
+        let mut inside = Vec::new();
+        for _ in 0..40 {
+            inside.push(room.enter(|| {}).await);
+        }
+        assert!(!room.is_lowered());
+        room.lower();
+        assert_eq!((room.most(), room.wanted()), (37, 3));
+        assert_eq!(room.raise(), 40, "by three");
+        assert_eq!((room.wanted(), room.free.available_permits()), (0, 0));
+        assert_eq!(room.raise(), 40);
+        assert!(!room.is_lowered());
+        inside.clear();
+        assert_eq!(room.free.available_permits(), 40);
     }
 }

@@ -188,6 +188,8 @@ pub(crate) struct Vitals {
     known: AtomicBool,
     /// Whether it speaks REST, so that nothing belongs to the connection.
     pub(crate) rest: AtomicBool,
+    /// Whether it stays open without work.
+    kept: AtomicBool,
     state: Mutex<State>,
     settled: Notify,
     pub(crate) turns: Arc<RwLock<()>>,
@@ -201,6 +203,7 @@ impl Vitals {
             stage: AtomicU8::new(Stage::Device as u8),
             known: AtomicBool::new(false),
             rest: AtomicBool::new(false),
+            kept: AtomicBool::new(false),
             state: Mutex::new(State::Connecting),
             settled: Notify::new(),
             turns: Arc::default(),
@@ -227,6 +230,11 @@ impl Vitals {
     /// When the device last said something.
     pub(crate) fn heard(&self) -> Instant {
         self.origin + Duration::from_millis(self.heard.load(Ordering::Relaxed))
+    }
+
+    /// Whether it stays open without work.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept.load(Ordering::Relaxed)
     }
 
     pub(crate) fn enter(&self, stage: Stage) {
@@ -289,6 +297,12 @@ impl Handle {
     /// The router was found to be that one.
     pub(crate) fn recognised(&self) {
         self.vitals.known.store(true, Ordering::Relaxed);
+    }
+
+    /// Has it stay open without work, for as long as what is returned lives.
+    pub(crate) fn kept(&self) -> Kept {
+        self.vitals.kept.store(true, Ordering::Relaxed);
+        Kept(self.vitals.clone())
     }
 
     /// What it waits for.
@@ -379,6 +393,30 @@ impl Handle {
     /// Closes the session unless it has work.
     pub(crate) fn close_if_idle(&self) {
         self.messages.send(Message::CloseIfIdle);
+    }
+}
+
+/// Has a session stay open without work. It is no handle: a session that nobody has a handle on ends.
+#[derive(Debug)]
+pub(crate) struct Kept(Arc<Vitals>);
+
+impl Kept {
+    /// Waits until the session is over.
+    pub(crate) async fn ended(&self) {
+        loop {
+            let mut settled = std::pin::pin!(self.0.settled.notified());
+            settled.as_mut().enable();
+            if matches!(*self.0.state(), State::Closed(_)) {
+                return;
+            }
+            settled.await;
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.kept.store(false, Ordering::Relaxed);
     }
 }
 

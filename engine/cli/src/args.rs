@@ -152,6 +152,10 @@ pub(crate) struct Serve {
     /// PEM file with the CA that must have signed the certificates of all who call over TLS
     #[arg(long, value_name = "FILE")]
     pub tls_client_ca: Option<PathBuf>,
+    /// Have the worker in this process keep connections open without work: to every device of its zones, or to those that the
+    /// selector means
+    #[arg(long, value_name = "SELECTOR", num_args = 0..=1, default_missing_value = "")]
+    pub hold: Option<String>,
     /// Run no worker in this process
     #[arg(long)]
     pub no_worker: bool,
@@ -188,6 +192,9 @@ pub(crate) struct Worker {
     /// Executions held at once
     #[arg(long, default_value_t = muster_worker::DEFAULT_SLOTS)]
     pub slots: u32,
+    /// Keep connections open without work: to every device of its zones, or to those that the selector means
+    #[arg(long, value_name = "SELECTOR", num_args = 0..=1, default_missing_value = "")]
+    pub hold: Option<String>,
     /// On SIGTERM: how long what is in flight may take to end. What is not sent yet goes back to the engine at once
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse_positive)]
     pub drain: Duration,

@@ -61,6 +61,8 @@ pub(crate) struct Worker {
     pub in_flight: Option<usize>,
     /// New connections a second.
     pub connects_per_second: Option<u32>,
+    /// As `--hold`.
+    pub hold: Option<String>,
     /// PEM file with the roots for devices whose `tls` is `roots`.
     pub device_roots: Option<PathBuf>,
 }

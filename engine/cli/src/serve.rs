@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::{self, reachable};
 use crate::config::{self, Config};
 use crate::exit::{Done, Exit, Failure};
-use crate::worker::check_roots;
+use crate::worker::{check_roots, selector};
 use crate::{duration, limits, logging};
 
 /// The engine waits for its own worker: what it drops is looked after when the engine starts again.
@@ -22,7 +22,7 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 const DATA: &str = "muster-data";
 
 pub(crate) async fn run(args: args::Serve) -> Done {
-    let config = match &args.config {
+    let mut config = match &args.config {
         Some(path) => Config::read(path)?,
         None => Config::default(),
     };
@@ -47,6 +47,7 @@ pub(crate) async fn run(args: args::Serve) -> Done {
     if !engine.address().ip().is_loopback() && !secure {
         tracing::warn!("without TLS only callers on this machine are served, whatever the address");
     }
+    config.worker.hold = selector(args.hold)?.or(config.worker.hold);
     let with_worker = !args.no_worker && config.worker.enabled.unwrap_or(true);
     let worker = with_worker.then(|| worker_beside(&engine, &config.worker, fits));
     let worker = worker.transpose()?;
@@ -114,6 +115,7 @@ pub(crate) fn worker_beside(
             ..defaults
         },
         device_roots: config.device_roots.clone(),
+        hold: config.hold.clone(),
         drain: DRAIN_WITHIN,
     }))
 }

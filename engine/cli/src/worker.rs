@@ -27,6 +27,7 @@ pub(crate) async fn run(args: args::Worker, engine: &str) -> Done {
         engine_boot: String::new(),
         device: DeviceLimits::default(),
         device_roots: args.device_roots,
+        hold: selector(args.hold)?,
         drain: args.drain,
     });
     let refused = tokio::select! {
@@ -45,6 +46,15 @@ pub(crate) async fn run(args: args::Worker, engine: &str) -> Done {
             .hint("give the engine's own with --token-file")),
         Some(Refusal::Connection(said)) => Err(Failure::new(Exit::NotAllowed, "ENGINE_REFUSED", said)),
     }
+}
+
+/// Checks a selector for connections to keep; empty means every device.
+pub(crate) fn selector(text: Option<String>) -> Result<Option<String>, Failure> {
+    if let Some(text) = text.as_deref().filter(|text| !text.trim().is_empty()) {
+        text.parse::<muster_model::Selector>()
+            .map_err(|error| Failure::usage(format!("--hold {text:?}: {error}")))?;
+    }
+    Ok(text)
 }
 
 /// Refuses a file that no device's certificate could be checked with.

@@ -34,6 +34,7 @@ impl CredentialService for Service {
             now,
         };
         self.0.store.write(set).await.map_err(error::store)?;
+        self.0.inventory_changed();
         let record = self
             .0
             .store

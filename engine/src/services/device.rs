@@ -140,6 +140,7 @@ impl DeviceService for Service {
         };
         let _alone = self.0.inventory.write().await;
         let done = self.0.store.write(label).await.map_err(error::store)?;
+        self.0.inventory_changed();
         match (done.refused, done.selected) {
             (Some(reason), _) => Err(error::invalid_field("set", reason)),
             (None, 0) => Err(error::invalid_field(
@@ -166,7 +167,10 @@ impl DeviceService for Service {
             .await
             .map_err(error::store)?
         {
-            Ok(removed) => Ok(Response::new(v1::RemoveDevicesResponse { removed })),
+            Ok(removed) => {
+                self.0.inventory_changed();
+                Ok(Response::new(v1::RemoveDevicesResponse { removed }))
+            }
             Err(RemoveDevicesRefused::NotFound(names)) => Err(error::not_found("device", &names.join(", "))),
             Err(refused @ RemoveDevicesRefused::Busy { .. }) => {
                 Err(error::precondition("DEVICE_BUSY", "device", refused.to_string()))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_engine_core::{Held, Outcome};
-use muster_model::Guard;
+use muster_model::{Guard, Selector};
 use muster_proto::v1::session_request::Message as Up;
 use muster_proto::v1::session_response::Message as Down;
 use muster_proto::v1::worker_service_server::WorkerService;
@@ -20,9 +20,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Service, kept};
+use super::{Service, kept, selector};
 use crate::sessions::Session;
-use crate::{Shared, auth, error, limits, reconcile};
+use crate::{Shared, auth, error, hold, limits, reconcile};
 
 /// Messages that wait for a slow worker.
 const AHEAD: usize = 64;
@@ -69,6 +69,16 @@ async fn serve(
     };
     let id = begin(shared, &hello, &outbox).await?;
     tracing::info!(session = id, worker = hello.name, zones = ?hello.zones, slots = hello.slots, "worker connected");
+    let keeping = hello.hold.as_deref().map(|text| {
+        let keeper = hold::Keeper {
+            session: id,
+            zones: zones_of(&hello),
+            // It was checked.
+            selector: selector(text, "hello.hold").unwrap_or_default(),
+            outbox: outbox.clone(),
+        };
+        AbortOnDropHandle::new(tokio::spawn(hold::run(shared.clone(), keeper)))
+    });
     let work = Arc::new(Semaphore::new(IN_WORK));
     let beat = tokio::spawn(say_alive(shared.lease / 3, outbox.clone()));
     let _beat = AbortOnDropHandle::new(beat);
@@ -108,7 +118,9 @@ async fn serve(
         });
     };
     tracing::info!(session = id, worker = hello.name, "worker disconnected");
+    drop(keeping);
     reconcile::end_session(shared, id, term);
+    shared.inventory_changed();
     Ok(())
 }
 
@@ -163,14 +175,11 @@ async fn welcome(
     adopted: Adopted,
     outbox: &mpsc::Sender<Result<v1::SessionResponse, Status>>,
 ) -> Result<(), Status> {
-    let zones = if hello.zones.is_empty() {
-        Zones::Rest
-    } else {
-        Zones::Named(hello.zones.clone())
-    };
+    let zones = zones_of(hello);
     let session = Session {
         worker: hello.name.clone(),
         instance: hello.instance.clone(),
+        is_keeping: hello.hold.is_some(),
         is_inside: !hello.engine_boot.is_empty(),
         zones,
         slots: hello.slots,
@@ -203,9 +212,17 @@ async fn welcome(
     // After it was opened: what is changed from here on is told to it as well.
     let limits = limits::for_workers(&shared.limits.get());
     send(outbox, Down::Limits(limits)).await?;
+    shared.inventory_changed();
     shared.committed();
     shared.work_appeared();
     Ok(())
+}
+
+fn zones_of(hello: &v1::Hello) -> Zones {
+    match hello.zones.is_empty() {
+        true => Zones::Rest,
+        false => Zones::Named(hello.zones.clone()),
+    }
 }
 
 fn check(hello: &v1::Hello) -> Result<(), Status> {
@@ -215,6 +232,11 @@ fn check(hello: &v1::Hello) -> Result<(), Status> {
             "hello.instance",
             "it is empty; a UUID made at the worker's start will do",
         ));
+    }
+    if let Some(Err(error)) = hello.hold.as_deref().map(|text| text.trim().parse::<Selector>())
+        && hello.hold.as_deref().is_some_and(|text| !text.trim().is_empty())
+    {
+        violations.push(Violation::new("hello.hold", error.to_string()));
     }
     for zone in &hello.zones {
         if let Err(error) = muster_model::name::check(zone) {

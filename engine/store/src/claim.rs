@@ -47,6 +47,26 @@ pub struct Holder {
     pub beside: Vec<(i64, Option<String>)>,
 }
 
+/// Notes who keeps the connections of devices.
+#[derive(Clone, Debug)]
+pub struct NoteHolders {
+    /// The worker.
+    pub worker: i64,
+    /// The devices.
+    pub devices: Vec<u64>,
+}
+
+impl Write for NoteHolders {
+    type Out = ();
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> Result<(), StoreError> {
+        let devices = json_ids(self.devices.iter().copied());
+        let query = sqlx::query(sql::HOLDERS_NOTE).bind(self.worker).bind(devices);
+        query.execute(tx).await?;
+        Ok(())
+    }
+}
+
 /// Gives a worker that is new a share of the devices of others, so that it has something to do from the beginning.
 #[derive(Clone, Debug)]
 pub struct ShareDevices {
@@ -612,6 +632,16 @@ fn ready(text: &str) -> Result<Vec<Ready>, StoreError> {
 }
 
 impl Store {
+    /// Workers that have the connections of these devices, by device.
+    pub async fn holders(&self, devices: &[u64]) -> Result<BTreeMap<u64, i64>, StoreError> {
+        let query = sqlx::query_as(sql::HOLDERS_OF).bind(json_ids(devices.iter().copied()));
+        let rows: Vec<(i64, i64)> = query.fetch_all(self.readers()).await?;
+        Ok(rows
+            .into_iter()
+            .map(|(device, worker)| (device.unsigned_abs(), worker))
+            .collect())
+    }
+
     /// Zones that a worker has served by name.
     pub async fn zones(&self) -> Result<Vec<String>, StoreError> {
         Ok(sqlx::query_scalar(sql::ZONES).fetch_all(self.readers()).await?)

@@ -63,7 +63,7 @@ pub use audit::{
     FindingRecord, FinishAudit, ListedFinding, NewOutcome, StoreOutcomes, WaiveFindings, WaiverRecord,
 };
 pub(crate) use claim::PREPARING;
-pub use claim::{Claim, Claimed, Expected, Holder, Lease, ShareDevices, Zones};
+pub use claim::{Claim, Claimed, Expected, Holder, Lease, NoteHolders, ShareDevices, Zones};
 pub use create::{CreateJob, CreateRefused, Created, LayOut, Mode, PART, Retry, Spread};
 pub use credential::{CredentialRecord, RemoveCredential, RemoveCredentialRefused, SetCredential};
 pub use device::{

@@ -99,7 +99,12 @@ impl RestSession {
                         self.idle_since = Instant::now();
                         continue;
                     }
-                    None if self.is_idle() && now >= self.idle_since + idle => return closed(),
+                    None if self.is_idle()
+                        && now >= self.idle_since + idle
+                        && !self.opened.vitals.is_kept() =>
+                    {
+                        return closed();
+                    }
                     None => self
                         .lingering
                         .iter()

@@ -398,9 +398,10 @@ impl Session {
             next = open.until().map_or(next, |until| until.min(next));
         }
         if self.is_free() && self.machine.is_ready() {
-            next = next
-                .min(self.idle_since + limits.idle)
-                .min(self.vitals.heard() + limits.keepalive);
+            next = next.min(self.vitals.heard() + limits.keepalive);
+            if !self.vitals.is_kept() {
+                next = next.min(self.idle_since + limits.idle);
+            }
         }
         let send_at = self.send_at.filter(|_| !self.waiting.is_empty());
         let pay_at = self.pay_at.filter(|_| !may_read);
@@ -417,7 +418,7 @@ impl Session {
         if !self.is_free() || !self.machine.is_ready() {
             return;
         }
-        if now >= self.idle_since + self.world.limits.idle {
+        if now >= self.idle_since + self.world.limits.idle && !self.vitals.is_kept() {
             match self.is_idle() {
                 true => self.machine.close(),
                 // Somebody has it and is about to use it, or wants it kept.

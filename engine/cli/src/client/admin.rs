@@ -30,7 +30,7 @@ async fn status(engine: &Engine, json: bool) -> Done {
         let worker = |worker: &v1::WorkerStatus| {
             json!({ "name": worker.name, "zones": worker.zones, "slots": worker.slots, "held": worker.held,
             "sessions": worker.sessions, "most_sessions": worker.most_sessions, "answer_bytes": worker.answer_bytes,
-            "session_bytes": worker.session_bytes })
+            "session_bytes": worker.session_bytes, "kept": worker.kept, "kept_open": worker.kept_open })
         };
         let waiting = |zone: &v1::ZoneStatus| json!({ "zone": zone.zone, "pending": zone.pending });
         let line = json!({
@@ -66,6 +66,14 @@ async fn status(engine: &Engine, json: bool) -> Done {
             number(worker.most_sessions),
             number(worker.session_bytes),
             worker.answer_bytes as f64 / f64::from(1 << 20),
+        ));
+    }
+    for worker in status.workers.iter().filter(|worker| worker.kept > 0) {
+        crate::terminal::out(format_args!(
+            "worker {} keeps {} connections without work, {} of them are open",
+            worker.name,
+            number(worker.kept),
+            number(worker.kept_open)
         ));
     }
     if status.workers.is_empty() {

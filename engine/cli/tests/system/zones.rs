@@ -91,3 +91,57 @@ fn a_device_goes_to_the_worker_that_has_its_connection() {
     until("the second is gone", || workers(&engine).len() == 1);
     read_all(&engine);
 }
+
+/// Connections that are kept without work, of all workers: how many are to be, and how many are open.
+fn kept(engine: &Engine) -> (u64, u64) {
+    let count = |worker: &Value, key: &str| worker[key].as_u64().expect("a count");
+    workers(engine).values().fold((0, 0), |(all, open), worker| {
+        (all + count(worker, "kept"), open + count(worker, "kept_open"))
+    })
+}
+
+#[test]
+fn connections_are_kept_without_work_and_made_anew() {
+    let fleet = Fleet::start(143, DEVICES, &[]);
+    let engine = engine(&fleet, &["ams", "fra"]);
+    let _ams = Worker::start(&engine, "ams", &["--zone", "ams", "--hold"]);
+    until("those of its zone are open", || kept(&engine) == (20, 20));
+    assert_eq!(fleet.get("/counters")["logins"], 20);
+    // Two in one zone have half of them each, and nobody logs in twice.
+    let fra = ["--zone", "fra", "--hold", "name!=r1"];
+    let _one = Worker::start(&engine, "fra one", &fra);
+    let mut two = Worker::start(&engine, "fra two", &fra);
+    until("all but one are open", || kept(&engine) == (39, 39));
+    read_all(&engine);
+    let logins = fleet.get("/counters")["logins"].as_u64().expect("a count");
+    assert!(
+        logins <= 20 + 20 + 20,
+        "one for each, and some that moved to the second: {logins}"
+    );
+    // Whose worker is gone is kept by the other.
+    two.kill();
+    until("the other has them", || kept(&engine) == (39, 39));
+    // A device that is removed is not kept.
+    engine.run(&["device", "remove", "r3"]).ok();
+    until("one less is kept", || kept(&engine) == (38, 38));
+    let shown = engine.run(&["admin", "status"]).ok().stdout();
+    assert!(
+        shown.contains("worker ams keeps 20 connections without work, 20 of them are open"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_selector_for_kept_connections_that_cannot_be_is_told() {
+    let engine = Engine::start(&["--no-worker"]);
+    let token = engine.data().join("worker.token");
+    let words = [
+        "worker",
+        "--hold",
+        "site=",
+        "--token-file",
+        token.to_str().expect("UTF-8"),
+    ];
+    let said = engine.run(&words).exits(1).stderr();
+    assert!(said.contains("--hold \"site=\""), "{said}");
+}

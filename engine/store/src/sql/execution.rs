@@ -106,6 +106,8 @@ statements! {
             SELECT 1 FROM device d JOIN json_each(?3) b
             WHERE d.id = device_holder.device_id AND b.value ->> 0 = device_holder.worker
               AND coalesce(b.value ->> 1, d.zone) = d.zone)";
+    HOLDERS_OF = "
+        SELECT device_id, worker FROM device_holder WHERE device_id IN (SELECT value FROM json_each(?1))";
     HOLDERS_KNOWN = "SELECT EXISTS (SELECT 1 FROM device_holder WHERE worker = ?1)";
     // Limits
     LIMITS = "SELECT name, scope, value FROM limit_rule ORDER BY name, scope";
