@@ -391,6 +391,18 @@ impl JobService for Service {
         if budget == Asked::All && record.effect >= Effect::Change {
             deeds.push(lifted_budget(&uuid, &claimed_by));
         }
+        // A rollout goes in its waves and under its rules again, with approvals of its own.
+        let policy = record.rollout.as_deref().map(|(rollout, _)| &rollout.policy);
+        let (waves, start, lives, stretch_ms) = match policy {
+            None => {
+                let stretch = stretch(record.timeout_ms);
+                (Vec::new(), JobState::Running, record.timeout_ms, Some(stretch))
+            }
+            Some(policy) => {
+                let waves = vec![None; policy.waves.len()];
+                (waves, JobState::Scheduled, millis(policy.expires), None)
+            }
+        };
         let create = CreateJob {
             deeds,
             uuid,
@@ -408,13 +420,13 @@ impl JobService for Service {
             priority: record.priority,
             concurrency: record.concurrency,
             budget,
-            waves: Vec::new(),
-            start: JobState::Running,
-            rollout: None,
-            stretch_ms: Some(stretch(record.timeout_ms)),
+            waves,
+            start,
+            rollout: policy.map(|policy| rollout::again(&record.plan, policy)),
+            stretch_ms,
             spread: None,
             now,
-            expires_at: now.saturating_add_unsigned(record.timeout_ms),
+            expires_at: now.saturating_add_unsigned(lives),
             claimed_by,
         };
         let nothing = || {

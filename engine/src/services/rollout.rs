@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use muster_engine_core::budget::Asked;
 use muster_engine_core::rollout::digest::Approved;
 use muster_engine_core::rollout::{forecast, rule, sequential};
 use muster_model::policy::{Amount, Membership, NotYet, Unseen};
-use muster_model::{Effect, Policy, Selector};
+use muster_model::{Effect, Plan, Policy, Selector};
 use muster_proto::{Violation, time, v1};
 use muster_store::{
     Approve, ApproveRefused, DeviceRecord, JobRecord, Mode, NewRollout, RolloutRecord, SetFreeze,
@@ -35,6 +36,15 @@ pub(super) fn new(spec: &Spec, policy: &Policy, break_glass: &str) -> NewRollout
         policy: policy.clone(),
         seed: seed(&spec.plan, policy),
         break_glass: Some(break_glass.to_owned()).filter(|why| !why.is_empty()),
+    }
+}
+
+/// The same for a rollout that tries outcomes of another one again.
+pub(super) fn again(plan: &Plan, policy: &Policy) -> NewRollout {
+    NewRollout {
+        policy: policy.clone(),
+        seed: seed(plan, policy),
+        break_glass: None,
     }
 }
 
@@ -200,6 +210,16 @@ pub(super) async fn preview(
         &samples,
         seed(&spec.plan, policy),
     );
+    let longest = policy.windows.iter().map(|window| window.duration).max();
+    if let (Some(forecast), Some(longest)) = (&forecast, longest) {
+        answer.notes.push(match forecast.p95 <= longest {
+            true => "95 of 100 such rollouts fit into one window".into(),
+            false => format!(
+                "it does not fit into one window: 95 of 100 such rollouts take up to {:?}, and a window is open for {longest:?}; it goes on in the next one",
+                Duration::from_secs(forecast.p95.as_secs())
+            ),
+        });
+    }
     answer.forecast = forecast.map(|forecast| v1::Forecast {
         p50: forecast.p50.try_into().ok(),
         p95: forecast.p95.try_into().ok(),
@@ -209,7 +229,7 @@ pub(super) async fn preview(
     let opening = muster_engine_core::rollout::window::opening(
         &policy.windows,
         &policy.freezes,
-        std::time::Duration::ZERO,
+        Duration::ZERO,
         wall_clock(),
     );
     use muster_engine_core::rollout::window::Opening;

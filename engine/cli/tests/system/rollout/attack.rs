@@ -1,6 +1,7 @@
 //! The hard budget, attacked: a change that breaks every device, 2,000 of them, up to 500 executions with workers, and
-//! B = 10; engine and workers are killed at instants drawn from a seed, and limits are changed meanwhile. The simulator's
-//! journal is the witness: never more than 10 devices were touched.
+//! B = 10; engine and workers are killed, connections between them are held up for longer than a lease, and the engine's clock
+//! is set, at instants drawn from a seed, and limits are tightened and loosened meanwhile. The simulator's journal is the witness:
+//! never more than 10 devices were touched, and none more than was promised.
 //!
 //! `MUSTER_SEEDS` says how many seeds are run, or which: `50`, `31-40`.
 
@@ -8,7 +9,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::clock::Clock;
 use crate::harness::api::Api;
+use crate::harness::proxy::Proxy;
 use crate::harness::worker::Worker;
 use crate::harness::{Engine, Fleet, pause};
 
@@ -58,7 +61,7 @@ impl fmt::Display for Told {
         } = self;
         write!(
             f,
-            "seed {seed:>4}  {touched:>2} of {DEVICES} touched  killed {}  in {:.1} s{}",
+            "seed {seed:>4}  {touched:>2} of {DEVICES} touched  {}  in {:.1} s{}",
             kills.join(", "),
             took.as_secs_f64(),
             if wrong.is_empty() { "" } else { "  WRONG" }
@@ -94,10 +97,15 @@ fn run(seed: u64) -> Told {
         more.push("--no-worker");
     }
     let mut engine = Engine::prepare(&more).configured(&format!("[worker]\nslots = {SLOTS}\n"));
+    let clock = Clock::new(engine.directory.path());
+    if let Some(clock) = &clock {
+        engine = clock.under(engine);
+    }
     engine.start_again();
     engine.import(&fleet, DEVICES, "\n");
     let slots = SLOTS.to_string();
-    let mut worker = remote.then(|| Worker::start(&engine, "one", &["--slots", &slots]));
+    let proxy = Proxy::start(&engine.url);
+    let mut worker = remote.then(|| Worker::start_at(&engine, &proxy.url(), "one", &["--slots", &slots]));
     let mut told = Told {
         seed,
         touched: 0,
@@ -112,12 +120,12 @@ fn run(seed: u64) -> Told {
     let id = ran.stdout().trim().to_owned();
     let api = Api::new(&engine.url);
     let kills = dice.usize(1..=4);
-    let mut promised = BUDGET;
+    let (mut promised, mut most) = (BUDGET, BUDGET);
     loop {
         let touched = touched(&fleet);
-        if touched > BUDGET {
+        if touched > most {
             told.wrong
-                .push(format!("{touched} devices touched under a budget of {BUDGET}"));
+                .push(format!("{touched} devices touched under a budget of {most}"));
             break;
         }
         let job = api.job(&id).unwrap_or_default();
@@ -130,7 +138,15 @@ fn run(seed: u64) -> Told {
         // What the engine counts is never less than what was done: the intent is on disk before.
         let halted = job.state() == muster_proto::v1::JobState::Halted && used.in_flight == 0;
         if halted && told.kills.len() >= kills {
-            break;
+            if seed % 4 != 1 || most > BUDGET {
+                break;
+            }
+            // Two more, by somebody who may say so: then they break, too, and not one more.
+            let limits = ["job", "limits", &id, "--budget", "12", "--approver", "ann"];
+            engine.run(&limits).ok();
+            engine.run(&["job", "resume", &id]).ok();
+            (promised, most) = (12, 12);
+            told.kills.push("loosened");
         }
         if began.elapsed() > AT_MOST {
             told.wrong.push(format!(
@@ -148,6 +164,18 @@ fn run(seed: u64) -> Told {
                     pause(Duration::from_millis(dice.u64(..300)));
                     worker.start_again();
                     told.kills.push("worker");
+                }
+                (Some(_), false) if dice.bool() => {
+                    // Longer than a lease, or shorter.
+                    proxy.hold();
+                    pause(Duration::from_millis(dice.u64(50..900)));
+                    proxy.release();
+                    told.kills.push("cut");
+                }
+                (None, true) if let Some(clock) = &clock => {
+                    let days = dice.i64(-400..400);
+                    clock.set(days * 24 * 60 * 60 * 1000);
+                    told.kills.push("clock");
                 }
                 _ => {
                     engine.kill();

@@ -169,3 +169,27 @@ fn parents_go_after_their_children() {
     let refused = engine.run(&["rollout", "start", path, "--yes"]).exits(1);
     assert!(refused.stderr().contains("in a circle"), "{}", refused.stderr());
 }
+
+#[test]
+fn what_is_tried_again_goes_in_waves_and_under_the_budget_again() {
+    let (engine, fleet) = start(3, 3, &[]);
+    let check = "[[step]]\ncheck = \"facts.free_disk > 999999999999\"";
+    let path = file(
+        &engine,
+        check,
+        "[[wave]]\nsize = \"rest\"\n[limits]\nbudget = 1\n",
+    );
+    engine.run(&["rollout", "start", path, "--yes"]).exits(3);
+    let first = engine.run(&["job", "list", "--json"]).ok().json().remove(0);
+    let id = first["job"].as_str().unwrap();
+    let again = engine.run(&["job", "retry", id, "--yes", "--detach"]).exits(7);
+    let again = again.stdout().trim().to_owned();
+    let shown = in_state(&engine, &again, "completed_with_failures");
+    assert_eq!(
+        (&shown["budget"], &shown["total"]),
+        (&1.into(), &3.into()),
+        "{shown}"
+    );
+    assert!(shown["rollout"]["digest"].is_string(), "{shown}");
+    assert_eq!(fleet.journal().len(), 0);
+}
