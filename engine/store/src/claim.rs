@@ -276,7 +276,7 @@ fn expected(mode: &Mode, found: Option<&str>, touched: bool) -> Expected {
 }
 
 /// The bytes of an even number of hexadecimal digits, as SQLite writes them.
-fn unhex(digits: &str) -> Vec<u8> {
+pub(crate) fn unhex(digits: &str) -> Vec<u8> {
     let digit = |digit: u8| char::from(digit).to_digit(16).unwrap_or_default();
     let bytes = digits.as_bytes().chunks_exact(2);
     // Two digits make a byte.

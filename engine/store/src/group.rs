@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use muster_model::{DeviceError, ErrorClass, ExecutionState};
 use sha2::{Digest as _, Sha256};
 
-use crate::blob::hex;
+use crate::blob::{self, hex};
+use crate::claim::unhex;
 use crate::transition::device_error;
 use crate::{Store, StoreError, sql};
 
@@ -50,15 +51,27 @@ fn reason(error: &DeviceError) -> (ErrorClass, String) {
     (error.class, message.to_owned())
 }
 
-type Row = (
-    i64,
-    String,
-    i32,
-    Option<i32>,
-    Option<String>,
-    Option<u8>,
-    Option<String>,
-);
+type Row = (i64, String, i32, Option<i32>, Option<String>, Option<u8>, String);
+
+/// The digests of an execution's answers, one after the other, hex: also of those that stay with their step without one.
+fn digests(answers: &str) -> Result<String, StoreError> {
+    let corrupt = |what: String| StoreError::Corrupt(format!("an answer: {what}"));
+    let answers: Vec<(String, Option<i64>, String)> =
+        serde_json::from_str(answers).map_err(|error| corrupt(error.to_string()))?;
+    let mut all = String::new();
+    let mut plain = Vec::new();
+    for (digest, encoding, bytes) in answers {
+        match bytes.is_empty() {
+            true => all.push_str(&digest),
+            false => {
+                plain.clear();
+                blob::unpack_into(encoding.unwrap_or_default(), &unhex(&bytes), &mut plain)?;
+                all.push_str(&hex(&Sha256::digest(&plain)).to_ascii_uppercase());
+            }
+        }
+    }
+    Ok(all)
+}
 
 impl Store {
     /// The executions of a job that are over, grouped by how they ended. At most `limit` groups.
@@ -69,7 +82,7 @@ impl Store {
         let mut groups = Vec::<Group>::new();
         for (execution, device, state, class, message, category, answers) in rows {
             let unknown = || StoreError::Corrupt(format!("execution {execution} is in state {state}"));
-            let digest: [u8; 32] = Sha256::digest(answers.unwrap_or_default()).into();
+            let digest: [u8; 32] = Sha256::digest(digests(&answers)?).into();
             let error = device_error(class, message, category);
             let key = (state, error.as_ref().map(reason), digest);
             let place = *at.entry(key).or_insert(groups.len());

@@ -42,7 +42,8 @@ statements! {
         WHERE job_id = ?1 AND fingerprint IS NOT NULL ORDER BY device_name";
     GROUPED = "
         SELECT e.id, e.device_name, e.state, e.error_class, e.error_message, e.error_category,
-               (SELECT group_concat(hex(s.digest), '') FROM step_result s WHERE s.execution_id = e.id)
+               (SELECT json_group_array(json_array(hex(s.digest), s.encoding, hex(s.bytes)))
+                FROM step_result s WHERE s.execution_id = e.id)
         FROM execution e WHERE e.job_id = ?1 AND e.state >= 10";
     // Executions that become alike in everything but when they began: ?1 is {id: started_at, …}. Unpacking a row of
     // fifteen values costs four times as much as changing the execution.

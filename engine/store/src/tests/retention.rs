@@ -270,6 +270,34 @@ async fn batches_are_bounded_by_rows_and_by_bytes() {
     bench.check_answers().await;
 }
 
+/// Wherever an answer is stored, it makes a group of its own, and one with those who gave the same.
+#[tokio::test]
+async fn answers_that_differ_are_in_different_groups() {
+    let bench = Bench::with_devices(40).await;
+    let told = |index: usize| vec![Bytes::from(vec![(index % 7) as u8; 20])];
+    let same = bench.finished("same", told).await;
+    let own = bench
+        .finished("own", |index| vec![Bytes::from(format!("answer {index}"))])
+        .await;
+    let mixed = |index: usize| match index {
+        0 => vec![Bytes::from_static(b"answer 7")],
+        1..=3 => vec![Bytes::from_static(b"news")],
+        _ => told(index),
+    };
+    let mixed = bench.finished("mixed", mixed).await;
+    for (job, groups) in [(same, 7), (own, 40), (mixed, 9)] {
+        let id = bench.store.job(&job).await.expect("read").expect("a job").id;
+        let found = bench.store.groups(id, 1000).await.expect("read");
+        assert_eq!(
+            (found.groups.len(), found.left_out),
+            (groups, (0, 0)),
+            "{:?}",
+            found.groups
+        );
+        assert_eq!(found.groups.iter().map(|group| group.count).sum::<u64>(), 40);
+    }
+}
+
 #[tokio::test]
 async fn the_file_shrinks() {
     let bench = Bench::with_devices(40).await;
