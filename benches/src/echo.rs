@@ -193,18 +193,22 @@ impl Connection {
         let input = if whole { bytes } else { &self.left };
         self.decoder.scan(input)?;
         for sentence in self.decoder.sentences(input) {
-            let Some(tag) = sentence.tag() else {
-                encode::sentence(out, ["!done"])?;
-                continue;
-            };
-            encode::word(out, b"!re")?;
-            encode::tag(out, tag)?;
-            for word in ANSWER {
-                encode::word(out, word.as_bytes())?;
+            // A login's answer is no number of anybody.
+            let is_login = sentence.words().next() == Some(b"/login".as_slice());
+            if !is_login {
+                encode::word(out, b"!re")?;
+                if let Some(tag) = sentence.tag() {
+                    encode::tag(out, tag)?;
+                }
+                for word in ANSWER {
+                    encode::word(out, word.as_bytes())?;
+                }
+                encode::end(out);
             }
-            encode::end(out);
             encode::word(out, b"!done")?;
-            encode::tag(out, tag)?;
+            if let Some(tag) = sentence.tag() {
+                encode::tag(out, tag)?;
+            }
             encode::end(out);
         }
         let used = self.decoder.consume();

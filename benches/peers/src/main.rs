@@ -1,4 +1,5 @@
-//! Another client's decoder and ours on the same bytes, in turns, on one thread's processor time.
+//! Another client beside ours: its decoder on the same bytes, in turns, on one thread's processor time; and all of it asking
+//! many devices (see `commands`).
 //!
 //! `muster-peers STREAM ROUNDS`: reads the file STREAM, an answer whose sentences all have the tag 2, and prints one
 //! line, `OURS PEER SENTENCES BYTES`: nanoseconds a pass, medians of ROUNDS, and the sentences and the bytes of all
@@ -12,6 +13,7 @@ use mikrotik_proto::connection::{Connection, Event};
 use mikrotik_proto::tag::Tag;
 use routeros_wire::{Decoder, decode};
 
+mod commands;
 #[path = "../../src/cpu.rs"]
 mod cpu;
 
@@ -98,6 +100,10 @@ fn compare(stream: &[u8], rounds: usize) -> Result<String, String> {
 }
 
 fn run() -> Result<(), String> {
+    let all = std::env::args().skip(1).collect::<Vec<_>>();
+    if let Some(("commands", rest)) = all.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return commands::run(rest);
+    }
     let mut words = std::env::args_os().skip(1);
     let (Some(path), Some(rounds)) = (words.next(), words.next()) else {
         return Err("usage: muster-peers STREAM ROUNDS".into());

@@ -12,7 +12,7 @@ use crate::cpu::median;
 use crate::sim::Sim;
 use crate::system::System;
 
-const DEVICES: usize = 10_000;
+pub(super) const DEVICES: usize = 10_000;
 const COMMAND: &[&str] = &["/system/resource/print", "=.proplist=version,uptime"];
 
 /// Cold devices.
@@ -102,7 +102,7 @@ impl Row for S7 {
 }
 
 /// Devices a second: of the first print, and of those after it.
-async fn held(run: &Run) -> anyhow::Result<[Vec<f64>; 2]> {
+pub(super) async fn held(run: &Run) -> anyhow::Result<[Vec<f64>; 2]> {
     let sim = Sim::start(&run.program, DEVICES + 1)?;
     // The same devices are asked again at once, so their own limits would be what is measured.
     let limits = DeviceLimits {

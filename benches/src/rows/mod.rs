@@ -13,6 +13,7 @@ mod feed;
 mod fleet;
 mod loops;
 mod peers;
+mod rivals;
 mod sessions;
 mod store;
 mod tls;
@@ -42,10 +43,14 @@ pub fn all() -> Vec<Box<dyn Row>> {
         Box::new(sessions::S1A),
         Box::new(sessions::S1B),
         Box::new(sessions::S2),
+        Box::new(rivals::S3),
         Box::new(sessions::S4),
         Box::new(tls::S5),
         Box::new(fleet::S6),
         Box::new(fleet::S7),
+        Box::new(rivals::S8A),
+        Box::new(rivals::S8B),
+        Box::new(rivals::S8C),
         Box::new(store::Q1),
         Box::new(loops::Q2),
         Box::new(loops::Q3),

@@ -63,10 +63,10 @@ impl Row for W4 {
 }
 
 /// Builds the peers beside this program.
-fn build(run: &Run) -> anyhow::Result<PathBuf> {
+pub(super) fn build(run: &Run) -> anyhow::Result<PathBuf> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/Cargo.toml");
     let target = run.program.with_file_name("peers");
-    run.progress("W4: building benches/peers");
+    run.progress("building benches/peers");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .args(["build", "--release", "--locked", "--quiet", "--manifest-path"])

@@ -10,6 +10,7 @@
 //! second of one against commands a second of the other in the same run.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use super::{Row, Run};
@@ -103,7 +104,26 @@ pub(super) struct Client {
 }
 
 impl Client {
-    fn start(program: &Path, client: &str, connections: usize, depth: usize) -> anyhow::Result<Self> {
+    /// A client that is not ours: its program, and what comes before the numbers.
+    pub(super) fn other(
+        program: &Path,
+        command: Command,
+        connections: usize,
+        depth: usize,
+    ) -> anyhow::Result<Self> {
+        let server = Echo::start(program)?;
+        Ok(Self {
+            driver: Driver::spawn(command, server.port, connections, depth)?,
+            _server: server,
+        })
+    }
+
+    pub(super) fn start(
+        program: &Path,
+        client: &str,
+        connections: usize,
+        depth: usize,
+    ) -> anyhow::Result<Self> {
         let server = Echo::start(program)?;
         Ok(Self {
             driver: Driver::start(program, client, server.port, connections, depth)?,
