@@ -154,6 +154,7 @@ impl Session {
                     execution: assignment.execution,
                     epoch: assignment.epoch,
                     step: assignment.first_step,
+                    memo: Vec::new(),
                 });
                 let intents = intents.collect();
                 send(
@@ -175,7 +176,7 @@ impl Session {
                         answer.verdict() == v1::IntentVerdict::Granted,
                         "an intent was not granted: {answer:?}"
                     );
-                    let intent = answer.intent.context("an answer names its intent")?;
+                    let intent = answer.intent.as_ref().context("an answer names its intent")?;
                     Ok((intent.execution, intent.epoch))
                 };
                 let leases = answers.answers.iter().map(granted);

@@ -345,6 +345,8 @@ fn assignment(lease: Lease, limits: &Limits, now: i64) -> v1::Assignment {
         serial: lease.serial.unwrap_or_default(),
         preview: lease.mode == Mode::Preview,
         measure: lease.measures,
+        open_ms: lease.intent_at.map_or(0, |at| (now - at).max(1).unsigned_abs()),
+        memo: lease.memo,
         fingerprint: match lease.expected {
             Expected::AsFound(found) => found,
             Expected::Anything | Expected::Unseen => Vec::new(),

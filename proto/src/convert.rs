@@ -9,7 +9,7 @@ use muster_model::{
 
 use muster_model::way_back::{AFTER_RANGE, Level, WayBack};
 
-use crate::v1;
+use crate::{maintenance, v1};
 
 /// A field of a request that cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,9 +77,16 @@ pub fn plan(message: Option<&v1::Plan>, path: &str) -> Result<Plan, Vec<Violatio
                 })),
             },
             Some(v1::step::Kind::Export(_)) => checked.push(Step::Export),
+            Some(other) => match maintenance::steps(other) {
+                Ok(steps) => checked.extend(steps),
+                Err(bad) => violations.extend(
+                    bad.into_iter()
+                        .map(|(field, text)| Violation::new(format!("{path}.steps[{at}].{field}"), text)),
+                ),
+            },
             None => violations.push(Violation::new(
                 format!("{path}.steps[{at}]"),
-                "a step needs a kind: command, ensure, check, backup or export",
+                "a step needs a kind: command, ensure, check, backup, export, wait, script, fetch, reboot or upgrade",
             )),
         }
     }
@@ -290,6 +297,13 @@ impl From<&Plan> for v1::Plan {
                     .and_then(|age| Duration::from_millis(age).try_into().ok()),
             }),
             Step::Export => v1::step::Kind::Export(v1::Export {}),
+            Step::Wait(wait) => v1::step::Kind::Wait(maintenance::wait(wait)),
+            Step::Script(script) => v1::step::Kind::Script(maintenance::script(script)),
+            Step::Fetch(fetch) => v1::step::Kind::Fetch(maintenance::fetch(fetch)),
+            Step::Reboot(reboot) => v1::step::Kind::Reboot(v1::Reboot {
+                wait: maintenance::time(reboot.wait_ms),
+            }),
+            Step::Firmware(firmware) => v1::step::Kind::Firmware(maintenance::firmware(firmware)),
         };
         Self {
             way_back: way_back(&plan.way_back),

@@ -3,6 +3,7 @@
 
 mod convert;
 pub mod dial;
+mod maintenance;
 mod policy;
 
 pub use convert::{Violation, command, duration, plan, time};

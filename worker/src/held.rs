@@ -50,6 +50,8 @@ pub(crate) enum Out {
 struct Asked {
     answer: oneshot::Sender<v1::IntentVerdict>,
     state: Option<v1::PreState>,
+    /// What is to be kept with it.
+    memo: Vec<u8>,
 }
 
 /// A report, and when its attempt ended.
@@ -155,6 +157,7 @@ impl Held {
         let asked = Asked {
             answer,
             state: state.clone(),
+            memo: intent.memo.clone(),
         };
         self.lock()
             .intents
@@ -179,13 +182,14 @@ impl Held {
     pub(crate) fn open_intents(&self) -> v1::Intents {
         let mut state = self.lock();
         state.intents.retain(|_, asked| !asked.answer.is_closed());
-        let intent = |&(execution, epoch, step): &(u64, u64, u32)| v1::Intent {
+        let intent = |(&(execution, epoch, step), asked): (&(u64, u64, u32), &Asked)| v1::Intent {
             execution,
             epoch,
             step,
+            memo: asked.memo.clone(),
         };
         v1::Intents {
-            intents: state.intents.keys().map(intent).collect(),
+            intents: state.intents.iter().map(intent).collect(),
             states: state
                 .intents
                 .values()
@@ -314,14 +318,15 @@ mod tests {
             execution: 7,
             epoch: 1,
             step: 0,
+            memo: b"kept".to_vec(),
         };
         let pre = v1::PreState {
             execution: 7,
             ..Default::default()
         };
-        let mut answer = held.ask(intent, Some(pre.clone()));
+        let mut answer = held.ask(intent.clone(), Some(pre.clone()));
         let open = held.open_intents();
-        assert_eq!((open.intents, open.states), (vec![intent], vec![pre]));
+        assert_eq!((open.intents, open.states), (vec![intent.clone()], vec![pre]));
         let verdict = v1::IntentVerdict::Granted.into();
         held.answer(&v1::IntentAnswer {
             intent: Some(intent),

@@ -23,7 +23,7 @@ pub(crate) enum Doing {
     /// The engine does not grant it for now.
     Held,
     /// Lets time pass, as a step of its plan wants it.
-    Waiting,
+    Waiting(&'static str),
     /// A command is on its way, or waits to be.
     Command(Handle),
 }
@@ -45,7 +45,7 @@ impl Phase {
                 );
             }
             Doing::Intent => return ("it asks the engine for the right to change something", false),
-            Doing::Waiting => return ("it lets time pass, as its step wants it", false),
+            Doing::Waiting(what) => return (what, false),
             Doing::Held => return ("the engine does not grant its change for now", false),
             Doing::Connecting(handle) => (handle, "it connects and logs in"),
             Doing::Command(handle) => (handle, "the device has the command and has not answered"),

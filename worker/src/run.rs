@@ -66,12 +66,14 @@ pub(crate) async fn run(job: Job, devices: Devices, held: Held) {
     };
     let plan = rendered.as_ref().unwrap_or(&job.plan).clone();
     let backup_age = job.assignment.backup_age_ms.map(Duration::from_millis);
+    let open = Duration::from_millis(job.assignment.open_ms);
     let mut run = Run {
         attempt: Attempt::new(plan, mode(&job.assignment))
             .with_backup(backup_age)
             .measuring(job.assignment.measure.iter().map(String::as_str))
             .with_recorded(recorded(&job.assignment))
-            .with_caps(devices.caps(job.assignment.device)),
+            .with_caps(devices.caps(job.assignment.device))
+            .with_memo(&job.assignment.memo, open),
         job,
         devices,
         held,
@@ -261,7 +263,7 @@ impl Run {
     }
 
     async fn wait(&mut self, time: Duration) -> Action {
-        self.phased(Doing::Waiting);
+        self.phased(Doing::Waiting(self.attempt.doing()));
         tokio::select! {
             () = tokio::time::sleep(time) => {
                 self.attempt.tick(self.began.elapsed());
@@ -421,6 +423,7 @@ impl Run {
                 execution,
                 epoch,
                 step,
+                memo: self.attempt.memo(),
             };
             let answer = self
                 .held
@@ -601,6 +604,7 @@ fn report(assignment: &v1::Assignment, ended: &Ended, attempt: Attempt, elapsed:
     let outcome = match ended.outcome {
         Outcome::Broken => v1::ReportOutcome::Broken,
         Outcome::Reverted => v1::ReportOutcome::Reverted,
+        Outcome::Lost => v1::ReportOutcome::Lost,
         Outcome::Cancelled => v1::ReportOutcome::Cancelled,
         Outcome::Failed => v1::ReportOutcome::Failed,
         Outcome::FoundDone => v1::ReportOutcome::FoundDone,

@@ -454,6 +454,6 @@ fn remedy(value: &Value<'_>) -> Option<Plan> {
     };
     let count = steps.len();
     let read = |value: &Value<'_>| step::read(&value.table()?);
-    let steps = steps.iter().filter_map(read).collect::<Vec<Step>>();
-    (steps.len() == count && count > 0).then_some(Plan::new(steps))
+    let steps = steps.iter().filter_map(read).collect::<Vec<Vec<Step>>>();
+    (steps.len() == count && count > 0).then(|| Plan::new(steps.into_iter().flatten().collect()))
 }

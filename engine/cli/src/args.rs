@@ -253,6 +253,23 @@ pub(crate) struct Sim {
     /// The same of a connection whose packets are dropped
     #[arg(long, value_name = "TIME", default_value = "9m", value_parser = duration::parse)]
     pub safe_mode_dead: Duration,
+    /// The version that the routers' updater offers [default: the one that each has]
+    #[arg(long, value_name = "VERSION")]
+    pub offers: Option<String>,
+    /// How long a download takes, or a fetch
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
+    pub download: Duration,
+    /// How long a router is away when it restarts; then it refuses logins for a tenth of that
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration::parse)]
+    pub restart: Duration,
+    /// How the command that restarts a router ends, dealt in turn: done, close, reset, hang
+    #[arg(
+        long,
+        value_name = "END[,…]",
+        value_delimiter = ',',
+        default_value = "done,close,reset"
+    )]
+    pub restart_ends: Vec<muster_sim::RestartEnd>,
     /// Write answers in pieces of random size
     #[arg(long)]
     pub fragment: bool,

@@ -1,6 +1,6 @@
 //! `muster sim`: a simulated fleet.
 
-use muster_sim::{Fleet, FleetConfig, SafeMode, SimError, parse_faults};
+use muster_sim::{FirmwareConfig, Fleet, FleetConfig, SafeMode, SimError, parse_faults};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 
@@ -47,6 +47,13 @@ pub(crate) async fn run(args: args::Sim, json: bool) -> Done {
         safe_mode: SafeMode {
             closed: args.safe_mode_closed,
             dead: args.safe_mode_dead,
+        },
+        firmware: FirmwareConfig {
+            offers: args.offers,
+            download: args.download,
+            restart: args.restart,
+            ends: args.restart_ends,
+            ..FirmwareConfig::default()
         },
         fragment: args.fragment,
         late: args.late,

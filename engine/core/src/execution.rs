@@ -35,6 +35,9 @@ use crate::retry::{self, Backoff};
 /// How often a read that was cut off is tried in all.
 pub const READ_ATTEMPTS: u32 = 3;
 
+/// How often staging whose end is not known is begun in all: it looks first.
+pub const STAGE_ATTEMPTS: u32 = 10;
+
 /// How long an execution stays away that was handed back for want of a unit of the budget.
 const AWAY: Duration = Duration::from_secs(30);
 
@@ -44,7 +47,8 @@ const RESOLVE_WITHIN: Duration = Duration::from_secs(60);
 /// Between two looks at what became of an open question.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// How long after its grant an open intent is given up, beyond the deadline of its command.
+/// How long after its grant an open intent is given up, beyond the deadline of its command, or of its plan's longest
+/// step.
 pub fn resolved_within() -> Duration {
     quiet::after(Duration::ZERO) + RESOLVE_WITHIN
 }
@@ -122,6 +126,8 @@ pub struct Context<'a> {
     pub soak: Duration,
     /// How long what is armed on the device may take to act, from the grant of the open intent; zero for nothing.
     pub guard: Duration,
+    /// How long its longest step may take beyond that: a restart is waited for.
+    pub linger: Duration,
     /// The steps of the plan.
     pub steps: Marks<'a>,
 }
@@ -193,6 +199,8 @@ pub enum Outcome {
     Broken,
     /// What was done is taken back, by the device or by the worker, and a look has shown it.
     Reverted,
+    /// It had touched the device, and the device was silent until the step's deadline.
+    Lost,
 }
 
 /// What becomes of the execution.
@@ -343,6 +351,7 @@ impl Execution {
         if self.is_resolving() || step < self.next_step || context.steps.effect(step).is_read() {
             return Err(self.illegal("granted this intent"));
         }
+        let touches = context.steps.effect(step) >= Effect::Change;
         if !self.touched {
             if context.aborting {
                 return Err(self.illegal("granted an intent while its job is aborting"));
@@ -350,14 +359,17 @@ impl Execution {
             if context.now >= context.expires_at {
                 return Err(self.illegal("granted an intent after its job's time"));
             }
-            if let Some(state) = context.held {
+            // Staging waits for no window (C3).
+            if let Some(state) = context
+                .held
+                .filter(|state| touches || *state != JobState::WaitingWindow)
+            {
                 return Err(Illegal::Held(Held::Job(state)));
             }
         }
         if self.touched && context.stops {
             return Err(Illegal::Held(Held::Job(JobState::WaitingWindow)));
         }
-        let touches = context.steps.effect(step) >= Effect::Change;
         if let Some(full) = context.full.filter(|_| touches && !self.touched) {
             return Err(Illegal::Held(Held::Budget(full)));
         }

@@ -48,7 +48,7 @@ impl Spec {
     fn declared_reads(&self, job: &str, claimed_by: &str) -> Option<Deed> {
         let declared = self.plan.steps.iter().filter_map(|step| match step {
             Step::Command(command) => command.is_declared_read().then(|| command.path()),
-            Step::Ensure(_) | Step::Check(_) | Step::Backup(_) | Step::Export => None,
+            _ => None,
         });
         let declared = declared.collect::<Vec<_>>();
         (!declared.is_empty()).then(|| Deed {
@@ -79,7 +79,12 @@ fn check_expectations(plan: &Plan) -> Vec<Violation> {
         let error = (!expect.is_empty())
             .then(|| expect.parse::<Expression>().err())
             .flatten()?;
-        let field = format!("spec.plan.steps[{at}].command.verify.expect");
+        let kind = if matches!(step, Step::Script(_)) {
+            "script"
+        } else {
+            "command"
+        };
+        let field = format!("spec.plan.steps[{at}].{kind}.verify.expect");
         Some(Violation::new(field, format!("{expect:?}: {error}")))
     };
     plan.steps.iter().enumerate().filter_map(check).collect()

@@ -346,6 +346,7 @@ fn from_worker(report: v1::Report, now: i64) -> Option<Report> {
         v1::ReportOutcome::Rejected => Outcome::Rejected,
         v1::ReportOutcome::Broken => Outcome::Broken,
         v1::ReportOutcome::Reverted => Outcome::Reverted,
+        v1::ReportOutcome::Lost => Outcome::Lost,
         v1::ReportOutcome::Failed => Outcome::Failed,
         v1::ReportOutcome::Unreached => Outcome::Unreached,
         v1::ReportOutcome::Interrupted => Outcome::Interrupted,
@@ -377,11 +378,18 @@ fn from_worker(report: v1::Report, now: i64) -> Option<Report> {
     })
 }
 
+/// The most bytes that are kept with an intent.
+const MEMO_BYTES: usize = 64 << 10;
+
 async fn grant(shared: &Shared, intents: v1::Intents) -> Result<Vec<v1::IntentAnswer>, Status> {
     let request = |intent: &v1::Intent| IntentRequest {
         execution: intent.execution,
         epoch: intent.epoch,
         step: intent.step,
+        memo: match intent.memo.len() {
+            ..=MEMO_BYTES => intent.memo.clone(),
+            _ => Vec::new(),
+        },
     };
     let requests = intents.intents.iter().map(request).collect();
     let states = intents.states.iter().map(|state| PreState {
@@ -412,7 +420,10 @@ async fn grant(shared: &Shared, intents: v1::Intents) -> Result<Vec<v1::IntentAn
             Verdict::Revoked => (v1::IntentVerdict::Revoked, v1::HeldReason::Unspecified),
         };
         v1::IntentAnswer {
-            intent: Some(intent),
+            intent: Some(v1::Intent {
+                memo: Vec::new(),
+                ..intent
+            }),
             verdict: verdict.into(),
             held: held.into(),
         }

@@ -166,6 +166,10 @@ pub struct Lease {
     pub in_flight: Option<u32>,
     /// The device's labels, a JSON object.
     pub(crate) labels: String,
+    /// When the open intent was granted, Unix milliseconds.
+    pub intent_at: Option<i64>,
+    /// What the worker before wanted to be known.
+    pub memo: Vec<u8>,
 }
 
 impl Lease {
@@ -215,6 +219,9 @@ struct Ready {
     zone: String,
     labels: String,
     in_flight: Option<u32>,
+    intent_at: Option<i64>,
+    /// In hex.
+    memo: Option<String>,
 }
 
 /// What a worker needs to know of a job.
@@ -261,6 +268,8 @@ impl Ready {
             zone: self.zone,
             in_flight: self.in_flight,
             labels: self.labels,
+            intent_at: self.intent_at,
+            memo: self.memo.as_deref().map(unhex).unwrap_or_default(),
         })
     }
 }

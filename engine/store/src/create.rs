@@ -249,6 +249,7 @@ impl CreateJob {
             .bind(self.mode.preview())
             .bind(self.spread.map(|spread| spread.ms))
             .bind(self.spread.map(|spread| spread.seed))
+            .bind(i64::try_from(self.plan.longest_ms()).unwrap_or(i64::MAX))
             .execute(&mut *tx)
             .await?;
         let job = created.last_insert_rowid();

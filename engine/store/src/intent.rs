@@ -1,15 +1,17 @@
 //! Intents: on disk before the first byte of anything that is not a read leaves a worker (A4).
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use muster_engine_core::{Event, Held, Illegal};
+use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
 use crate::transition::{self, Moves};
-use crate::{StoreError, Write};
+use crate::{StoreError, Write, sql};
 
 /// A worker's question: may this step be sent?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IntentRequest {
     /// The execution.
     pub execution: u64,
@@ -17,6 +19,8 @@ pub struct IntentRequest {
     pub epoch: u64,
     /// The step.
     pub step: u32,
+    /// What is kept with it, for whoever goes on after it; empty to keep what there is.
+    pub memo: Vec<u8>,
 }
 
 /// The answer.
@@ -50,7 +54,7 @@ impl Write for GrantIntents {
             .map(|row| (row.execution.id, row))
             .collect::<BTreeMap<_, _>>();
         let mut moves = Moves::under_budget(tx, loaded.values()).await?;
-        let mut answers = Vec::new();
+        let (mut answers, mut memos) = (Vec::new(), Vec::new());
         for intent in &self.intents {
             let Some(row) = loaded.get_mut(&intent.execution) else {
                 answers.push(Verdict::Revoked);
@@ -61,12 +65,29 @@ impl Write for GrantIntents {
                 step: intent.step,
             };
             match moves.decide(row, &event, self.now, None) {
-                Ok(()) => answers.push(Verdict::Granted),
+                Ok(()) => {
+                    if !intent.memo.is_empty() {
+                        memos.push(json!([intent.execution, hex(&intent.memo)]));
+                    }
+                    answers.push(Verdict::Granted);
+                }
                 Err(Illegal::Held(held)) => answers.push(Verdict::Held(held)),
                 Err(Illegal::Stale { .. } | Illegal::State { .. }) => answers.push(Verdict::Revoked),
             }
         }
         moves.write(tx, self.now).await?;
+        if !memos.is_empty() {
+            let memos = Value::Array(memos).to_string();
+            sqlx::query(sql::MEMOS).bind(memos).execute(tx).await?;
+        }
         Ok(answers)
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02X}");
+        text
+    })
 }

@@ -341,6 +341,11 @@ fn migrations() -> Vec<Migration> {
             include_str!("../../../migrations/sqlite/0016_measurements.sql"),
         ),
         (
+            18,
+            "firmware",
+            include_str!("../../../migrations/sqlite/0018_firmware.sql"),
+        ),
+        (
             20,
             "kept files",
             include_str!("../../../migrations/sqlite/0020_kept_files.sql"),

@@ -29,7 +29,7 @@ macro_rules! loaded_columns {
             "ELSE 0 END, e.touched_from, ",
             // How long what is armed on the device may take to act.
             "CASE WHEN e.open_intent IS NULL THEN 0 ELSE coalesce((SELECT p.guard_ms FROM pre_state p ",
-            "WHERE p.execution_id = e.id AND p.step = e.open_intent), 0) END "
+            "WHERE p.execution_id = e.id AND p.step = e.open_intent), 0) END, j.linger_ms "
         )
     };
 }
@@ -48,11 +48,12 @@ macro_rules! ready {
             "SELECT json_group_array(json_array(id, job_id, epoch, device_id, next_step, open_intent, name, address, port,
                                                 transport, tls, pin, ports, worked, worked_at, serial, offered_serial,
                                                 credential, facts_at, json(iif(touched, 'true', 'false')),
-                                                nullif(hex(fingerprint), ''), zone, labels, in_flight))
+                                                nullif(hex(fingerprint), ''), zone, labels, in_flight, intent_at,
+                                                nullif(hex(memo), '')))
              FROM (SELECT e.id, e.job_id, e.epoch, e.device_id, e.next_step, e.open_intent, d.name, d.address, d.port,
                           d.transport, d.tls, d.pin, d.ports, d.worked, d.worked_at, d.serial, d.offered_serial,
                           d.credential, d.facts_at, e.touched, e.fingerprint, d.zone, d.labels,
-                          d.in_flight
+                          d.in_flight, e.intent_at, e.memo
                    FROM execution e CROSS JOIN device d ON d.id = e.device_id
                    WHERE ",
             $where,

@@ -129,6 +129,7 @@ impl Bench {
             execution: lease.execution,
             epoch: lease.epoch,
             step: 0,
+            memo: Vec::new(),
         };
         let answers = self
             .store

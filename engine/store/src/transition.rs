@@ -42,6 +42,8 @@ pub(crate) struct Loaded {
     steps: String,
     priority: Priority,
     timeout_ms: i64,
+    /// How long the longest step of its plan may take beyond that.
+    linger_ms: i64,
 }
 
 impl Loaded {
@@ -81,6 +83,7 @@ impl Loaded {
             command: Duration::from_millis(self.timeout_ms.unsigned_abs()),
             soak: Duration::from_millis(self.soak_ms.unsigned_abs()),
             guard: Duration::from_millis(self.guard_ms.unsigned_abs()),
+            linger: Duration::from_millis(self.linger_ms.unsigned_abs()),
             steps: Marks::new(&self.steps),
         }
     }
@@ -169,6 +172,7 @@ struct Columns {
     soak_ms: i64,
     touched_from: Option<u32>,
     guard_ms: i64,
+    linger_ms: i64,
 }
 
 impl Columns {
@@ -204,6 +208,7 @@ impl Columns {
             frozen: self.frozen != 0,
             soak_ms: self.soak_ms,
             guard_ms: self.guard_ms,
+            linger_ms: self.linger_ms,
         })
     }
 }
@@ -243,6 +248,7 @@ impl FromRow<'_, SqliteRow> for Loaded {
             soak_ms: row.try_get(29)?,
             touched_from: row.try_get(30)?,
             guard_ms: row.try_get(31)?,
+            linger_ms: row.try_get(32)?,
         };
         columns.loaded()
     }

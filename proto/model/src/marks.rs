@@ -3,7 +3,9 @@
 use crate::effect::Effect;
 use crate::plan::{Plan, Step};
 
-/// One letter a step: `r`ead, `s`tage, `c`hange or `d`isrupt; a capital when the step says how its effect is verified.
+/// One letter a step: `r`ead, `s`tage, `c`hange or `d`isrupt; a capital when the step says how its effect is verified. A
+/// step that may moreover be begun again once it is known not to have been done is `X` for stage, `Y` for change and `Z`
+/// for disrupt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks<'a>(&'a str);
 
@@ -32,8 +34,8 @@ impl<'a> Marks<'a> {
     pub fn effect(self, step: u32) -> Effect {
         match self.letter(step).map(|letter| letter.to_ascii_lowercase()) {
             Some(b'r') => Effect::Read,
-            Some(b's') => Effect::Stage,
-            Some(b'd') => Effect::Disrupt,
+            Some(b's' | b'x') => Effect::Stage,
+            Some(b'd' | b'z') => Effect::Disrupt,
             _ => Effect::Change,
         }
     }
@@ -42,6 +44,11 @@ impl<'a> Marks<'a> {
     pub fn is_verifiable(self, step: u32) -> bool {
         self.letter(step)
             .is_some_and(|letter| letter.is_ascii_uppercase())
+    }
+
+    /// Whether a step may be begun again once it is known not to have been done.
+    pub fn is_repeatable(self, step: u32) -> bool {
+        matches!(self.letter(step), Some(b'X' | b'Y' | b'Z'))
     }
 
     /// Whether a step before this one may have changed the device.
@@ -58,11 +65,14 @@ impl Plan {
     /// Its steps as [`Marks`] reads them.
     pub fn marks(&self) -> String {
         let letter = |step: &Step| {
-            let letter = match step.effect() {
-                Effect::Read => 'r',
-                Effect::Stage => 's',
-                Effect::Change => 'c',
-                Effect::Disrupt => 'd',
+            let letter = match (step.effect(), step.is_repeatable()) {
+                (Effect::Read, _) => 'r',
+                (Effect::Stage, false) => 's',
+                (Effect::Change, false) => 'c',
+                (Effect::Disrupt, false) => 'd',
+                (Effect::Stage, true) => 'x',
+                (Effect::Change, true) => 'y',
+                (Effect::Disrupt, true) => 'z',
             };
             match step.is_verifiable() {
                 true => letter.to_ascii_uppercase(),

@@ -1,6 +1,7 @@
 //! What is to be done on each device: an immutable list of steps with a content digest (A1).
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -10,7 +11,12 @@ use crate::check::Check;
 use crate::command::{Command, Verify};
 use crate::effect::Effect;
 use crate::ensure::{Ensure, EnsureError};
+use crate::fetch::Fetch;
+use crate::firmware::{Firmware, Part};
+use crate::reboot::Reboot;
+use crate::script::Script;
 use crate::template;
+use crate::wait::Wait;
 use crate::way_back::WayBack;
 
 /// The most steps in one plan.
@@ -40,6 +46,16 @@ pub enum Step {
     Backup(Backup),
     /// An export.
     Export,
+    /// Time that is to pass, or something that is waited for.
+    Wait(Wait),
+    /// A script.
+    Script(Script),
+    /// A file that the router fetches.
+    Fetch(Fetch),
+    /// A restart.
+    Reboot(Reboot),
+    /// A part of an upgrade or a downgrade.
+    Firmware(Firmware),
 }
 
 impl Step {
@@ -47,17 +63,69 @@ impl Step {
     pub fn effect(&self) -> Effect {
         match self {
             Self::Command(command) => command.effect(),
-            Self::Ensure(_) => Effect::Change,
-            Self::Check(_) => Effect::Read,
-            Self::Backup(_) | Self::Export => Effect::Stage,
+            Self::Ensure(_) | Self::Script(_) => Effect::Change,
+            Self::Check(_) | Self::Wait(_) => Effect::Read,
+            Self::Backup(_) | Self::Export | Self::Fetch(_) => Effect::Stage,
+            Self::Reboot(_) => Effect::Disrupt,
+            Self::Firmware(firmware) => firmware.effect(),
         }
     }
 
-    /// How to find out whether it was done, if it is a command that says so.
+    /// How to find out whether it was done, if it is a command or a script that says so.
     pub fn verify(&self) -> Option<&Verify> {
         match self {
             Self::Command(command) => command.verify(),
-            Self::Ensure(_) | Self::Check(_) | Self::Backup(_) | Self::Export => None,
+            Self::Script(script) => script.verify.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// What it compares with what was before the first step.
+    pub fn check(&self) -> Option<&Check> {
+        match self {
+            Self::Check(check) => Some(check),
+            Self::Wait(wait) => wait.check(),
+            _ => None,
+        }
+    }
+
+    /// How long it may take beyond the deadline of a command, milliseconds: downloads, waits and restarts have
+    /// deadlines of their own.
+    pub fn lasts_ms(&self) -> u64 {
+        match self {
+            Self::Command(_)
+            | Self::Ensure(_)
+            | Self::Check(_)
+            | Self::Backup(_)
+            | Self::Export
+            | Self::Script(_) => 0,
+            Self::Wait(wait) => wait.at_most_ms(),
+            Self::Fetch(fetch) => fetch.within_ms,
+            Self::Reboot(reboot) => reboot.wait_ms,
+            Self::Firmware(firmware) => firmware.wait_ms,
+        }
+    }
+
+    /// Why there is no way back from it, for one that a router is not the same after; what is done there is undone by a
+    /// plan of its own.
+    pub fn irreversible(&self) -> Option<&'static str> {
+        match self {
+            Self::Command(command) => (command.effect() >= Effect::Change)
+                .then_some("a command says nothing of what was there before"),
+            Self::Script(_) => Some("a script may do anything"),
+            Self::Reboot(_) => Some("a restart cannot be taken back"),
+            Self::Firmware(firmware) => match firmware.part {
+                Part::Install if firmware.down => Some("an upgrade back is a plan of its own"),
+                Part::Install => Some("a downgrade is a plan of its own"),
+                Part::Bootloader => Some("RouterBOOT is not downgraded"),
+                Part::Channel | Part::Stage => None,
+            },
+            Self::Ensure(_)
+            | Self::Check(_)
+            | Self::Backup(_)
+            | Self::Export
+            | Self::Wait(_)
+            | Self::Fetch(_) => None,
         }
     }
 
@@ -65,10 +133,16 @@ impl Step {
     /// own: it is read back.
     pub fn is_verifiable(&self) -> bool {
         match self {
-            Self::Command(command) => command.verify().is_some(),
+            Self::Command(_) | Self::Script(_) => self.verify().is_some(),
             Self::Ensure(_) => true,
-            Self::Check(_) | Self::Backup(_) | Self::Export => false,
+            Self::Check(_) | Self::Backup(_) | Self::Export | Self::Wait(_) => false,
+            Self::Fetch(_) | Self::Reboot(_) | Self::Firmware(_) => true,
         }
+    }
+
+    /// Whether it may be begun again once it is known not to have been done: it looks first, and does only what is left.
+    pub fn is_repeatable(&self) -> bool {
+        matches!(self, Self::Fetch(_) | Self::Reboot(_) | Self::Firmware(_))
     }
 
     /// In a few words, for people: `/ip/dns/set =servers=1.1.1.1`, `ensure /ip/dns`.
@@ -79,6 +153,12 @@ impl Step {
             Self::Check(check) => format!("check {}", check.text()),
             Self::Backup(_) => "backup".to_owned(),
             Self::Export => "export".to_owned(),
+            Self::Wait(Wait::For(ms)) => format!("wait {:?}", Duration::from_millis(*ms)),
+            Self::Wait(Wait::Until { check, .. }) => format!("wait until {}", check.text()),
+            Self::Script(script) => script.title(),
+            Self::Fetch(fetch) => format!("fetch {}", fetch.file),
+            Self::Reboot(_) => "reboot".to_owned(),
+            Self::Firmware(firmware) => firmware.title(),
         }
     }
 }
@@ -111,22 +191,32 @@ impl Plan {
         self.steps.iter().map(Step::effect).max().unwrap_or(Effect::Read)
     }
 
+    /// How long the longest of its steps may take beyond the deadline of a command, milliseconds.
+    pub fn longest_ms(&self) -> u64 {
+        self.steps.iter().map(Step::lasts_ms).max().unwrap_or(0)
+    }
+
+    /// The same of all its steps together.
+    pub fn lasts_ms(&self) -> u64 {
+        self.steps.iter().map(Step::lasts_ms).fold(0, u64::saturating_add)
+    }
+
     /// Whether it is different for each device.
     pub fn is_template(&self) -> bool {
         self.steps.iter().any(|step| match step {
-            Step::Command(_) | Step::Check(_) | Step::Backup(_) | Step::Export => false,
             Step::Ensure(ensure) => ensure.is_template(),
+            _ => false,
         })
     }
 
     /// The same for one device.
     pub fn render(&self, device: &template::Device) -> Result<Self, NotRendered> {
         let render = |(at, step): (usize, &Step)| match step {
-            Step::Command(_) | Step::Check(_) | Step::Backup(_) | Step::Export => Ok(step.clone()),
             Step::Ensure(ensure) => ensure
                 .render(device)
                 .map(Step::Ensure)
                 .map_err(|error| NotRendered { step: at + 1, error }),
+            step => Ok(step.clone()),
         };
         Ok(Self {
             steps: self

@@ -134,6 +134,10 @@ impl WayBack {
 
     /// The least that a step needs which changes something.
     pub fn needs(&self, step: &Step) -> Level {
+        // Firmware has prechecks instead: there is no way back from it that a device could go by itself.
+        if matches!(step, Step::Firmware(_) | Step::Reboot(_)) {
+            return Level::L0;
+        }
         match touches_the_way_in(step) && !self.accept_none {
             true => self.min.max(Level::L2),
             false => self.min,

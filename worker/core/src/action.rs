@@ -128,6 +128,8 @@ pub struct Ended {
 pub enum Outcome {
     /// The step it was at is done in part: neither the old nor the new state.
     Broken,
+    /// The device was silent until the deadline of the step it was at, which had touched it.
+    Lost,
     /// Cancelled by the engine's word.
     Cancelled,
     /// The device's answer is no, or cannot be read. Of a step that is not a read it proves that nothing was done.
@@ -140,7 +142,8 @@ pub enum Outcome {
     HandedBack,
     /// A read was sent and the connection ended without an answer.
     Interrupted,
-    /// The plan does not fit the device; nothing of the step it was at was written.
+    /// The plan does not fit the device; nothing of the step it was at was written. Of a step to look after: it was done,
+    /// and left the device as it was before.
     Rejected,
     /// Every step is done.
     Succeeded,

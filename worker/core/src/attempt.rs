@@ -17,6 +17,7 @@
 //! question asks what verifies the step and nothing else.
 
 mod measure;
+mod memo;
 mod revert;
 mod soak;
 mod survey;
@@ -32,7 +33,7 @@ use muster_model::{DeviceError, Effect, Ensure, ErrorClass, Guard, Plan, Step};
 use crate::action::{Action, ConnectFailure, Ended, Given, Mode, Outcome, Recorded, StepEnd};
 use crate::facts;
 use crate::steps::guard::{Caps, Guarded, wants_guard};
-use crate::steps::{self, Around, Next, Questions, Run};
+use crate::steps::{self, Around, Next, Notes, Questions, Run};
 use measure::Measuring;
 use survey::Survey;
 
@@ -82,6 +83,9 @@ pub struct Attempt {
     no_inverse: bool,
     /// What is taken back after a check that does not hold, and how the attempt ends then.
     reverting: Option<(VecDeque<Ensure>, Ended)>,
+    /// How long before it began the intent was granted that it looks after, and what was noted with it.
+    open: Duration,
+    notes: Notes,
 }
 
 /// What the engine is told of a step together with the question whether it may be done.
@@ -148,6 +152,8 @@ impl Attempt {
             written: Vec::new(),
             no_inverse: false,
             reverting: None,
+            open: Duration::ZERO,
+            notes: Notes::new(),
         }
     }
 
@@ -246,12 +252,31 @@ impl Attempt {
         self.now = now;
     }
 
+    /// With what was kept with an intent that was granted `open` ago.
+    pub fn with_memo(mut self, memo: &[u8], open: Duration) -> Self {
+        let (pre, notes) = memo::read(memo);
+        if !pre.is_empty() {
+            self.pre = pre;
+        }
+        (self.notes, self.open) = (notes, open);
+        self
+    }
+
+    /// What is to be kept with the intent that is asked for; empty for nothing.
+    pub fn memo(&self) -> Vec<u8> {
+        let notes = self.run.as_ref().map(|run| run.notes()).unwrap_or_default();
+        memo::write(&self.pre, &notes)
+    }
+
+    /// What it lets time pass for.
+    pub fn doing(&self) -> &'static str {
+        self.run.as_ref().map_or("it lets time pass", |run| run.doing())
+    }
+
     /// There is a connection.
     pub fn connected(&mut self) -> Action {
-        let checks = self.plan.steps.iter().filter_map(|step| match step {
-            Step::Check(check) => Some(check.needs_before()),
-            Step::Command(_) | Step::Ensure(_) | Step::Backup(_) | Step::Export => None,
-        });
+        let checks = self.plan.steps.iter().filter_map(Step::check);
+        let checks = checks.map(muster_model::Check::needs_before);
         let mut needed = checks.flatten().collect::<BTreeSet<_>>();
         needed.extend(self.measuring.sources());
         match self.mode {
@@ -403,6 +428,8 @@ impl Attempt {
             room: ANSWERS.saturating_sub(self.replies.iter().map(Bytes::len).sum()),
             now: self.now,
             backup_age: self.backup_age,
+            open: self.open,
+            notes: &self.notes,
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use routeros_wire::Sentence;
 
 use crate::device::{Caller, Device, Executed};
+use crate::firmware::Work;
 use crate::menu::MenuId;
 use crate::reply::Replies;
 use crate::route::Act;
@@ -84,6 +85,39 @@ impl Device {
                 self.undo()?;
                 self.look_for_cut();
             }
+            Act::Fetch => {
+                let url = request.get(b"url").ok_or_else(|| Trap::missing("url"))?;
+                let last = || url.rsplit(|byte| *byte == b'/').next();
+                let name = request.get(b"dst-path").or_else(last).unwrap_or_default();
+                let work = Work::Fetch {
+                    name: name.to_vec(),
+                    since: now,
+                };
+                executed.works = Some((self.begin_work(work, now)?, url.to_vec()));
+                return Ok(executed);
+            }
+            Act::PackageCheck | Act::PackageDownload => {
+                let once = request.attributes().any(|(name, _)| name == b"once");
+                let work = match act {
+                    Act::PackageCheck => Work::Check,
+                    _ => Work::Download,
+                };
+                let work = self.begin_work(work, now)?;
+                if !once {
+                    executed.works = Some((work, Vec::new()));
+                    return Ok(executed);
+                }
+                self.tell_work(&work, &[], now, replies);
+            }
+            Act::PackageDowngrade | Act::PackageInstall => {
+                match act {
+                    Act::PackageDowngrade => self.downgrade(),
+                    _ => drop(self.begin_work(Work::Download, now)?),
+                }
+                self.reboot(now);
+                executed.reboots = true;
+            }
+            Act::RouterboardUpgrade => self.upgrade_bootloader(),
             // The cache is not simulated; the others belong to the connection.
             Act::Cancel | Act::FlushDnsCache | Act::Login | Act::Ping | Act::Quit => {}
         }

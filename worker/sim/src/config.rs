@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::clamp::Clamp;
 use crate::fault::Fault;
+use crate::firmware::FirmwareConfig;
 use crate::history::SafeMode;
 use crate::version::{BadVersion, Version};
 
@@ -26,6 +27,8 @@ pub struct FleetConfig {
     pub faults: Vec<(Fault, usize)>,
     /// How long devices take to notice that whoever holds safe mode is gone.
     pub safe_mode: SafeMode,
+    /// How firmware behaves.
+    pub firmware: FirmwareConfig,
     /// Whether answers are written in chunks of random sizes.
     pub fragment: bool,
     /// How long a device with [`Fault::Late`] takes to answer. Default 3 s.
@@ -59,6 +62,7 @@ impl Default for FleetConfig {
             clamp: None,
             faults: Vec::new(),
             safe_mode: SafeMode::default(),
+            firmware: FirmwareConfig::default(),
             fragment: false,
             late: Duration::from_secs(3),
             password: String::new(),
@@ -154,6 +158,9 @@ impl FleetConfig {
             .iter()
             .map(|text| text.trim().parse())
             .collect::<Result<Vec<_>, _>>()?;
+        if let Some(offers) = &self.firmware.offers {
+            offers.parse::<Version>()?;
+        }
         match versions.is_empty() {
             true => Err(SimError::NoVersions),
             false => Ok(versions),

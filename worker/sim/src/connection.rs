@@ -67,6 +67,8 @@ pub(crate) async fn serve(shell: Shell, stream: TcpStream, device: usize, peer: 
             established: false,
         };
         match state.device.cuts(client) {
+            // Nobody listens there.
+            _ if state.device.firmware.is_away(now) => (Admission::Refused, false),
             true => (Admission::Admitted, true),
             false => (state.admit(service, peer), false),
         }

@@ -20,6 +20,7 @@ use crate::counters::add;
 use crate::device::{Caller, Executed};
 use crate::escape::escape;
 use crate::fault::Fault;
+use crate::firmware::{RestartEnd, Work};
 use crate::journal::{CommandResult, JournalEntry, words};
 use crate::menu::Verb;
 use crate::outbox::Outbox;
@@ -71,6 +72,9 @@ pub struct Conversation {
     late: Vec<Late>,
     endless: Vec<Endless>,
     pings: Vec<Pinging>,
+    working: Vec<Working>,
+    /// The device has gone and says nothing more, here.
+    hung: bool,
     end: Option<End>,
 }
 
@@ -89,6 +93,20 @@ struct Pinging {
     tag: Option<Vec<u8>>,
     ping: Ping,
 }
+
+/// Something that takes its time, and tells how far it is.
+#[derive(Debug)]
+struct Working {
+    due: Duration,
+    every: Duration,
+    tag: Option<Vec<u8>>,
+    work: Work,
+    url: Vec<u8>,
+}
+
+/// Between two rows that tell how far something is.
+const SHORTEST: Duration = Duration::from_millis(20);
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// A print that does not end.
 #[derive(Debug)]
@@ -118,6 +136,8 @@ impl Conversation {
             late: Vec::new(),
             endless: Vec::new(),
             pings: Vec::new(),
+            working: Vec::new(),
+            hung: false,
             end: None,
         }
     }
@@ -177,6 +197,7 @@ impl Conversation {
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let pings = self.pings.iter().map(|pinging| pinging.due);
+        let pings = pings.chain(self.working.iter().map(|working| working.due));
         self.late.iter().map(|late| late.due).chain(pings).min()
     }
 
@@ -196,6 +217,22 @@ impl Conversation {
             }
         }
         self.pings.retain(|pinging| !pinging.ping.is_over());
+        let (world, device) = (Arc::clone(&self.world), self.device);
+        self.working.retain_mut(|working| {
+            if working.due > now {
+                return true;
+            }
+            let mut state = world.at(device, now);
+            let mut replies = Replies::new(out, working.tag.as_deref());
+            let over = state
+                .device
+                .tell_work(&working.work, &working.url, now, &mut replies);
+            working.due = now + working.every;
+            if over {
+                replies.done();
+            }
+            !over
+        });
     }
 
     /// Whether the device takes what the client sends. Look again after [`handle_push`](Self::handle_push).
@@ -219,6 +256,9 @@ impl Conversation {
 
     fn handle(&mut self, request: Sentence<'_>, now: Duration, out: &mut Vec<u8>) {
         let Some(path) = request.word(0) else { return };
+        if self.hung {
+            return;
+        }
         let world = Arc::clone(&self.world);
         add(&world.counters.sentences, 1);
         let fault = world.fault(self.device);
@@ -252,7 +292,7 @@ impl Conversation {
         now: Duration,
         out: &mut Vec<u8>,
     ) {
-        let refuse_all = fault == Some(Fault::WrongPassword);
+        let refuse_all = fault == Some(Fault::WrongPassword) || state.device.firmware.is_coming_up(now);
         let mut replies = Replies::new(out, request.tag());
         let login = self
             .session
@@ -331,7 +371,16 @@ impl Conversation {
             Some(Fault::HugeWord) => out.extend([0xF0, 0xFF, 0xFF, 0xFF, 0xFF]),
             // What ends the connection cannot be answered afterwards.
             Some(Fault::Late)
-                if !matches!(route, Ok(Route::Act(Act::BackupLoad | Act::Quit | Act::Reboot))) =>
+                if !matches!(
+                    route,
+                    Ok(Route::Act(
+                        Act::BackupLoad
+                            | Act::Quit
+                            | Act::Reboot
+                            | Act::PackageDowngrade
+                            | Act::PackageInstall
+                    ))
+                ) =>
             {
                 self.execute(request, route, caller, state, now, &mut answer);
                 self.late.push(Late {
@@ -352,7 +401,16 @@ impl Conversation {
             }
             Some(Fault::TwoTraps) => refuse_path(request, &mut Replies::new(out, tag)),
             None if let Some(wait) = self.world.clamp_of(state, now)
-                && !matches!(route, Ok(Route::Act(Act::BackupLoad | Act::Quit | Act::Reboot))) =>
+                && !matches!(
+                    route,
+                    Ok(Route::Act(
+                        Act::BackupLoad
+                            | Act::Quit
+                            | Act::Reboot
+                            | Act::PackageDowngrade
+                            | Act::PackageInstall
+                    ))
+                ) =>
             {
                 self.execute(request, route, caller, state, now, &mut answer);
                 self.late.push(Late {
@@ -364,7 +422,15 @@ impl Conversation {
             Some(
                 Fault::ByteByByte
                 | Fault::Drop
+                | Fault::Bricks
+                | Fault::CutDownload
+                | Fault::DeviceMode
+                | Fault::DiskFull
                 | Fault::EmptyBackup
+                | Fault::EndlessDownload
+                | Fault::NoUpdates
+                | Fault::OldVersion
+                | Fault::WrongFile
                 | Fault::Endless
                 | Fault::HalfOpen
                 | Fault::Late
@@ -408,14 +474,33 @@ impl Conversation {
             }
         };
         let identity = route.is_mutating().then(|| escape(&state.device.identity()));
+        let before = out.len();
         let executed = state.device.execute(route, request, caller, now, out);
         if let Some(identity) = identity {
             note(&self.world, self.device, request, identity, &executed, now);
         }
         state.deliver(&executed.events);
+        if let Some((work, url)) = executed.works {
+            let every = (state.device.firmware.lasts(&work) / 4).clamp(SHORTEST, LONGEST);
+            self.working.push(Working {
+                due: now,
+                every,
+                tag: request.tag().map(<[u8]>::to_vec),
+                work,
+                url,
+            });
+        }
         if executed.reboots {
             state.disconnect_all(now);
-            self.end = Some(End::Close);
+            let end = state.device.firmware.end();
+            if end != RestartEnd::Done {
+                out.truncate(before);
+            }
+            match end {
+                RestartEnd::Done | RestartEnd::Close => self.end = Some(End::Close),
+                RestartEnd::Reset => self.end = Some(End::Reset),
+                RestartEnd::Hang => self.hung = true,
+            }
         }
     }
 
@@ -454,6 +539,11 @@ impl Conversation {
             self.pings
                 .extract_if(.., |pinging| ends(&pinging.tag))
                 .map(|pinging| pinging.tag),
+        );
+        ended.extend(
+            self.working
+                .extract_if(.., |working| ends(&working.tag))
+                .map(|working| working.tag),
         );
         for tag in &ended {
             Replies::new(out, tag.as_deref()).trap(&Trap::interrupted());

@@ -18,6 +18,7 @@ use std::time::Duration;
 use routeros_wire::Sentence;
 
 use crate::files::Files;
+use crate::firmware::{Firmware, Work};
 use crate::generate::{FLEET_EPOCH_S, Profile};
 use crate::history::{History, SafeMode};
 use crate::listen::{Event, Listener};
@@ -64,6 +65,8 @@ pub(crate) struct Executed {
     pub(crate) events: Vec<Event>,
     /// Whether the device restarts: every connection ends.
     pub(crate) reboots: bool,
+    /// What it has begun and tells of until it is over, and where a file comes from.
+    pub(crate) works: Option<(Work, Vec<u8>)>,
 }
 
 /// A device.
@@ -94,6 +97,7 @@ pub(crate) struct Device {
     /// Backups come out empty.
     pub(crate) saves_nothing: bool,
     pub(crate) scripts_deep: u32,
+    pub(crate) firmware: Firmware,
 }
 
 /// A row of `/user/active`.
@@ -127,11 +131,13 @@ impl Device {
             cut: false,
             saves_nothing: false,
             scripts_deep: 0,
+            firmware: Firmware::new(Arc::default()),
         }
     }
 
     /// With what its fleet says of all devices.
-    pub(crate) fn set_up(mut self, safe_mode: SafeMode, api_port: u16) -> Self {
+    pub(crate) fn set_up(mut self, safe_mode: SafeMode, api_port: u16, firmware: Firmware) -> Self {
+        self.firmware = firmware;
         self.safe_mode = safe_mode;
         self.api_port = api_port;
         self
@@ -217,6 +223,11 @@ impl Device {
             Route::Menu(menu, Verb::Remove) if menu.id == MenuId::File => {
                 (menu, Verb::Remove, self.remove_files(request, now)?)
             }
+            Route::Menu(menu, Verb::Set) if menu.id == MenuId::SystemPackageUpdate => {
+                self.set_channel(request)?;
+                replies.done();
+                return Ok(Executed::default());
+            }
             Route::Menu(menu, verb) => (menu, verb, self.change(menu, verb, request)?),
         };
         let (menu, verb, mut changes) = changed;
@@ -278,6 +289,9 @@ impl Device {
         match menu {
             MenuId::File => Cow::Owned(self.files.table(self, now)),
             MenuId::SystemClock => Cow::Owned(self.clock(now)),
+            MenuId::SystemDeviceMode => Cow::Owned(self.device_mode()),
+            MenuId::SystemPackageUpdate => Cow::Owned(self.package_update(now)),
+            MenuId::SystemRouterboard => Cow::Owned(self.routerboard()),
             MenuId::SystemHistory => Cow::Owned(self.history.table(self)),
             MenuId::SystemNtpClient => Cow::Owned(self.ntp_client()),
             MenuId::SystemScheduler => Cow::Owned(self.scheduler()),
@@ -437,6 +451,7 @@ impl Device {
         self.roll_back();
         self.forget_history();
         self.look_for_cut();
+        let now = self.restart_firmware(now);
         self.booted = Some(now);
         self.passed = now;
         self.starts = true;

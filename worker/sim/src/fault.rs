@@ -15,6 +15,22 @@ use crate::rng::Rng;
 /// it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
+    /// Is never heard of again once it was to install another version.
+    Bricks,
+    /// Its first download is cut off in the middle.
+    CutDownload,
+    /// Its device-mode allows neither fetch nor another version.
+    DeviceMode,
+    /// Has no space for what it downloads.
+    DiskFull,
+    /// What it downloads never comes to its end.
+    EndlessDownload,
+    /// Its updater does not find out what there is.
+    NoUpdates,
+    /// Comes back from an upgrade with the version from before.
+    OldVersion,
+    /// What it fetches is another file than the one at that address.
+    WrongFile,
     /// Answers correctly, one byte for each write.
     ByteByByte,
     /// Accepts and resets at once.
@@ -65,11 +81,16 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault, in the order of their names.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 30] = [
+        Self::Bricks,
         Self::ByteByByte,
+        Self::CutDownload,
+        Self::DeviceMode,
+        Self::DiskFull,
         Self::Drop,
         Self::EmptyBackup,
         Self::Endless,
+        Self::EndlessDownload,
         Self::Fatal,
         Self::Garbage,
         Self::HalfOpen,
@@ -80,13 +101,16 @@ impl Fault {
         Self::LostCommand,
         Self::LostWrite,
         Self::LostWriteAnswer,
+        Self::NoUpdates,
         Self::NotReading,
+        Self::OldVersion,
         Self::Reset,
         Self::Silent,
         Self::TlsAnonymous,
         Self::TlsExpired,
         Self::TlsOther,
         Self::TwoTraps,
+        Self::WrongFile,
         Self::WrongPassword,
     ];
 
@@ -94,6 +118,14 @@ impl Fault {
     pub fn name(self) -> &'static str {
         match self {
             Self::ByteByByte => "byte-by-byte",
+            Self::Bricks => "bricks",
+            Self::CutDownload => "cut-download",
+            Self::DeviceMode => "device-mode",
+            Self::DiskFull => "disk-full",
+            Self::EndlessDownload => "endless-download",
+            Self::NoUpdates => "no-updates",
+            Self::OldVersion => "old-version",
+            Self::WrongFile => "wrong-file",
             Self::Drop => "drop",
             Self::EmptyBackup => "empty-backup",
             Self::Endless => "endless",
@@ -189,7 +221,7 @@ mod tests {
             assert_eq!(fault.to_string().parse(), Ok(fault));
         }
         let error = "explode".parse::<Fault>().expect_err("no such fault");
-        assert!(error.to_string().contains("byte-by-byte, drop"), "{error}");
+        assert!(error.to_string().contains("bricks, byte-by-byte"), "{error}");
         assert!(Fault::ALL.is_sorted_by_key(|fault| fault.name()));
     }
 

@@ -11,6 +11,7 @@ use crate::reply::Replies;
 use crate::selection::list;
 use crate::table::{Row, Table, id_text};
 use crate::trap::Trap;
+use crate::version::Version;
 
 /// The largest part that `/file/read` gives at once, bytes (facts §3.1).
 const MOST_READ: usize = 32_768;
@@ -65,6 +66,28 @@ impl Files {
     /// The file of a name, if it is complete.
     pub(crate) fn named(&self, name: &[u8], now: Duration) -> Option<&File> {
         self.files.iter().find(|file| file.shown_name(now) == name)
+    }
+
+    /// The packages among them, by name and version: `routeros-7.16.2-arm64.npk`.
+    pub(crate) fn packages(&self) -> Vec<(String, Version)> {
+        let package = |file: &File| {
+            let name = std::str::from_utf8(&file.name).ok()?;
+            let name = name.rsplit('/').next()?.strip_suffix(".npk")?;
+            let parts = name.split('-').collect::<Vec<_>>();
+            let at = parts.iter().position(|part| part.parse::<Version>().is_ok())?;
+            let version = parts[at].parse().ok()?;
+            let name = match parts[0] {
+                "routeros" => "routeros".to_owned(),
+                _ => parts[..at].join("-"),
+            };
+            Some((name, version))
+        };
+        self.files.iter().filter_map(package).collect()
+    }
+
+    /// A restart takes them away, installed or not.
+    pub(crate) fn drop_packages(&mut self) {
+        self.files.retain(|file| !file.name.ends_with(b".npk"));
     }
 
     fn find(&self, id_or_name: &[u8], now: Duration) -> Option<&File> {

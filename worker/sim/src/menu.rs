@@ -39,10 +39,12 @@ pub(crate) enum MenuId {
     IpService,
     PppSecret,
     SystemClock,
+    SystemDeviceMode,
     SystemHistory,
     SystemIdentity,
     SystemNtpClient,
     SystemPackage,
+    SystemPackageUpdate,
     SystemResource,
     SystemRouterboard,
     SystemScheduler,
@@ -120,7 +122,7 @@ const COMMENT: Field = write("comment", Kind::Text);
 const MATCHER: Kind = Kind::Text;
 
 /// Every menu that exists, sorted by path.
-pub(crate) static MENUS: [Menu; 19] = [
+pub(crate) static MENUS: [Menu; 21] = [
     Menu {
         id: MenuId::File,
         path: "/file",
@@ -308,6 +310,22 @@ pub(crate) static MENUS: [Menu; 19] = [
         ],
     },
     Menu {
+        id: MenuId::SystemDeviceMode,
+        path: "/system/device-mode",
+        shape: Shape::Singleton,
+        verbs: &[GetAll, Print],
+        key: None,
+        unique: None,
+        fields: &[
+            read("mode"),
+            read("fetch"),
+            read("scheduler"),
+            read("install-any-version"),
+            read("flagged"),
+            read("attempt-count"),
+        ],
+    },
+    Menu {
         id: MenuId::SystemHistory,
         path: "/system/history",
         shape: Shape::Table,
@@ -359,6 +377,20 @@ pub(crate) static MENUS: [Menu; 19] = [
             read("build-time"),
             read("scheduled"),
             flag("disabled"),
+        ],
+    },
+    Menu {
+        id: MenuId::SystemPackageUpdate,
+        path: "/system/package/update",
+        shape: Shape::Singleton,
+        verbs: &[GetAll, Print, Set],
+        key: None,
+        unique: None,
+        fields: &[
+            write("channel", Kind::Text).or("stable"),
+            read("installed-version"),
+            read("latest-version"),
+            read("status"),
         ],
     },
     Menu {

@@ -1,6 +1,6 @@
 //! From the first word of a request to what it asks for.
 
-use crate::menu::{MENUS, Menu, Verb};
+use crate::menu::{MENUS, Menu, MenuId, Verb};
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug)]
@@ -19,12 +19,18 @@ pub(crate) enum Act {
     Cancel,
     Execute,
     Export,
+    Fetch,
     FileRead,
     FlushDnsCache,
     Login,
+    PackageCheck,
+    PackageDowngrade,
+    PackageDownload,
+    PackageInstall,
     Ping,
     Quit,
     Reboot,
+    RouterboardUpgrade,
     SafeModeRelease,
     SafeModeTake,
     SafeModeUnroll,
@@ -33,18 +39,24 @@ pub(crate) enum Act {
 }
 
 impl Act {
-    const ALL: [(Self, &'static str); 16] = [
+    const ALL: [(Self, &'static str); 22] = [
         (Self::BackupLoad, "/system/backup/load"),
         (Self::BackupSave, "/system/backup/save"),
         (Self::Cancel, "/cancel"),
         (Self::Execute, "/execute"),
         (Self::Export, "/export"),
+        (Self::Fetch, "/tool/fetch"),
         (Self::FileRead, "/file/read"),
         (Self::FlushDnsCache, "/ip/dns/cache/flush"),
         (Self::Login, "/login"),
+        (Self::PackageCheck, "/system/package/update/check-for-updates"),
+        (Self::PackageDowngrade, "/system/package/downgrade"),
+        (Self::PackageDownload, "/system/package/update/download"),
+        (Self::PackageInstall, "/system/package/update/install"),
         (Self::Ping, "/ping"),
         (Self::Quit, "/quit"),
         (Self::Reboot, "/system/reboot"),
+        (Self::RouterboardUpgrade, "/system/routerboard/upgrade"),
         (Self::SafeModeRelease, "/safe-mode/release"),
         (Self::SafeModeTake, "/safe-mode/take"),
         (Self::SafeModeUnroll, "/safe-mode/unroll"),
@@ -89,6 +101,7 @@ impl Route {
     pub(crate) fn since(self) -> (u16, u16) {
         match self {
             Self::Act(Act::FileRead) => (7, 13),
+            Self::Menu(menu, _) if menu.id == MenuId::SystemDeviceMode => (7, 17),
             Self::Act(Act::SafeModeRelease | Act::SafeModeTake | Act::SafeModeUnroll) => (7, 18),
             _ => (0, 0),
         }

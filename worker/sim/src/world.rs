@@ -11,6 +11,7 @@ use crate::counters::{Counters, LiveCounters};
 use crate::device::{Account, Device};
 use crate::escape::escape;
 use crate::fault::{Fault, deal};
+use crate::firmware::Firmware;
 use crate::generate::Profile;
 use crate::journal::{Journal, JournalEntry};
 use crate::listen::Event;
@@ -64,14 +65,20 @@ impl World {
             name: config.user.clone().into_bytes(),
             password: config.password.clone().into_bytes(),
         });
+        let firmware = Arc::new(config.firmware.clone());
         let faults = deal(&config.faults, config.devices, config.seed);
         let place = |(index, fault): (usize, Option<Fault>)| {
             let profile = Profile {
                 seed: config.seed,
                 index,
                 version: versions[index % versions.len()],
+                born: versions[index % versions.len()],
             };
-            let device = Device::new(profile, Arc::clone(&account)).set_up(config.safe_mode, config.port);
+            let device = Device::new(profile, Arc::clone(&account)).set_up(
+                config.safe_mode,
+                config.port,
+                Firmware::new(Arc::clone(&firmware)),
+            );
             Place::new(device, fault)
         };
         Ok(Arc::new(Self {
@@ -137,6 +144,7 @@ impl World {
             let mut state = place.lock();
             let now = self.told();
             state.device.saves_nothing = fault == Some(Fault::EmptyBackup);
+            state.device.firmware.trouble = fault;
             if fault != Some(Fault::HalfOpen) {
                 state.forget_gone(now);
             }
@@ -212,6 +220,7 @@ impl World {
 impl Place {
     fn new(mut device: Device, fault: Option<Fault>) -> Self {
         device.saves_nothing = fault == Some(Fault::EmptyBackup);
+        device.firmware.trouble = fault;
         Self {
             fault: AtomicU8::new(fault_code(fault)),
             state: Mutex::new(State {

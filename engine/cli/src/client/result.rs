@@ -357,7 +357,35 @@ fn step_json(step: &v1::Step) -> Value {
             json!({ "backup": { "max_age_s": age.map(|age| age.as_secs_f64()) } })
         }
         Some(v1::step::Kind::Export(_)) => json!({ "export": true }),
+        Some(_) => model(step).map_or(Value::Null, |step| snake_case(json!(step))),
         None => Value::Null,
+    }
+}
+
+/// A step as the model has it, where it is one.
+fn model(step: &v1::Step) -> Option<muster_model::Step> {
+    let plan = v1::Plan {
+        steps: vec![step.clone()],
+        ..Default::default()
+    };
+    muster_proto::plan(Some(&plan), "").ok()?.steps.into_iter().next()
+}
+
+/// With the names of the model's canonical form as they are in JSON. What people named stays.
+fn snake_case(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let name = |name: String| {
+                if name.contains('.') {
+                    name
+                } else {
+                    name.replace('-', "_")
+                }
+            };
+            let map = map.into_iter();
+            Value::Object(map.map(|(key, value)| (name(key), snake_case(value))).collect())
+        }
+        value => value,
     }
 }
 
@@ -390,6 +418,7 @@ pub(crate) fn step_text(step: &v1::Step) -> String {
         Some(v1::step::Kind::Check(check)) => format!("check {}", check.expression),
         Some(v1::step::Kind::Backup(_)) => "backup".to_owned(),
         Some(v1::step::Kind::Export(_)) => "export".to_owned(),
+        Some(_) => model(step).map(|step| step.title()).unwrap_or_default(),
         None => String::new(),
     }
 }

@@ -13,6 +13,7 @@ mod crash;
 mod ensure;
 mod explain;
 mod fencing;
+mod firmware;
 mod fleet;
 mod harness;
 mod input;

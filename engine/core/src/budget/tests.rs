@@ -125,6 +125,7 @@ proptest! {
                         command: std::time::Duration::from_secs(1),
                         soak: std::time::Duration::from_secs(1),
                         guard: std::time::Duration::ZERO,
+                        linger: std::time::Duration::ZERO,
                         steps: Marks::new(&plan),
                     };
                     let before = executions[at].clone();

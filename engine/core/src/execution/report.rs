@@ -2,7 +2,7 @@
 
 use muster_model::{DeviceError, Effect, ErrorClass, ExecutionState};
 
-use super::{AWAY, Context, Execution, Outcome, READ_ATTEMPTS, Transition, millis};
+use super::{AWAY, Context, Execution, Intent, Outcome, READ_ATTEMPTS, STAGE_ATTEMPTS, Transition, millis};
 
 impl Execution {
     pub(super) fn reported(
@@ -52,6 +52,8 @@ impl Execution {
             Outcome::Broken => told.end(ExecutionState::Broken, error),
             Outcome::Reverted if !told.touched => told.end(ExecutionState::Failed, error),
             Outcome::Reverted => told.end(ExecutionState::Reverted, error),
+            Outcome::Lost if told.touched => told.open_ended(ExecutionState::Lost, error),
+            Outcome::Lost => told.decided().wait_or_give_up(error, context),
             // Only an attempt that was to look tells these. It decides nothing here.
             Outcome::FoundDone | Outcome::FoundNotDone => told.undecided(error, context),
         }
@@ -62,7 +64,7 @@ impl Execution {
         match outcome {
             Outcome::Succeeded | Outcome::Unchanged => self.end(ExecutionState::Succeeded, None),
             Outcome::Cancelled => self.stopped(error, context),
-            Outcome::Unreached | Outcome::Interrupted => self.wait_or_give_up(error, context),
+            Outcome::Unreached | Outcome::Interrupted | Outcome::Lost => self.wait_or_give_up(error, context),
             Outcome::HandedBack => {
                 let mut again = self.again(context.now, self.error.clone(), context);
                 again.to.attempts = again.to.attempts.saturating_sub(1);
@@ -117,6 +119,15 @@ impl Execution {
     /// An effect that may or may not have happened. Staging adds files only and harms nothing, so it has failed.
     /// Anything else is looked after, if there is a way, or stays unknown.
     pub(super) fn undecided(&self, error: Option<DeviceError>, context: &Context<'_>) -> Transition {
+        let stages = |intent: Intent| {
+            context.steps.effect(intent.step) == Effect::Stage && context.steps.is_repeatable(intent.step)
+        };
+        if self.open_intent.is_some_and(stages) && !context.aborting && self.attempts < STAGE_ATTEMPTS {
+            // It looks first what is there, and does only what is left.
+            return self
+                .decided()
+                .again(context.now + self.delay(context), error, context);
+        }
         let Some(intent) = self.open_intent.filter(|_| self.touched) else {
             return self.end(ExecutionState::Failed, error);
         };
@@ -144,7 +155,11 @@ impl Execution {
             | Outcome::Cancelled
             | Outcome::Reverted
             | Outcome::Rejected => Some(false),
-            Outcome::Interrupted | Outcome::Unknown | Outcome::FoundNotDone | Outcome::Broken => None,
+            Outcome::Interrupted
+            | Outcome::Unknown
+            | Outcome::FoundNotDone
+            | Outcome::Broken
+            | Outcome::Lost => None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Finding out what became of an intent that has no result (A5).
 
-use muster_model::{DeviceError, ExecutionState};
+use muster_model::{DeviceError, ErrorClass, ExecutionState};
 
 use super::{
     Context, Execution, Illegal, LOOK_EVERY, Outcome, RESOLVE_WITHIN, Resolution, Transition, millis,
@@ -19,8 +19,8 @@ impl Execution {
             .open_intent
             .map_or(context.now, |intent| quiet_at(intent, context));
         match outcome {
-            Outcome::FoundDone => self.decide(true, context),
-            Outcome::FoundNotDone if context.now >= quiet_at => self.decide(false, context),
+            Outcome::FoundDone => self.decide(true, None, context),
+            Outcome::FoundNotDone if context.now >= quiet_at => self.decide(false, error, context),
             // What was sent into the old connection may still arrive.
             Outcome::FoundNotDone => self.look_again(quiet_at, self.error.clone(), context),
             // Taken back, or done in part: the same rule, for what was sent may still arrive.
@@ -44,12 +44,10 @@ impl Execution {
             Outcome::Interrupted | Outcome::Cancelled => {
                 self.look_again(context.now + self.pause_between(context), error, context)
             }
+            // It happened, and left the device as it was before.
+            Outcome::Rejected => self.found_in_vain(error, context),
             // The device answers and its answer does not decide.
-            Outcome::Failed
-            | Outcome::Succeeded
-            | Outcome::Unchanged
-            | Outcome::Rejected
-            | Outcome::Unknown => {
+            Outcome::Failed | Outcome::Succeeded | Outcome::Unchanged | Outcome::Lost | Outcome::Unknown => {
                 self.open_ended(ExecutionState::Unknown, error.or_else(|| self.error.clone()))
             }
         }
@@ -89,24 +87,29 @@ impl Execution {
     /// Until when an open question may be asked: a deadline of its own, because the job's may be over (A11).
     fn resolve_by(&self, context: &Context<'_>) -> i64 {
         self.open_intent.map_or(context.expires_at, |intent| {
+            let lasts = intent.at.saturating_add(millis(context.linger));
             quiet_at(intent, context)
-                .saturating_add(millis(RESOLVE_WITHIN.max(context.guard + RESOLVE_WITHIN)))
+                .saturating_add(millis(context.guard))
+                .max(lasts)
+                .saturating_add(millis(RESOLVE_WITHIN))
         })
     }
 
     /// The open intent is answered: with what is left of the plan it goes on, if the job still does.
-    fn decide(&self, done: bool, context: &Context<'_>) -> Transition {
+    fn decide(&self, done: bool, error: Option<DeviceError>, context: &Context<'_>) -> Transition {
         let Some(intent) = self.open_intent else {
             return self.again(context.now, self.error.clone(), context);
         };
         let mut to = self.clone();
         to.open_intent = None;
         if !done {
-            let error = Some(Self::not_done_error(intent.step));
-            return match to.changed_before(intent.step, context) {
-                true => to.end(ExecutionState::Broken, error),
-                false => to.end(ExecutionState::Failed, error),
-            };
+            let ends = context.aborting || context.now >= context.expires_at;
+            if context.steps.is_repeatable(intent.step) && !ends {
+                return to.again(context.now, error, context);
+            }
+            let said = error.filter(|error| error.class == ErrorClass::NotDone);
+            let error = said.or_else(|| Some(Self::not_done_error(intent.step)));
+            return self.found_in_vain(error, context);
         }
         to.next_step = intent.step + 1;
         if to.next_step >= context.steps.len() {
@@ -117,6 +120,15 @@ impl Execution {
             return to.stopped(self.error.clone(), context);
         }
         to.again(context.now, None, context)
+    }
+
+    /// Nothing of the step is to be seen on the device.
+    fn found_in_vain(&self, error: Option<DeviceError>, context: &Context<'_>) -> Transition {
+        let step = self.open_intent.map_or(self.next_step, |intent| intent.step);
+        match self.changed_before(step, context) {
+            true => self.end(ExecutionState::Broken, error),
+            false => self.end(ExecutionState::Failed, error),
+        }
     }
 
     /// A report that may move no lease: under an old epoch, or after the end. It is evidence for the intent that was
@@ -138,7 +150,7 @@ impl Execution {
             .ok_or_else(refused)?;
         let done = Self::evidence(outcome, steps_done, intent.step).ok_or_else(refused)?;
         if self.is_resolving() {
-            return Ok(self.decide(done, context));
+            return Ok(self.decide(done, None, context));
         }
         if !self.state.is_terminal() || self.resolution.is_some() {
             return Err(refused());

@@ -20,6 +20,7 @@ const CONTEXT: Context<'static> = Context {
     command: Duration::from_secs(1),
     soak: Duration::ZERO,
     guard: Duration::ZERO,
+    linger: Duration::ZERO,
     steps: Marks::empty(),
 };
 /// 2 s to send, 15 s until the connection is given up, 1 s of command.

@@ -59,6 +59,7 @@ pub(super) async fn intents_are_granted_held_or_revoked<O: Opener>(opener: &O) -
             execution: 999,
             epoch: 1,
             step: 0,
+            memo: Vec::new(),
         }],
         now: 8,
     };

@@ -151,6 +151,7 @@ impl<S: Subject> Scene<S> {
             execution: lease.execution,
             epoch: lease.epoch,
             step,
+            memo: Vec::new(),
         });
         let intents = intents.collect();
         let answers = self.store().grant_intents(GrantIntents { intents, now }).await;

@@ -248,6 +248,8 @@ impl Model {
             zone: row.zone.clone(),
             in_flight: device.in_flight,
             labels: serde_json::to_string(&device.labels).unwrap_or_default(),
+            intent_at: row.execution.open_intent.map(|intent| intent.at),
+            memo: row.memo.clone(),
         })
     }
 
@@ -261,6 +263,14 @@ impl Model {
             };
             let known = self.executions.contains_key(&intent.execution);
             let decided = self.decide(intent.execution, &event, grant.now, None, true, &mut moved);
+            if decided.is_ok()
+                && let Some(row) = self
+                    .executions
+                    .get_mut(&intent.execution)
+                    .filter(|_| !intent.memo.is_empty())
+            {
+                row.memo.clone_from(&intent.memo);
+            }
             verdicts.push(match decided {
                 Ok(()) if known => Verdict::Granted,
                 Err(muster_engine_core::Illegal::Held(held)) => Verdict::Held(held),

@@ -82,6 +82,7 @@ impl Model {
             selector: create.selector.clone(),
             steps: create.marks(),
             timeout_ms: create.timeout_ms,
+            linger_ms: create.plan.longest_ms(),
             effect: create.effect(),
             state: JobState::Draft,
             start: create.start,
@@ -170,6 +171,7 @@ impl Model {
                 started_at: None,
                 finished_at: None,
                 replies: Default::default(),
+                memo: Vec::new(),
             };
             self.executions.insert(self.youngest, row);
         }

@@ -105,7 +105,8 @@ impl Model {
         }
         let granted_before = now - millis(execution::resolved_within());
         expired += self.give_up(now, |model, row| {
-            let timeout = model.jobs.get(&row.job).map_or(0, |job| job.timeout_ms);
+            let timeout = model.jobs.get(&row.job);
+            let timeout = timeout.map_or(0, |job| job.timeout_ms.max(job.linger_ms));
             let overdue = |at: i64| at.saturating_add_unsigned(timeout) <= granted_before;
             row.is_pending() && row.execution.open_intent.is_some_and(|intent| overdue(intent.at))
         });

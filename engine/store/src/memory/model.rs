@@ -52,6 +52,7 @@ pub(super) struct Job {
     pub(super) selector: Selector,
     pub(super) steps: String,
     pub(super) timeout_ms: u64,
+    pub(super) linger_ms: u64,
     pub(super) effect: Effect,
     pub(super) state: JobState,
     pub(super) start: JobState,
@@ -93,6 +94,7 @@ pub(super) struct Row {
     pub(super) started_at: Option<i64>,
     pub(super) finished_at: Option<i64>,
     pub(super) replies: BTreeMap<u32, Bytes>,
+    pub(super) memo: Vec<u8>,
 }
 
 #[derive(Clone, Debug)]
@@ -218,6 +220,7 @@ impl Model {
             command: Duration::from_millis(job.timeout_ms),
             soak: Duration::ZERO,
             guard: Duration::ZERO,
+            linger: Duration::from_millis(job.linger_ms),
             steps: Marks::new(&job.steps),
         };
         let Transition { to, ready_at } = row.execution.next(&event, &context)?;
@@ -264,6 +267,9 @@ impl Model {
         row.ready_at = ready_at.unwrap_or(row.ready_at);
         row.started_at = started_at.or(row.started_at);
         row.finished_at = ended.then_some(now);
+        if ended {
+            row.memo.clear();
+        }
         if !row.is_held() {
             row.session = None;
         }

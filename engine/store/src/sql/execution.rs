@@ -14,7 +14,7 @@ statements! {
          WHERE e.state = 1 AND e.open_intent IS NULL AND e.job_id = ?1 LIMIT ?2");
     LOAD_RESOLVING = loaded!(
         "FROM execution e JOIN job j ON j.id = e.job_id
-         WHERE e.state = 1 AND e.open_intent IS NOT NULL AND e.intent_at + j.timeout_ms <= ?1 LIMIT ?2");
+         WHERE e.state = 1 AND e.open_intent IS NOT NULL AND e.intent_at + max(j.timeout_ms, j.linger_ms) <= ?1 LIMIT ?2");
     LOAD_UNTOUCHED_OF_DEVICES = loaded!(
         "FROM json_each(?1) w JOIN job j JOIN execution e ON e.job_id = j.id AND e.device_id = w.value
          WHERE j.state < 20 AND j.effect > 2 AND e.state = 1 AND e.touched = 0");
@@ -25,7 +25,8 @@ statements! {
             intent_at = n.intent_at, ready_at = coalesce(n.ready_at, execution.ready_at),
             session_id = CASE WHEN n.state IN (2, 3) THEN session_id END,
             error_class = n.error_class, error_message = n.error_message, error_category = n.error_category,
-            started_at = n.started_at, finished_at = n.finished_at
+            started_at = n.started_at, finished_at = n.finished_at,
+            memo = CASE WHEN n.state < 10 THEN memo END
         FROM (SELECT value ->> 0 AS id, value ->> 1 AS state, value ->> 2 AS attempts, value ->> 3 AS touched,
                      value ->> 4 AS locked, value ->> 5 AS open_intent, value ->> 6 AS ready_at,
                      value ->> 7 AS error_class, value ->> 8 AS error_message, value ->> 9 AS error_category,
@@ -52,8 +53,11 @@ statements! {
             intent_epoch = ?8, intent_at = ?9, ready_at = coalesce(?10, ready_at),
             session_id = CASE WHEN ?2 IN (2, 3) THEN session_id END,
             error_class = ?11, error_message = ?12, error_category = ?13, started_at = n.value, finished_at = ?14,
-            touched_from = ?15
+            touched_from = ?15, memo = CASE WHEN ?2 < 10 THEN memo END
         FROM json_each(?1) AS n WHERE execution.id = n.key";
+    MEMOS = "
+        UPDATE execution SET memo = unhex(n.memo)
+        FROM (SELECT value ->> 0 AS id, value ->> 1 AS memo FROM json_each(?1)) AS n WHERE execution.id = n.id";
     RESOLVE = "
         UPDATE execution SET resolution = value ->> 1, resolution_epoch = value ->> 2, resolution_at = value ->> 3
         FROM json_each(?1) WHERE execution.id = value ->> 0";

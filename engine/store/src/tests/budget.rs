@@ -22,6 +22,7 @@ impl Bench {
             execution: lease.execution,
             epoch: lease.epoch,
             step,
+            memo: Vec::new(),
         };
         let intents = vec![intent];
         self.store
@@ -81,6 +82,7 @@ async fn no_more_are_touched_than_the_budget_allows_and_at_its_end_the_job_halts
         execution: lease.execution,
         epoch: lease.epoch,
         step: 0,
+        memo: Vec::new(),
     });
     let intents = intents.collect::<Vec<_>>();
     let verdicts = bench

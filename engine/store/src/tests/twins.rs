@@ -231,6 +231,7 @@ async fn act(store: &impl JobStore, world: &mut World, deed: &Deed, first: bool)
                     execution: lease.execution,
                     epoch: lease.epoch - old,
                     step: *step,
+                    memo: Vec::new(),
                 })
             });
             let intents = asked.collect();

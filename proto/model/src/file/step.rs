@@ -1,5 +1,7 @@
 //! The `[[step]]` tables of a file.
 
+mod maintenance;
+
 use super::{Table, Value};
 use crate::backup::Backup;
 use crate::check::Check;
@@ -38,6 +40,18 @@ use crate::way_back::{AFTER_RANGE, Level, WayBack};
 /// backup = { max-age = "1h" }                    # nothing is done with one that is not older; or backup = true
 /// [[step]]
 /// export = true
+/// [[step]]
+/// wait = "30s"                                   # or { until = "facts.interfaces_up > 2", within = "5m", every = "5s" }
+/// [[step]]
+/// script = "/ip dns cache flush"                 # or { name = "a script of the router's" }; verify as with a command
+/// [[step]]
+/// fetch = { url = "http://mirror/ca.pem", file = "ca.pem", sha256 = "…", within = "10m" }
+/// [[step]]
+/// reboot = { wait = "15m" }                      # or true
+/// [[step]]
+/// upgrade = { version = "7.16.2", source = "vendor", routerboard = true, wait = "15m" }
+/// [[step]]
+/// downgrade = { version = "7.12.1", source = "mirror", url = "http://mirror/{{ version }}/{{ file }}" }
 ///
 /// # What is demanded of the way back; all of it may be left out.
 /// [way-back]
@@ -63,7 +77,18 @@ pub fn plan(file: &Table<'_>) -> Option<Plan> {
     let count = tables.len();
     let steps = tables.iter().filter_map(read).collect::<Vec<_>>();
     let way_back = way_back?;
-    (steps.len() == count).then_some(Plan { steps, way_back })
+    if steps.len() < count {
+        return None;
+    }
+    let steps = steps.into_iter().flatten().collect::<Vec<_>>();
+    if steps.len() > MAX_STEPS {
+        file.tell(format!(
+            "they are {} steps when each upgrade is taken for its parts; at most {MAX_STEPS} are allowed",
+            steps.len()
+        ));
+        return None;
+    }
+    Some(Plan { steps, way_back })
 }
 
 fn way_back(file: &Table<'_>) -> Option<WayBack> {
@@ -97,14 +122,21 @@ fn way_back(file: &Table<'_>) -> Option<WayBack> {
     })
 }
 
-/// One `[[step]]` table: finds out its kind, reads it and finishes the table.
-pub fn read(table: &Table<'_>) -> Option<Step> {
+/// One `[[step]]` table: finds out its kind, reads it and finishes the table. An upgrade is several steps.
+pub fn read(table: &Table<'_>) -> Option<Vec<Step>> {
+    let one = |step: Option<Step>| step.map(|step| vec![step]);
     let step = match table.which(KINDS).as_slice() {
-        ["command"] => command(table),
-        ["ensure"] => ensure(table),
-        ["check"] => check(table),
-        ["backup"] => backup(table),
-        ["export"] => export(table),
+        ["command"] => one(command(table)),
+        ["ensure"] => one(ensure(table)),
+        ["check"] => one(check(table)),
+        ["backup"] => one(backup(table)),
+        ["export"] => one(export(table)),
+        ["wait"] => one(maintenance::wait(table)),
+        ["script"] => one(maintenance::script(table)),
+        ["fetch"] => one(maintenance::fetch(table)),
+        ["reboot"] => one(maintenance::reboot(table)),
+        ["upgrade"] => maintenance::upgrade(table, "upgrade"),
+        ["downgrade"] => maintenance::upgrade(table, "downgrade"),
         [] => {
             table.tell(format!("says nothing to do; write one of {}", KINDS.join(", ")));
             None
@@ -122,7 +154,19 @@ pub fn read(table: &Table<'_>) -> Option<Step> {
 }
 
 /// The keys that say what a step does.
-const KINDS: &[&str] = &["backup", "check", "command", "ensure", "export"];
+const KINDS: &[&str] = &[
+    "backup",
+    "check",
+    "command",
+    "downgrade",
+    "ensure",
+    "export",
+    "fetch",
+    "reboot",
+    "script",
+    "upgrade",
+    "wait",
+];
 
 fn backup(table: &Table<'_>) -> Option<Step> {
     let value = table.get("backup")?;
@@ -166,14 +210,31 @@ fn command(table: &Table<'_>) -> Option<Step> {
             .map_err(|error| value.tell(error.to_string()))
             .ok()?;
     }
-    let Some(verify) = verify else {
-        if let Some(expect) = expect.or(none) {
-            expect.tell("says what to expect of nothing; write verify = \"/menu/print\" too");
-            return None;
-        }
+    let Some(made) = verification(verify.as_ref(), expect, none)? else {
         return Some(Step::Command(command));
     };
-    let (expect, absent) = match (expect, none) {
+    let made = command.with_verify(made);
+    made.map_err(|error| verify.as_ref().unwrap_or(&value).tell(error.to_string()))
+        .ok()
+        .map(Step::Command)
+}
+
+/// What `verify`, `expect` and `expect-none` say together, if there is a `verify`; `None` when anything is wrong with them,
+/// which is told.
+fn verification(
+    verify: Option<&Value<'_>>,
+    expect: Option<Value<'_>>,
+    none: Option<Value<'_>>,
+) -> Option<Option<Verify>> {
+    let Some(verify) = verify else {
+        return match expect.or(none) {
+            Some(expect) => {
+                expect.wrong("says what to expect of nothing; write verify = \"/menu/print\" too")
+            }
+            None => Some(None),
+        };
+    };
+    let (expect, absent) = match (&expect, &none) {
         (Some(expect), None) => (expect.text()?, false),
         (None, Some(none)) => (none.text()?, true),
         (None, None) => {
@@ -181,11 +242,10 @@ fn command(table: &Table<'_>) -> Option<Step> {
         }
         (Some(_), Some(none)) => return none.wrong("and expect exclude each other"),
     };
-    let made = Verify::new(words(&verify)?, expect, absent);
-    let made = made.and_then(|made| command.with_verify(made));
-    made.map_err(|error| verify.tell(error.to_string()))
+    Verify::new(words(verify)?, expect, absent)
+        .map_err(|error| verify.tell(error.to_string()))
         .ok()
-        .map(Step::Command)
+        .map(Some)
 }
 
 /// A command as a text, whose words have no spaces, or as a list of words.

@@ -71,19 +71,19 @@ impl Run for Apply {
     }
 }
 
-/// A command whose answer was lost: what verifies it is asked, and nothing else.
+/// A command, or a script, whose answer was lost: what verifies it is asked, and nothing else.
 #[derive(Debug)]
-pub(super) struct Look(Command);
+pub(super) struct Look(Option<Verify>);
 
 impl Look {
-    pub(super) fn new(command: Command) -> Self {
-        Self(command)
+    pub(super) fn new(verify: Option<Verify>) -> Self {
+        Self(verify)
     }
 }
 
 impl Run for Look {
     fn begin(&mut self, _: &Around<'_>) -> Next {
-        match self.0.verify() {
+        match &self.0 {
             Some(verify) => Next::Exchange(Exchange::question(words(verify.sent_words()))),
             None => Next::stop(
                 Outcome::Failed,
@@ -98,7 +98,7 @@ impl Run for Look {
         }
         let verified = self
             .0
-            .verify()
+            .as_ref()
             .map_or(Ok(false), |verify| verified(verify, &answer));
         match verified {
             Ok(done) => found(done),

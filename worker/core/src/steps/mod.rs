@@ -10,9 +10,17 @@ mod backup;
 mod check;
 mod command;
 pub(crate) mod ensure;
+mod fetch;
+mod firmware;
 pub(crate) mod guard;
+mod reboot;
+mod restart;
+mod router;
+mod script;
 pub(crate) mod told;
+mod wait;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -27,7 +35,6 @@ pub(crate) use check::Questions;
 
 /// What a step can see of the attempt it belongs to.
 #[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "steps that wait read the time")]
 pub(crate) struct Around<'a> {
     /// What the device said before the first step.
     pub(crate) pre: &'a Facts,
@@ -37,11 +44,17 @@ pub(crate) struct Around<'a> {
     pub(crate) now: Duration,
     /// How old the newest backup of the device is that the engine has.
     pub(crate) backup_age: Option<Duration>,
+    /// How long before the attempt the intent was granted that is looked after.
+    pub(crate) open: Duration,
+    /// What was noted with that intent.
+    pub(crate) notes: &'a Notes,
 }
+
+/// What is kept with an intent, for whoever looks after it when the worker is gone, by name.
+pub(crate) type Notes = BTreeMap<String, String>;
 
 /// What comes next.
 #[derive(Debug)]
-#[allow(dead_code, reason = "steps that interrupt a device wait and reconnect")]
 pub(crate) enum Next {
     /// The engine is to be asked for the step's intent.
     Ask,
@@ -121,6 +134,16 @@ pub(crate) trait Run: fmt::Debug + Send + Sync {
     /// The exchange it is at is over. `answer` are its replies, in wire format without tags.
     fn ended(&mut self, end: StepEnd, answer: Bytes, around: &Around<'_>) -> Next;
 
+    /// What is to be kept with the intent that it asks for.
+    fn notes(&self) -> Notes {
+        Notes::new()
+    }
+
+    /// What it lets time pass for, for people who ask.
+    fn doing(&self) -> &'static str {
+        "it lets time pass, as its step wants it"
+    }
+
     /// Files that it brought back, once it is done.
     fn given(&mut self) -> Vec<Given> {
         Vec::new()
@@ -160,6 +183,11 @@ pub(crate) fn apply(step: &Step, kept: Option<Bytes>) -> Box<dyn Run> {
         Step::Check(check) => Box::new(check::Apply::new(check.clone(), false)),
         Step::Backup(wanted) => Box::new(backup::Apply::backup(wanted)),
         Step::Export => Box::new(backup::Apply::export()),
+        Step::Wait(wait) => Box::new(wait::Apply::new(wait.clone())),
+        Step::Script(script) => Box::new(script::Apply::new(script.clone())),
+        Step::Fetch(file) => Box::new(fetch::Apply::new(file.clone())),
+        Step::Reboot(reboot) => Box::new(reboot::Apply::new(reboot.clone())),
+        Step::Firmware(firmware) => firmware::apply(firmware),
     }
 }
 
@@ -167,10 +195,15 @@ pub(crate) fn apply(step: &Step, kept: Option<Bytes>) -> Box<dyn Run> {
 pub(crate) fn look(step: &Step, recorded: Option<&Recorded>) -> Box<dyn Run> {
     let pre = recorded.map(|recorded| recorded.pre.clone()).unwrap_or_default();
     let look: Box<dyn Run> = match step {
-        Step::Command(command) => Box::new(command::Look::new(command.clone())),
+        Step::Command(command) => Box::new(command::Look::new(command.verify().cloned())),
+        Step::Script(script) => Box::new(command::Look::new(script.verify.clone())),
+        Step::Reboot(_) => Box::new(reboot::Look),
+        Step::Firmware(firmware) => firmware::look(firmware),
         Step::Ensure(wish) => Box::new(ensure::Look::new(wish.clone(), pre)),
-        Step::Check(_) => Box::new(Nothing("a check leaves nothing to look after")),
-        Step::Backup(_) | Step::Export => Box::new(Nothing("files are nothing to look after")),
+        Step::Check(_) | Step::Wait(_) => Box::new(Nothing("a check leaves nothing to look after")),
+        Step::Backup(_) | Step::Export | Step::Fetch(_) => {
+            Box::new(Nothing("files are nothing to look after"))
+        }
     };
     match recorded.and_then(|recorded| recorded.guard) {
         Some(armed) => Box::new(guard::Look::new(look, armed)),
@@ -186,6 +219,28 @@ pub(crate) fn preview(step: &Step) -> Option<Box<dyn Run>> {
         Step::Ensure(_) => None,
         Step::Check(check) => Some(Box::new(check::Apply::new(check.clone(), true))),
         Step::Backup(_) | Step::Export => Some(Box::new(backup::Preview)),
+        Step::Wait(_) => Some(Box::new(Told(told::done(Vec::new()), false))),
+        Step::Script(_) | Step::Fetch(_) | Step::Reboot(_) => {
+            Some(Box::new(Told(told::would(step.effect(), &step.title()), true)))
+        }
+        Step::Firmware(firmware) => Some(firmware::preview(firmware)),
+    }
+}
+
+/// A step of which this is told, and whether it would change something.
+#[derive(Debug)]
+struct Told(Vec<u8>, bool);
+
+impl Run for Told {
+    fn begin(&mut self, _: &Around<'_>) -> Next {
+        Next::Done {
+            reply: self.0.clone().into(),
+            changes: self.1,
+        }
+    }
+
+    fn ended(&mut self, _: StepEnd, _: Bytes, around: &Around<'_>) -> Next {
+        self.begin(around)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Answers that muster writes in the place of a device.
 
-use muster_model::{Command, Ensure};
+use muster_model::{Command, Effect, Ensure};
 use routeros_wire::encode;
 
 use sha2::{Digest as _, Sha256};
@@ -28,6 +28,21 @@ pub(crate) fn command(command: &Command) -> Vec<u8> {
         // No word is empty, and none longer than a plan may be.
         let _ = encode::sentence(&mut out, words);
     }
+    done(out)
+}
+
+/// What a step would do that a preview does not do.
+pub(crate) fn would(effect: Effect, what: &str) -> Vec<u8> {
+    row("run", [("effect", effect.as_str()), ("command", what)])
+}
+
+/// What a step has done, in one row.
+pub(crate) fn row<'a>(op: &str, named: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let named = named.into_iter().map(|(name, value)| format!("={name}={value}"));
+    let words = ["!re".to_owned(), format!("=op={op}")].into_iter().chain(named);
+    // No word is empty, and none longer than what came over the wire.
+    let _ = encode::sentence(&mut out, words);
     done(out)
 }
 

@@ -20,6 +20,7 @@ fn indexed(version: &str, index: usize) -> Bench {
         seed: 1,
         index,
         version: version.parse().expect("a version"),
+        born: version.parse().expect("a version"),
     };
     let account = Account {
         name: b"admin".to_vec(),

@@ -29,7 +29,7 @@ pub(crate) struct Board {
 impl Board {
     /// The board of a device: one on which its version runs.
     pub(super) fn of(profile: &Profile) -> &'static Self {
-        let fits = |board: &&Self| profile.version.since(7, 0) || !board.needs_7;
+        let fits = |board: &&Self| profile.born.since(7, 0) || !board.needs_7;
         let fitting = BOARDS.iter().filter(fits).count() as u64;
         let at = profile.rng(Purpose::Board).below(fitting) as usize;
         BOARDS.iter().filter(fits).nth(at).unwrap_or(&BOARDS[0])

@@ -25,6 +25,8 @@ pub(crate) struct Profile {
     /// Position in the fleet, from 0.
     pub(crate) index: usize,
     pub(crate) version: Version,
+    /// The version it was made with: its hardware follows from that.
+    pub(crate) born: Version,
 }
 
 /// When the clocks of all devices say the fleet was started: 2026-01-01 00:00:00, in seconds since 1970. Fixed, so
@@ -63,6 +65,8 @@ impl Profile {
             MenuId::SystemNtpClient => singleton(system::ntp_client(self)),
             MenuId::SystemIdentity => singleton(Row::default().with("name", self.identity())),
             MenuId::SystemPackage => system::packages(self),
+            // What they show is the device's state.
+            MenuId::SystemDeviceMode | MenuId::SystemPackageUpdate => Table::default(),
             MenuId::SystemResource => singleton(system::resource(self)),
             MenuId::SystemRouterboard => singleton(system::routerboard(self)),
             MenuId::User => system::users(self),
@@ -119,6 +123,7 @@ mod tests {
             seed: 1,
             index,
             version: versions[index % versions.len()].parse().expect("a version"),
+            born: versions[index % versions.len()].parse().expect("a version"),
         })
     }
 

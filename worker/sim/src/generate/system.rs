@@ -18,11 +18,7 @@ pub(super) fn resource(profile: &Profile) -> Row {
     if board.is_routerboard() {
         row = row.with(
             "factory-software",
-            if profile.version.since(7, 0) {
-                "7.1"
-            } else {
-                "6.36"
-            },
+            if profile.born.since(7, 0) { "7.1" } else { "6.36" },
         );
     }
     row = row
@@ -53,8 +49,8 @@ pub(super) fn routerboard(profile: &Profile) -> Row {
     let board = profile.board();
     let mut rng = profile.rng(Purpose::Routerboard);
     let current = match rng.percent(70) {
-        true => profile.version.to_string(),
-        false => if profile.version.since(7, 2) {
+        true => profile.born.to_string(),
+        false => if profile.born.since(7, 2) {
             "7.1.5"
         } else {
             "6.39.3"

@@ -328,6 +328,13 @@ impl Rest {
             note(world, self.device, request, identity, &executed, now);
         }
         state.deliver(&executed.events);
+        if let Some((work, url)) = &executed.works {
+            // Nobody waits for it here: the one answer tells how it ends.
+            let ends = now + state.device.firmware.lasts(work);
+            let mut replies = crate::reply::Replies::new(&mut out, None);
+            state.device.tell_work(work, url, ends, &mut replies);
+            replies.done();
+        }
         if executed.reboots {
             state.disconnect_all(now);
         }

@@ -76,6 +76,7 @@ impl<'a> Session<'a> {
             execution,
             epoch,
             step,
+            memo: Vec::new(),
         };
         self.say(Up::Intents(v1::Intents {
             intents: vec![intent],

@@ -167,8 +167,12 @@ fn around(facts: &Facts) -> Around<'_> {
         room: 1 << 20,
         now: Duration::ZERO,
         backup_age: None,
+        open: Duration::ZERO,
+        notes: &NO_NOTES,
     }
 }
+
+static NO_NOTES: crate::steps::Notes = crate::steps::Notes::new();
 
 /// Runs a step on a device, whose connection is lost at the `lost`-th command: before it is carried out, or after it.
 fn drive(run: &mut dyn Run, device: &mut Device, lost: Option<(usize, bool)>) -> (Vec<String>, Next) {

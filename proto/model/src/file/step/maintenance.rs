@@ -1,0 +1,207 @@
+//! Steps that wait, run a script, fetch a file, restart a router, and change its firmware.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::verification;
+use crate::fetch::Fetch;
+use crate::file::{Table, Value};
+use crate::firmware::Upgrade;
+use crate::plan::Step;
+use crate::reboot::Reboot;
+use crate::script::{Run, Script};
+use crate::step::BadStep;
+use crate::wait::Wait;
+
+/// What a key says that may be left out: `None` when it is wrong, which is told.
+fn given<'f, T>(
+    table: &Table<'f>,
+    key: &str,
+    read: impl FnOnce(&Value<'f>) -> Option<T>,
+) -> Option<Option<T>> {
+    match table.get(key) {
+        None => Some(None),
+        Some(value) => read(&value).map(Some),
+    }
+}
+
+fn time(table: &Table<'_>, key: &str) -> Option<Option<Duration>> {
+    given(table, key, Value::duration)
+}
+
+fn text(table: &Table<'_>, key: &str) -> Option<Option<String>> {
+    given(table, key, |value| value.text().map(str::to_owned))
+}
+
+fn flag(table: &Table<'_>, key: &str) -> Option<bool> {
+    given(table, key, Value::bool).map(Option::unwrap_or_default)
+}
+
+/// Tells what is wrong where it stands: in a key of the table, or beside it.
+fn tell(table: &Table<'_>, at: &Value<'_>, bad: Vec<BadStep>) {
+    for BadStep { field, message } in bad {
+        match table.get(field) {
+            Some(value) => value.tell(message),
+            None => at.tell(message),
+        }
+    }
+}
+
+/// `wait = "30s"`, or `wait = { until = "…", within = "5m", every = "5s" }`.
+pub(super) fn wait(table: &Table<'_>) -> Option<Step> {
+    let value = table.get("wait")?;
+    let Some(inner) = value.as_table() else {
+        let made = Wait::time(value.duration()?);
+        return made
+            .map_err(|bad| bad.into_iter().for_each(|bad| value.tell(bad.message)))
+            .ok()
+            .map(Step::Wait);
+    };
+    let until = inner.need(
+        "until",
+        "write what is waited for: until = \"facts.interfaces_up > 2\"",
+    );
+    let (within, every) = (time(&inner, "within"), time(&inner, "every"));
+    let made = match (until.and_then(|until| until.text()), within, every) {
+        (Some(until), Some(within), Some(every)) => Wait::until(until, within, every)
+            .map_err(|bad| tell(&inner, &value, bad))
+            .ok(),
+        _ => None,
+    };
+    inner.finish();
+    made.map(Step::Wait)
+}
+
+/// `script = "lines"`, or `script = { name = "of the router's" }`; with `verify` and `expect` beside it.
+pub(super) fn script(table: &Table<'_>) -> Option<Step> {
+    let value = table.get("script")?;
+    let verify = table.get("verify");
+    let verify = verification(verify.as_ref(), table.get("expect"), table.get("expect-none"));
+    let run = match value.as_table() {
+        None => value.text().map(|source| Run::Source(source.to_owned())),
+        Some(inner) => {
+            let run = match inner.which(&["name", "source"]).as_slice() {
+                ["name"] => text(&inner, "name").flatten().map(Run::Named),
+                ["source"] => text(&inner, "source").flatten().map(Run::Source),
+                [] => value
+                    .wrong("says no script; write name = \"a script of the router's\", or the script itself"),
+                [_, ..] => value.wrong("has a name and a source; one of them is run"),
+            };
+            inner.finish();
+            run
+        }
+    };
+    Script::new(run?, verify?)
+        .map_err(|bad| bad.into_iter().for_each(|bad| value.tell(bad.message)))
+        .ok()
+        .map(Step::Script)
+}
+
+/// `fetch = { url = "…", file = "…", sha256 = "…", within = "10m" }`.
+pub(super) fn fetch(table: &Table<'_>) -> Option<Step> {
+    let value = table.get("fetch")?;
+    let inner = value.table()?;
+    let url = inner.need("url", "write where the file is: url = \"http://mirror/ca.pem\"");
+    let (file, sha256) = (text(&inner, "file"), text(&inner, "sha256"));
+    let within = time(&inner, "within");
+    let made = match (url.and_then(|url| url.text()), file, sha256, within) {
+        (Some(url), Some(file), Some(sha256), Some(within)) => {
+            Fetch::new(url, file.as_deref(), sha256.as_deref(), within)
+                .map_err(|bad| tell(&inner, &value, bad))
+                .ok()
+        }
+        _ => None,
+    };
+    inner.finish();
+    made.map(Step::Fetch)
+}
+
+/// `reboot = true`, or `reboot = { wait = "15m" }`.
+pub(super) fn reboot(table: &Table<'_>) -> Option<Step> {
+    let value = table.get("reboot")?;
+    let wait = match (value.as_bool(), value.as_table()) {
+        (Some(true), _) => Some(None),
+        (Some(false), _) => value.wrong("is a step that is not done; leave it out"),
+        (None, Some(inner)) => {
+            let wait = time(&inner, "wait");
+            inner.finish();
+            wait
+        }
+        (None, None) => value.wrong("is to be true, or { wait = \"15m\" }"),
+    };
+    Reboot::new(wait?)
+        .map_err(|bad| bad.into_iter().for_each(|bad| value.tell(bad.message)))
+        .ok()
+        .map(Step::Reboot)
+}
+
+/// `upgrade = { version = "7.16.2", source = "vendor", routerboard = true, wait = "15m" }`, and `downgrade` likewise.
+pub(super) fn upgrade(table: &Table<'_>, kind: &str) -> Option<Vec<Step>> {
+    let value = table.get(kind)?;
+    let inner = value.table()?;
+    let made = read_upgrade(&inner, kind == "downgrade")
+        .and_then(|upgrade| upgrade.steps().map_err(|bad| tell(&inner, &value, bad)).ok());
+    inner.finish();
+    made
+}
+
+fn read_upgrade(table: &Table<'_>, down: bool) -> Option<Upgrade> {
+    let source = given(table, "source", |value| {
+        value.one_of(&[("vendor", false), ("mirror", true)])
+    });
+    let url = text(table, "url");
+    let mirror = match (source, &url) {
+        (Some(Some(true)), Some(None)) => {
+            table.need(
+                "url",
+                "write where its files are: url = \"http://mirror/{{ version }}/{{ file }}\"",
+            );
+            None
+        }
+        (Some(Some(false)), Some(Some(_))) => table
+            .get("url")
+            .and_then(|url| url.wrong("is of a mirror; write source = \"mirror\", or leave it out")),
+        (Some(_), Some(url)) => Some(url.clone()),
+        (None, _) | (_, None) => None,
+    };
+    let (version, channel) = (text(table, "version"), text(table, "channel"));
+    let sha256 = given(table, "sha256", |value| {
+        let entries = value.table()?.entries();
+        let entry = |(name, value): (String, Value<'_>)| Some((name, value.text()?.to_lowercase()));
+        let count = entries.len();
+        let entries = entries.into_iter().filter_map(entry).collect::<BTreeMap<_, _>>();
+        (entries.len() == count).then_some(entries)
+    });
+    let packages = given(table, "packages", |value| {
+        let texts = value.texts()?;
+        Some(texts.into_iter().map(str::to_owned).collect::<Vec<_>>())
+    });
+    let reserve = given(table, "reserve", |value| match value.as_integer() {
+        Some(_) => value.integer(0..=1 << 40),
+        None => value.parse(size),
+    });
+    let (routerboard, stage_only) = (flag(table, "routerboard"), flag(table, "stage-only"));
+    let wait = time(table, "wait");
+    Some(Upgrade {
+        version: version?,
+        channel: channel?,
+        down,
+        mirror: mirror?,
+        sha256: sha256?.unwrap_or_default(),
+        routerboard: routerboard?,
+        packages: packages?.unwrap_or_default(),
+        wait: wait?,
+        stage_only: stage_only?,
+        reserve: reserve?,
+    })
+}
+
+/// `4MiB`, `500KiB`.
+fn size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
+    let parsed = UNITS.iter().find_map(|(unit, bytes)| {
+        let number = text.strip_suffix(unit)?.trim().parse::<u64>().ok()?;
+        number.checked_mul(*bytes)
+    });
+    parsed.ok_or_else(|| format!("{text:?} is no size; write for example 4MiB, or a number of bytes"))
+}
