@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 use muster_engine::{Engine, EngineConfig};
 use muster_proto::dial::Dial;
 use muster_proto::v1;
+use muster_proto::v1::audit_service_client::AuditServiceClient;
 use muster_proto::v1::credential_service_client::CredentialServiceClient;
 use muster_proto::v1::device_service_client::DeviceServiceClient;
 use muster_proto::v1::job_service_client::JobServiceClient;
@@ -130,6 +131,34 @@ impl System {
     /// result, and what the devices told. Every execution has to succeed.
     pub async fn run(&self, words: &[&str]) -> anyhow::Result<(Duration, Tally)> {
         self.job("fleet", words, self.devices).await
+    }
+
+    /// Runs an audit on the fleet as a client does. Returns the time from the call to the last verdict that is on disk,
+    /// and how many devices answered.
+    pub async fn audit(&self, definition: &str) -> anyhow::Result<(Duration, u64)> {
+        let mut client = AuditServiceClient::new(self.channel.clone());
+        let request = v1::CreateAuditRequest {
+            definition: definition.to_owned(),
+            selector: format!("{ROLE}=fleet"),
+            timeout: Some(prost_types::Duration {
+                seconds: 300,
+                nanos: 0,
+            }),
+            ..v1::CreateAuditRequest::default()
+        };
+        let began = Instant::now();
+        let id = client.create_audit(request).await?.into_inner().job;
+        let mut news = client
+            .watch_audit(v1::WatchAuditRequest { id })
+            .await?
+            .into_inner();
+        while let Some(message) = news.message().await? {
+            let audit = message.audit.unwrap_or_default();
+            if audit.finished_at.is_some() {
+                return Ok((began.elapsed(), audit.answered));
+            }
+        }
+        anyhow::bail!("the audit was not told to its end")
     }
 
     async fn job(&self, role: &str, words: &[&str], devices: usize) -> anyhow::Result<(Duration, Tally)> {

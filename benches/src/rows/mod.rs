@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::board::{Outcome, Spec};
 
+mod audits;
 mod bulk;
 mod create;
 mod decode;
@@ -58,6 +59,9 @@ pub fn all() -> Vec<Box<dyn Row>> {
         Box::new(create::Q5),
         Box::new(store::Q6),
         Box::new(create::Q7),
+        Box::new(audits::R1),
+        Box::new(audits::R3a),
+        Box::new(audits::R3b),
     ]
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use muster_model::check::{Fact, Facts, number};
@@ -124,7 +125,7 @@ pub struct Asked<'a> {
 pub struct Judge {
     audit: Audit,
     reads: Reads,
-    remembered: HashMap<(usize, [u8; 32]), Arc<Judgement>>,
+    remembered: HashMap<(usize, [u8; 32]), Arc<Judgement>, BuildHasherDefault<Digested>>,
     remembers: bool,
 }
 
@@ -134,7 +135,7 @@ impl Judge {
         Self {
             reads: Reads::of(&audit),
             audit,
-            remembered: HashMap::new(),
+            remembered: HashMap::default(),
             remembers: true,
         }
     }
@@ -194,6 +195,28 @@ impl Judge {
             all.push(said);
         }
         all
+    }
+}
+
+/// A hash of what is a digest already: its first bytes, and which check it is.
+#[derive(Debug, Default)]
+struct Digested(u64);
+
+impl Hasher for Digested {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let mut first = [0; 8];
+        let length = bytes.len().min(first.len());
+        first[..length].copy_from_slice(&bytes[..length]);
+        // An odd factor, so that every bit of it counts in the upper half, too.
+        self.0 = (self.0 ^ u64::from_le_bytes(first)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write(&number.to_le_bytes());
     }
 }
 

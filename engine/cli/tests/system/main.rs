@@ -7,6 +7,7 @@
     reason = "a test says what it knows"
 )]
 
+mod audit;
 mod backup;
 mod clock;
 mod crash;
