@@ -9,6 +9,7 @@ mod audits;
 mod bulk;
 mod create;
 mod decode;
+mod export;
 mod f1;
 mod feed;
 mod fleet;
@@ -62,6 +63,8 @@ pub fn all() -> Vec<Box<dyn Row>> {
         Box::new(audits::R1),
         Box::new(audits::R3a),
         Box::new(audits::R3b),
+        Box::new(export::R2),
+        Box::new(export::R5),
     ]
 }
 
