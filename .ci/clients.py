@@ -72,5 +72,30 @@ def grpc(address, port):
     print("grpcio: passed")
 
 
+def duckdb(muster, engine, work):
+    """DuckDB: the rows of an export, counted by it and by muster, are the same."""
+    import json
+    import subprocess
+
+    import duckdb
+
+    def run(*words):
+        done = subprocess.run([muster, "--engine", engine, *words], stdout=subprocess.PIPE, check=False)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    run("run", "--all", "--json", "--", "/interface/print")
+    job = run("job", "list", "--limit", "1", "--json")[0]["job"]
+    names = ["type", "disabled", "mtu"]
+    groups = run("job", "aggregate", job, "--group-by", ",".join(names), "--json")
+    counted = {(*(group["key"][name] for name in names), group["rows"], group["devices"]) for group in groups}
+    assert len(counted) > 2, counted
+    for kind in ["parquet", "jsonl"]:
+        subprocess.run([muster, "--engine", engine, "job", "export", job, "-o", f"{work}/rows.{kind}"], check=True)
+        query = f"SELECT {', '.join(names)}, count(*), count(DISTINCT execution) FROM '{work}/rows.{kind}' GROUP BY ALL"
+        found = set(duckdb.connect().execute(query).fetchall())
+        assert found == counted, (kind, found ^ counted)
+    print("DuckDB: passed")
+
+
 if __name__ == "__main__":
-    {"routeros": routeros, "grpc": grpc}[sys.argv[1]](*sys.argv[2:])
+    {"routeros": routeros, "grpc": grpc, "duckdb": duckdb}[sys.argv[1]](*sys.argv[2:])
