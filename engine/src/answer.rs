@@ -1,6 +1,7 @@
 //! From what is stored to what the API shows.
 
 use muster_engine_core::Tally;
+use muster_model::Step;
 use muster_proto::{time, v1};
 use muster_store::{DeviceRecord, HistoryRecord, JobRecord, Mode, ReachRecord, ResultRecord, WaveRecord};
 use routeros_wire::decode::decode_each;
@@ -73,6 +74,11 @@ fn reach_of(record: ReachRecord) -> Option<v1::DeviceReach> {
 
 pub(crate) fn job(record: &JobRecord) -> v1::Job {
     let ledger = record.ledger();
+    let reverts = record
+        .plan
+        .steps
+        .iter()
+        .any(|step| matches!(step, Step::Revert(_)));
     let rollout = record.rollout.as_deref().map(|(rollout, _)| rollout);
     let timeout = std::time::Duration::from_millis(record.timeout_ms);
     v1::Job {
@@ -116,7 +122,8 @@ pub(crate) fn job(record: &JobRecord) -> v1::Job {
         plan_digest: hex(&record.plan_digest),
         claimed_by: record.claimed_by.clone(),
         paused_at: record.paused_at.map(time),
-        retry_of: record.retry_of.clone().unwrap_or_default(),
+        retry_of: record.retry_of.clone().filter(|_| !reverts).unwrap_or_default(),
+        revert_of: record.retry_of.clone().filter(|_| reverts).unwrap_or_default(),
         budget: record.budget,
         budget_use: Some(budget_use(record.budget, &ledger.tally())),
         halted: record.halted.as_ref().map(|halted| v1::Halted {
@@ -124,6 +131,7 @@ pub(crate) fn job(record: &JobRecord) -> v1::Job {
             detail: halted.detail.clone(),
             at: Some(time(halted.at)),
         }),
+        reverts: Vec::new(),
         waves: record.waves.iter().map(wave).collect(),
         open_wave: record.open_wave.saturating_add(1),
         rollout: None,

@@ -20,6 +20,8 @@ struct Wants {
     context: bool,
     /// How old its newest backup is.
     backup: bool,
+    /// What was recorded before the steps that it takes back.
+    before: bool,
 }
 
 /// Plans remembered; beyond them all are forgotten and looked up again.
@@ -80,6 +82,27 @@ pub(crate) async fn states(
     Ok(states)
 }
 
+/// What was recorded before the steps that are taken back, by execution, for plans that do so.
+pub(crate) async fn before(
+    shared: &Shared,
+    leases: &[Lease],
+) -> Result<BTreeMap<u64, Vec<v1::PreState>>, StoreError> {
+    let mut executions = Vec::new();
+    for lease in leases {
+        if shared.templates.of(shared, &lease.plan_digest).await?.before {
+            executions.push(lease.execution);
+        }
+    }
+    let mut states = BTreeMap::<_, Vec<_>>::new();
+    if executions.is_empty() {
+        return Ok(states);
+    }
+    for state in shared.store.states_before(executions).await? {
+        states.entry(state.execution).or_default().push(message(state));
+    }
+    Ok(states)
+}
+
 fn message(state: PreState) -> v1::PreState {
     v1::PreState {
         execution: state.execution,
@@ -106,6 +129,7 @@ impl Templates {
         let found = plan.map_or_else(Wants::default, |plan| Wants {
             context: plan.is_template(),
             backup: plan.steps.iter().any(|step| matches!(step, Step::Backup(_))),
+            before: plan.steps.iter().any(|step| matches!(step, Step::Revert(_))),
         });
         let mut plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if plans.len() >= REMEMBERED {

@@ -168,6 +168,7 @@ async fn try_hand_out(shared: &Shared, session: u64, leases: Vec<Lease>) -> Resu
     let mut contexts = context::of(shared, &leases).await?;
     let backups = context::backups(shared, &leases).await?;
     let mut states = context::states(shared, &leases).await?;
+    let mut before = context::before(shared, &leases).await?;
     let (mut refused, now) = (Vec::new(), shared.clock.now());
     let limits = shared.limits.get();
     let mut known = BTreeMap::new();
@@ -195,6 +196,7 @@ async fn try_hand_out(shared: &Shared, session: u64, leases: Vec<Lease>) -> Resu
                     context,
                     backup_age_ms,
                     states: states.remove(&lease.execution).unwrap_or_default(),
+                    before: before.remove(&lease.execution).unwrap_or_default(),
                     ..assignment(lease, &limits, now)
                 });
             }

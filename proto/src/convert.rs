@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use muster_model::{
     Backup, Check, Command, CommandError, DeviceError, Effect, Ensure, EnsureError, ErrorClass,
-    ExecutionState, Follow, Items, JobState, Plan, Priority, Step, Values, Verify, Want,
+    ExecutionState, Follow, Items, JobState, Plan, Priority, Revert, Step, Values, Verify, Want,
 };
 
 use muster_model::way_back::{AFTER_RANGE, Level, WayBack};
@@ -77,6 +77,18 @@ pub fn plan(message: Option<&v1::Plan>, path: &str) -> Result<Plan, Vec<Violatio
                 })),
             },
             Some(v1::step::Kind::Export(_)) => checked.push(Step::Export),
+            Some(v1::step::Kind::Revert(message)) => {
+                match ensure_of(message.ensure.as_ref().unwrap_or(&v1::Ensure::default())) {
+                    Ok(ensure) => checked.push(Step::Revert(Box::new(Revert {
+                        ensure,
+                        step: message.step,
+                    }))),
+                    Err((field, error)) => {
+                        let field = format!("{path}.steps[{at}].revert.ensure.{field}");
+                        violations.push(Violation::new(field, error.to_string()));
+                    }
+                }
+            }
             Some(other) => match maintenance::steps(other) {
                 Ok(steps) => checked.extend(steps),
                 Err(bad) => violations.extend(
@@ -304,6 +316,10 @@ impl From<&Plan> for v1::Plan {
                 wait: maintenance::time(reboot.wait_ms),
             }),
             Step::Firmware(firmware) => v1::step::Kind::Firmware(maintenance::firmware(firmware)),
+            Step::Revert(revert) => v1::step::Kind::Revert(v1::Revert {
+                ensure: Some(ensure(&revert.ensure)),
+                step: revert.step,
+            }),
         };
         Self {
             way_back: way_back(&plan.way_back),

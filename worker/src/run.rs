@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use muster_model::quiet::SEND_WITHIN;
-use muster_model::{DeviceError, ErrorClass, Guard, Plan, template};
+use muster_model::{DeviceError, ErrorClass, Guard, Plan, Step, template};
 use muster_proto::v1;
+use muster_worker_core::inverse::prepare;
 use muster_worker_core::{
     self as core, Action, Attempt, ConnectFailure, Ended, Exchange, Manner, Mode, Note, Outcome, Recorded,
     StepEnd,
@@ -65,13 +66,21 @@ pub(crate) async fn run(job: Job, devices: Devices, held: Held) {
         None => Ok(job.plan.clone()),
     };
     let plan = rendered.as_ref().unwrap_or(&job.plan).clone();
+    let takes_back = plan.steps.iter().any(|step| matches!(step, Step::Revert(_)));
+    let (plan, unfit) = match takes_back {
+        false => (plan, None),
+        true => match prepare(&plan, &recorded(&job.assignment.before)) {
+            Ok(prepared) => (Arc::new(prepared), None),
+            Err(why) => (plan, Some(why)),
+        },
+    };
     let backup_age = job.assignment.backup_age_ms.map(Duration::from_millis);
     let open = Duration::from_millis(job.assignment.open_ms);
     let mut run = Run {
         attempt: Attempt::new(plan, mode(&job.assignment))
             .with_backup(backup_age)
             .measuring(job.assignment.measure.iter().map(String::as_str))
-            .with_recorded(recorded(&job.assignment))
+            .with_recorded(recorded(&job.assignment.states))
             .with_caps(devices.caps(job.assignment.device))
             .with_memo(&job.assignment.memo, open),
         job,
@@ -82,6 +91,7 @@ pub(crate) async fn run(job: Job, devices: Devices, held: Held) {
         began,
     };
     let first = match rendered {
+        Ok(_) if let Some(why) = unfit => run.attempt.unfit(why),
         Ok(_) => Action::Connect,
         Err(error) => run.attempt.unfit(error.to_string()),
     };
@@ -171,8 +181,8 @@ fn mode(assignment: &v1::Assignment) -> Mode {
 }
 
 /// What earlier attempts have recorded.
-fn recorded(assignment: &v1::Assignment) -> Vec<Recorded> {
-    let states = assignment.states.iter().map(|state| Recorded {
+fn recorded(states: &[v1::PreState]) -> Vec<Recorded> {
+    let states = states.iter().map(|state| Recorded {
         step: state.step,
         pre: state.pre.clone(),
         facts: state.facts.clone(),
@@ -281,7 +291,7 @@ impl Run {
 
     /// Whether a step of the plan is followed.
     fn follows(&self) -> bool {
-        let followed = |step: &muster_model::Step| matches!(step, muster_model::Step::Command(command) if command.follow().is_some());
+        let followed = |step: &Step| matches!(step, Step::Command(command) if command.follow().is_some());
         self.job.plan.steps.iter().any(followed)
     }
 

@@ -47,10 +47,11 @@ impl Tally {
         let (state, touched) = (execution.state, execution.touched);
         let over = state.is_terminal();
         let failed = state == ExecutionState::Failed;
+        let counts = !execution.exempt;
         Self {
-            in_flight: i64::from(touched && !over),
-            harmed: i64::from(state.is_harmed()),
-            rescued: i64::from(state == ExecutionState::Reverted),
+            in_flight: i64::from(counts && touched && !over),
+            harmed: i64::from(counts && state.is_harmed()),
+            rescued: i64::from(counts && state == ExecutionState::Reverted),
             refused: i64::from(touched && failed),
             benign: i64::from(!touched && failed || state == ExecutionState::Rejected),
             unreached: i64::from(state == ExecutionState::Expired),

@@ -74,6 +74,8 @@ pub struct Execution {
     /// The newest intent that was granted, of whatever class, as long as it has no result. An execution that ended
     /// without an answer keeps it, so that late evidence finds it.
     pub open_intent: Option<Intent>,
+    /// Whether its device is one that another job harmed, which counts it.
+    pub exempt: bool,
     /// Why the last attempt did not do it.
     pub error: Option<DeviceError>,
     /// What was found out about the open intent after the end.
@@ -259,6 +261,7 @@ impl Execution {
             touched: false,
             touched_from: None,
             open_intent: None,
+            exempt: false,
             error: None,
             resolution: None,
         }
@@ -370,7 +373,7 @@ impl Execution {
         if self.touched && context.stops {
             return Err(Illegal::Held(Held::Job(JobState::WaitingWindow)));
         }
-        if let Some(full) = context.full.filter(|_| touches && !self.touched) {
+        if let Some(full) = context.full.filter(|_| touches && !self.touched && !self.exempt) {
             return Err(Illegal::Held(Held::Budget(full)));
         }
         let mut to = self.clone();

@@ -31,6 +31,7 @@ impl Reconcile for Expiry {
             shared.committed();
             shared.work_appeared();
         }
+        crate::services::revert::pass(shared).await?;
         let did = if all == 0 {
             String::new()
         } else {

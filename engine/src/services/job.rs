@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use muster_engine_core::budget::Asked;
 use muster_model::policy::{Changed, InFlight};
-use muster_model::{Effect, ExecutionState, JobState, Selector};
+use muster_model::{Effect, ExecutionState, JobState, Selector, Step};
 use muster_proto::v1::job_service_server::JobService;
 use muster_proto::{Violation, v1};
 use muster_store::{
     AbortJob, Aborted, CreateJob, CreateRefused, Created, Deed, DeleteJob, Deleted, JobRecord, LayOut, Mode,
-    PAGE_BYTES, PauseJob, Paused, ResultPage, ResultRecord, Retry, StoreError,
+    PAGE_BYTES, PauseJob, Paused, ResultPage, ResultRecord, Retry, StoreError, WantRevert,
 };
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -18,7 +18,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::spec::{check, lifted_budget};
-use super::{Service, explain, group, limits, rollout, watch};
+use super::{Service, explain, group, limits, revert, rollout, watch};
 use crate::{Shared, aggregate, answer, error, export, page, services};
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -156,8 +156,13 @@ impl JobService for Service {
         request: Request<v1::GetJobRequest>,
     ) -> Result<Response<v1::GetJobResponse>, Status> {
         let record = self.job(&request.into_inner().id).await?;
+        let reverts = self.0.store.reverts_of(record.id).await.map_err(error::store)?;
+        let full = rollout::full(&self.0, &record).await?;
         Ok(Response::new(v1::GetJobResponse {
-            job: Some(rollout::full(&self.0, &record).await?),
+            job: Some(v1::Job {
+                reverts: reverts.into_iter().map(|(uuid, _)| uuid).collect(),
+                ..full
+            }),
         }))
     }
 
@@ -253,8 +258,17 @@ impl JobService for Service {
     ) -> Result<Response<v1::AbortJobResponse>, Status> {
         let request = request.into_inner();
         let record = self.job(&request.id).await?;
+        let (finish, reverts) = finishes(&request, &record)?;
+        if reverts && !record.state.is_terminal() {
+            // Before it is over, so that it does not end without.
+            let want = WantRevert {
+                uuid: record.uuid.clone(),
+                claimed_by: claimed(&request.claimed_by),
+            };
+            self.0.store.write(want).await.map_err(error::store)?;
+        }
         let abort = AbortJob {
-            finish: finishes(&request, &record)?,
+            finish,
             uuid: request.id.clone(),
             claimed_by: claimed(&request.claimed_by),
             reason: reason(&request.reason)?,
@@ -354,6 +368,18 @@ impl JobService for Service {
                 request.id, record.state
             );
             return Err(error::precondition("JOB_NOT_OVER", &request.id, message));
+        }
+        if record
+            .plan
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Revert(_)))
+        {
+            let message = format!(
+                "job {} takes back what another did; job revert of that one tries again what is left",
+                record.uuid
+            );
+            return Err(error::precondition("IS_REVERT", &request.id, message));
         }
         let mut violations = Vec::from_iter(check_request_id(&request.request_id));
         let wanted = states(&request.states)?;
@@ -461,7 +487,7 @@ impl JobService for Service {
         &self,
         request: Request<v1::RevertJobRequest>,
     ) -> Result<Response<v1::RevertJobResponse>, Status> {
-        let answer = rollout::revert(&self.0, request.into_inner()).await?;
+        let answer = revert::revert(self, request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 
@@ -509,7 +535,7 @@ impl JobService for Service {
 
 impl Service {
     /// Stores a job and lays it out. Whoever asked may go away meanwhile: the job is laid out to its end.
-    async fn create(
+    pub(super) async fn create(
         &self,
         create: CreateJob,
         request_id: &str,
@@ -573,14 +599,14 @@ impl Service {
         Ok(answer::job(&self.job(&uuid).await?))
     }
 
-    async fn job(&self, id: &str) -> Result<JobRecord, Status> {
+    pub(super) async fn job(&self, id: &str) -> Result<JobRecord, Status> {
         job(&self.0, id).await
     }
 }
 
 /// By how much a unit of the budget that comes free puts off the end of a job: a whole command, and as long as a device
 /// is waited for.
-fn stretch(timeout_ms: u64) -> u64 {
+pub(super) fn stretch(timeout_ms: u64) -> u64 {
     timeout_ms.saturating_mul(2)
 }
 
@@ -633,8 +659,8 @@ pub(crate) fn check_request_id(id: &str) -> Option<Violation> {
     })
 }
 
-/// Whether an abort lets what is in flight finish (A7).
-fn finishes(request: &v1::AbortJobRequest, record: &JobRecord) -> Result<bool, Status> {
+/// Whether an abort lets what is in flight finish, and whether what was changed is taken back (A7).
+fn finishes(request: &v1::AbortJobRequest, record: &JobRecord) -> Result<(bool, bool), Status> {
     let abort = record.rollout.as_deref().map(|(rollout, _)| rollout.policy.abort);
     let reverts = match request.changed() {
         v1::AbortChanged::Unspecified => abort.is_some_and(|abort| abort.changed == Changed::Revert),
@@ -642,14 +668,14 @@ fn finishes(request: &v1::AbortJobRequest, record: &JobRecord) -> Result<bool, S
         v1::AbortChanged::Revert => true,
     };
     if reverts {
-        let message = rollout::not_invertible(record);
-        return Err(error::precondition("NOT_INVERTIBLE", &record.uuid, message));
+        revert::invertible(record)?;
     }
-    Ok(match request.in_flight() {
+    let finish = match request.in_flight() {
         v1::AbortInFlight::Unspecified => abort.is_some_and(|abort| abort.in_flight == InFlight::Finish),
         v1::AbortInFlight::Finish => true,
         v1::AbortInFlight::StopAtStep => false,
-    })
+    };
+    Ok((finish, reverts))
 }
 
 /// Puts the executions of a job that is laid out into waves, if it is a rollout that waits for it.

@@ -474,27 +474,6 @@ pub(super) async fn get_freeze(shared: &Shared) -> Result<v1::GetFreezeResponse,
     })
 }
 
-/// Nothing can be taken back yet: the state before a change is not recorded.
-pub(super) async fn revert(
-    shared: &Shared,
-    request: v1::RevertJobRequest,
-) -> Result<v1::RevertJobResponse, Status> {
-    let record = job(shared, &request.id).await?;
-    Err(error::precondition(
-        "NOT_INVERTIBLE",
-        &record.uuid,
-        not_invertible(&record),
-    ))
-}
-
-/// Why the plan of a job cannot be taken back.
-pub(super) fn not_invertible(record: &JobRecord) -> String {
-    format!(
-        "what job {} changed cannot be taken back: the state that its steps found was not recorded; make a job that sets it as it is to be",
-        record.uuid
-    )
-}
-
 /// Parts of a policy that jobs do not follow yet: they are refused, so that nobody relies on them.
 pub(super) fn not_there_yet(policy: &Policy) -> Vec<Violation> {
     let told = |part: NotYet| {

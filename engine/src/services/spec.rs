@@ -141,6 +141,15 @@ pub(super) fn check(spec: &v1::JobSpec) -> Result<Spec, Vec<Violation>> {
         Plan::new(Vec::new())
     });
     violations.extend(check_expectations(&plan));
+    let reverts = plan
+        .steps
+        .iter()
+        .enumerate()
+        .filter(|(_, step)| matches!(step, Step::Revert(_)));
+    violations.extend(reverts.map(|(at, _)| {
+        let field = format!("spec.plan.steps[{at}].revert");
+        Violation::new(field, "such steps are made by RevertJob only")
+    }));
     violations.extend(check_wishes(&plan));
     let priority = match spec.priority() {
         v1::JobPriority::Unspecified if spec.priority != 0 => {
@@ -197,6 +206,12 @@ pub(super) fn check(spec: &v1::JobSpec) -> Result<Spec, Vec<Violation>> {
             .map_err(|bad| violations.extend(bad))
             .ok()
     });
+    if policy.as_ref().is_some_and(Policy::may_revert)
+        && let Err(why) = muster_model::revert::plan(&plan)
+    {
+        let text = format!("it may take back what was changed, and the plan has no inverse: {why}");
+        violations.push(Violation::new("spec.policy", text));
+    }
     if spec.policy.is_none() && !spec.break_glass.is_empty() {
         violations.push(Violation::new(
             "spec.break_glass",

@@ -393,8 +393,19 @@ impl Draft {
 
     async fn insert(&self, tx: &mut SqliteConnection, after: i64) -> Result<u32, StoreError> {
         let filter = select::filter(&self.selector);
+        let reverts: bool = sqlx::query_scalar(sql::JOB_IS_REVERT)
+            .bind(self.job)
+            .fetch_one(&mut *tx)
+            .await?;
         let (from, wanted) = match &self.retry {
             None => ("device d", ""),
+            // Those of which something is recorded, and is not known not to be done.
+            Some(_) if reverts => (
+                "execution s JOIN device d ON d.id = s.device_id",
+                "s.job_id = ? AND s.device_id > ? AND s.state IN (SELECT value FROM json_each(?)) \
+                 AND s.touched = 1 AND s.resolution IS NOT 0 AND EXISTS (SELECT 1 FROM pre_state p \
+                 WHERE p.execution_id = s.id AND length(p.pre) > 0) AND ",
+            ),
             // Those that are known to be done are not done again.
             Some(_) => (
                 "execution s JOIN device d ON d.id = s.device_id",
@@ -421,10 +432,15 @@ impl Draft {
                   WHERE f.job_id = ? AND f.device_id = d.id AND f.device_name = d.name)"
             }
         };
+        // The last wave is ready first; whom the other job harmed, it counts.
+        let (last_first, exempt) = match reverts {
+            true => (" - s.wave", "s.state IN (18, 19, 20)"),
+            false => ("", "0"),
+        };
         let text = format!(
-            "INSERT INTO execution (job_id, device_id, device_name, zone, state, ready_at, fingerprint) \
+            "INSERT INTO execution (job_id, device_id, device_name, zone, state, ready_at, fingerprint, exempt) \
              SELECT ?, d.id, d.name, d.zone, 1, \
-             ? + (((d.id * 2654435761 + ?) & 4294967295) * ? >> 32), {expected} FROM {from} \
+             ? + (((d.id * 2654435761 + ?) & 4294967295) * ? >> 32){last_first}, {expected}, {exempt} FROM {from} \
              WHERE {wanted}{unasked}d.id > ? AND {} ORDER BY d.id LIMIT {PART}",
             filter.sql
         );

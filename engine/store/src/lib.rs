@@ -80,7 +80,7 @@ pub use jobs::JobStore;
 pub use kept::{KeepFile, KeepFiles, KeptRecord, MOST_BACKUPS, MOST_EXPORTS};
 pub use lease::{AdoptLeases, Adopted, BeginSession, ExpireJobs, LoseLeases, OpenSession};
 pub use limit::{FullValue, SetLimits};
-pub use pre::{PreState, StorePreStates};
+pub use pre::{EndReverts, PreState, StorePreStates, WantRevert};
 pub use quarantine::ReleaseDevices;
 pub use reach::{Contact, StoreContacts, TrustDevice, TrustRefused, Trusted};
 pub use report::{Applied, ApplyReports, Report, ReportAnswer};
@@ -354,6 +354,11 @@ fn migrations() -> Vec<Migration> {
             21,
             "pre state",
             include_str!("../../../migrations/sqlite/0021_pre_state.sql"),
+        ),
+        (
+            22,
+            "revert",
+            include_str!("../../../migrations/sqlite/0022_revert.sql"),
         ),
         (
             23,

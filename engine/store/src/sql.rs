@@ -29,7 +29,7 @@ macro_rules! loaded_columns {
             "ELSE 0 END, e.touched_from, ",
             // How long what is armed on the device may take to act.
             "CASE WHEN e.open_intent IS NULL THEN 0 ELSE coalesce((SELECT p.guard_ms FROM pre_state p ",
-            "WHERE p.execution_id = e.id AND p.step = e.open_intent), 0) END, j.linger_ms "
+            "WHERE p.execution_id = e.id AND p.step = e.open_intent), 0) END, j.linger_ms, e.exempt "
         )
     };
 }

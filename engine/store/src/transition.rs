@@ -173,6 +173,7 @@ struct Columns {
     touched_from: Option<u32>,
     guard_ms: i64,
     linger_ms: i64,
+    exempt: u8,
 }
 
 impl Columns {
@@ -185,6 +186,7 @@ impl Columns {
             attempts: self.attempts,
             touched: self.touched != 0,
             touched_from: self.touched_from,
+            exempt: self.exempt != 0,
             next_step: self.next_step,
             open_intent: intent(self.open_intent, self.intent_epoch, self.intent_at),
             error: device_error(self.error_class, self.error_message, self.error_category),
@@ -249,6 +251,7 @@ impl FromRow<'_, SqliteRow> for Loaded {
             touched_from: row.try_get(30)?,
             guard_ms: row.try_get(31)?,
             linger_ms: row.try_get(32)?,
+            exempt: row.try_get(33)?,
         };
         columns.loaded()
     }
@@ -543,9 +546,18 @@ pub(crate) async fn settle(tx: &mut SqliteConnection, job: i64, now: i64) -> Res
         .await?;
     let state = JobState::from_number(state).ok_or_else(|| bad("job.state"))?;
     let counts: Vec<(i32, i64)> = sqlx::query_as(sql::COUNTS).bind(job).fetch_all(&mut *tx).await?;
-    let settled = job::settle(state, &counts_of(counts));
+    let mut settled = job::settle(state, &counts_of(counts));
     if settled == state {
         return Ok(());
+    }
+    if settled == JobState::Aborted
+        && sqlx::query_scalar::<_, bool>(sql::IS_REVERT_WANTED)
+            .bind(job)
+            .fetch_one(&mut *tx)
+            .await?
+    {
+        // What it has changed is taken back by a job of its own.
+        settled = JobState::Reverting;
     }
     let finished_at = settled.is_terminal().then_some(now);
     if finished_at.is_some() {

@@ -14,6 +14,7 @@ use crate::ensure::{Ensure, EnsureError};
 use crate::fetch::Fetch;
 use crate::firmware::{Firmware, Part};
 use crate::reboot::Reboot;
+use crate::revert::Revert;
 use crate::script::Script;
 use crate::template;
 use crate::wait::Wait;
@@ -56,6 +57,8 @@ pub enum Step {
     Reboot(Reboot),
     /// A part of an upgrade or a downgrade.
     Firmware(Firmware),
+    /// What a step of another job has done is taken back.
+    Revert(Box<Revert>),
 }
 
 impl Step {
@@ -63,7 +66,7 @@ impl Step {
     pub fn effect(&self) -> Effect {
         match self {
             Self::Command(command) => command.effect(),
-            Self::Ensure(_) | Self::Script(_) => Effect::Change,
+            Self::Ensure(_) | Self::Script(_) | Self::Revert(_) => Effect::Change,
             Self::Check(_) | Self::Wait(_) => Effect::Read,
             Self::Backup(_) | Self::Export | Self::Fetch(_) => Effect::Stage,
             Self::Reboot(_) => Effect::Disrupt,
@@ -98,6 +101,7 @@ impl Step {
             | Self::Check(_)
             | Self::Backup(_)
             | Self::Export
+            | Self::Revert(_)
             | Self::Script(_) => 0,
             Self::Wait(wait) => wait.at_most_ms(),
             Self::Fetch(fetch) => fetch.within_ms,
@@ -125,6 +129,7 @@ impl Step {
             | Self::Backup(_)
             | Self::Export
             | Self::Wait(_)
+            | Self::Revert(_)
             | Self::Fetch(_) => None,
         }
     }
@@ -134,7 +139,7 @@ impl Step {
     pub fn is_verifiable(&self) -> bool {
         match self {
             Self::Command(_) | Self::Script(_) => self.verify().is_some(),
-            Self::Ensure(_) => true,
+            Self::Ensure(_) | Self::Revert(_) => true,
             Self::Check(_) | Self::Backup(_) | Self::Export | Self::Wait(_) => false,
             Self::Fetch(_) | Self::Reboot(_) | Self::Firmware(_) => true,
         }
@@ -159,6 +164,7 @@ impl Step {
             Self::Fetch(fetch) => format!("fetch {}", fetch.file),
             Self::Reboot(_) => "reboot".to_owned(),
             Self::Firmware(firmware) => firmware.title(),
+            Self::Revert(revert) => format!("take back ensure {}", revert.ensure.menu()),
         }
     }
 }
@@ -205,6 +211,7 @@ impl Plan {
     pub fn is_template(&self) -> bool {
         self.steps.iter().any(|step| match step {
             Step::Ensure(ensure) => ensure.is_template(),
+            Step::Revert(revert) => revert.ensure.is_template(),
             _ => false,
         })
     }
@@ -216,6 +223,12 @@ impl Plan {
                 .render(device)
                 .map(Step::Ensure)
                 .map_err(|error| NotRendered { step: at + 1, error }),
+            Step::Revert(revert) => {
+                let step = revert.step;
+                let made = revert.ensure.render(device);
+                made.map(|ensure| Step::Revert(Box::new(Revert { ensure, step })))
+                    .map_err(|error| NotRendered { step: at + 1, error })
+            }
             step => Ok(step.clone()),
         };
         Ok(Self {

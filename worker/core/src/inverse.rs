@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_model::{Ensure, Items, Values, Want, way_back};
+use muster_model::{Check, Ensure, Items, Plan, Step, Values, Want, way_back};
 use routeros_wire::Sentence;
 
+use crate::action::Recorded;
 use crate::diff::read_rows;
 use crate::items::item_text;
 
@@ -48,6 +49,32 @@ pub fn inverse(wish: &Ensure, pre: &[u8]) -> Result<Option<Ensure>, String> {
         }
         Want::Items(items) => of_items(wish.menu(), items, &rows).map(Some),
     }
+}
+
+/// A plan with what takes back each step of another job made a wish, by what was recorded of the device before them. A step
+/// that had changed nothing there becomes one that does nothing.
+pub fn prepare(plan: &Plan, before: &[Recorded]) -> Result<Plan, String> {
+    let mut steps = Vec::new();
+    for step in &plan.steps {
+        let Step::Revert(revert) = step else {
+            steps.push(step.clone());
+            continue;
+        };
+        let recorded = before.iter().find(|recorded| recorded.step == revert.step);
+        let back = match recorded {
+            Some(recorded) => inverse(&revert.ensure, &recorded.pre)
+                .map_err(|why| format!("step {} of the job cannot be taken back: {why}", revert.step + 1))?,
+            None => None,
+        };
+        steps.push(match back {
+            Some(wish) => Step::Ensure(wish),
+            None => Step::Check(Check::parse("true").map_err(|error| error.to_string())?),
+        });
+    }
+    Ok(Plan {
+        steps,
+        way_back: plan.way_back.clone(),
+    })
 }
 
 type Row = Vec<(String, Vec<u8>)>;
@@ -239,6 +266,46 @@ mod tests {
         ];
         let (diff, back) = there_and_back(&wish, before, after);
         assert_eq!((diff.writes.len(), back.writes.len()), (3, 3), "{back:?}");
+    }
+
+    #[test]
+    fn a_plan_is_taken_back_by_what_was_recorded() {
+        let wish = |name: &str| {
+            Step::Ensure(Ensure::singleton(name, values(&[("servers", "1.1.1.1")])).expect("valid"))
+        };
+        let backup = Step::Backup(muster_model::Backup::default());
+        let plan = Plan::new(vec![backup, wish("/a"), wish("/b")]);
+        let back = muster_model::revert::plan(&plan).expect("can be taken back");
+        let diff = Diff::of(
+            &Ensure::singleton("/a", values(&[("servers", "1.1.1.1")])).expect("valid"),
+            &rows(&[&["servers=8.8.8.8"]]),
+        );
+        let Step::Ensure(a) = wish("/a") else {
+            unreachable!("it is one")
+        };
+        let recorded = Recorded {
+            step: 1,
+            pre: told::diff(&diff.expect("fits"), &a).into(),
+            ..Recorded::default()
+        };
+        let prepared = prepare(&back, &[recorded]).expect("prepared");
+        assert!(
+            matches!(&prepared.steps[0], Step::Check(_)),
+            "/b was as wanted: {prepared:?}"
+        );
+        let Step::Ensure(wish) = &prepared.steps[1] else {
+            panic!("{prepared:?}")
+        };
+        assert_eq!(
+            wish,
+            &Ensure::singleton("/a", values(&[("servers", "8.8.8.8")])).expect("valid")
+        );
+        let command = Step::Command(muster_model::Command::parse(["/ip/dns/cache/flush"]).expect("valid"));
+        let none = muster_model::revert::plan(&Plan::new(vec![command])).expect_err("no inverse");
+        assert!(
+            none.contains("step 1, /ip/dns/cache/flush, has no inverse"),
+            "{none}"
+        );
     }
 
     #[test]

@@ -211,9 +211,11 @@ fn show(job: &v1::Job) {
             "finished",
             timestamp(job.finished_at.as_ref()).unwrap_or_else(|| "not yet".into()),
         ),
+        ("reverts", job.revert_of.clone()),
+        ("reverted", job.reverts.join(", ")),
         ("plan", job.plan_digest.clone()),
     ] {
-        if matches!(key, "budget" | "halted" | "rollout") && value.is_empty() {
+        if matches!(key, "budget" | "halted" | "rollout" | "reverts" | "reverted") && value.is_empty() {
             continue;
         }
         out(format_args!("{key:<9} {value}"));

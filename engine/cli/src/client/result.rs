@@ -307,6 +307,8 @@ pub(crate) fn job_json(job: &v1::Job) -> Value {
         "max_concurrency": (spec.max_concurrency > 0).then_some(spec.max_concurrency),
         "paused_at": timestamp(job.paused_at.as_ref()),
         "retry_of": (!job.retry_of.is_empty()).then_some(&job.retry_of),
+        "revert_of": (!job.revert_of.is_empty()).then_some(&job.revert_of),
+        "reverts": job.reverts,
         "budget": job.budget,
         "budget_asked": (!spec.budget.is_empty()).then_some(&spec.budget),
         "budget_use": job.budget_use.as_ref().map(budget_use_json),
@@ -357,6 +359,10 @@ fn step_json(step: &v1::Step) -> Value {
             json!({ "backup": { "max_age_s": age.map(|age| age.as_secs_f64()) } })
         }
         Some(v1::step::Kind::Export(_)) => json!({ "export": true }),
+        Some(v1::step::Kind::Revert(revert)) => {
+            let menu = revert.ensure.as_ref().map(|ensure| &ensure.menu);
+            json!({ "revert": menu, "step": revert.step + 1 })
+        }
         Some(_) => model(step).map_or(Value::Null, |step| snake_case(json!(step))),
         None => Value::Null,
     }
@@ -418,6 +424,10 @@ pub(crate) fn step_text(step: &v1::Step) -> String {
         Some(v1::step::Kind::Check(check)) => format!("check {}", check.expression),
         Some(v1::step::Kind::Backup(_)) => "backup".to_owned(),
         Some(v1::step::Kind::Export(_)) => "export".to_owned(),
+        Some(v1::step::Kind::Revert(revert)) => {
+            let menu = revert.ensure.as_ref().map_or("", |ensure| ensure.menu.as_str());
+            format!("take back ensure {menu} (step {})", revert.step + 1)
+        }
         Some(_) => model(step).map(|step| step.title()).unwrap_or_default(),
         None => String::new(),
     }

@@ -58,7 +58,8 @@ impl Case {
     /// What a print on all devices shows, a device each.
     fn rows(&self, words: &[&str]) -> Vec<Vec<Value>> {
         let words = [&["run", "--all", "--json", "--timeout", "20s", "--"], words].concat();
-        let results = self.engine.run(&words).ok().json();
+        let mut results = self.engine.run(&words).ok().json();
+        results.sort_by_key(|result| result["device"].as_str().map(str::to_owned));
         let rows = |result: &Value| result["rows"].as_array().expect("rows").clone();
         results.iter().map(rows).collect()
     }
@@ -299,4 +300,118 @@ fn a_check_that_does_not_hold_takes_back_what_was_done() {
     assert_eq!(case.rows(&["/ip/dns/print", ".proplist=servers"]), before);
     let ran = case.run(plan, &[]).exits(3);
     assert_eq!(states(&ran), ["broken"], "{}", ran.stdout());
+}
+
+const DNS: &str = "[[step]]\nensure = \"/ip/dns\"\nset = { servers = \"192.0.2.53\" }\n";
+const LIST: &str = "[[step]]\nensure = \"/ip/firewall/address-list\"\nkey = [\"list\", \"address\"]\n\
+                    items = [{ list = \"mgmt\", address = \"192.0.2.1\", comment = \"new\" }, { list = \"mgmt\", address = \"192.0.2.2\" }]\n\
+                    purge = \"list=mgmt\"\n";
+
+impl Case {
+    /// What each device has in the menus that the plans here change.
+    fn has(&self) -> Vec<Vec<Value>> {
+        let list = [
+            "/ip/firewall/address-list/print",
+            ".proplist=list,address,comment",
+        ];
+        let mut rows = self.rows(&["/ip/dns/print", ".proplist=servers"]);
+        rows.extend(self.rows(&list));
+        rows
+    }
+
+    fn with_lists(network: u8, devices: usize) -> Self {
+        let case = Self::new(network, devices, "7.16.2", &[]);
+        for item in ["address=192.0.2.1 comment=old", "address=192.0.2.9 comment=gone"] {
+            let add = format!("/ip/firewall/address-list/add list=mgmt {item}");
+            let words = ["run", "--all", "--yes", "--"].into_iter().chain(add.split(' '));
+            case.engine.run(&words.collect::<Vec<_>>()).ok();
+        }
+        case
+    }
+
+    fn job(&self) -> Value {
+        self.engine.run(&["job", "list", "--json"]).ok().json()[0].clone()
+    }
+
+    fn id(&self) -> String {
+        self.job()["id"]
+            .as_str()
+            .or(self.job()["job"].as_str())
+            .expect("an id")
+            .to_owned()
+    }
+}
+
+#[test]
+fn a_job_is_taken_back_by_what_was_recorded_before_it() {
+    let case = Case::with_lists(126, 3);
+    let before = case.has();
+    case.run(&format!("{DNS}{LIST}"), &[]).ok();
+    let job = case.engine.run(&["job", "list", "--json"]).ok().json();
+    let job = job
+        .iter()
+        .find(|job| job["effect"] == "change")
+        .expect("the change");
+    let id = job["id"]
+        .as_str()
+        .or(job["job"].as_str())
+        .expect("an id")
+        .to_owned();
+    assert_ne!(case.has(), before);
+    case.engine
+        .run(&["job", "revert", &id, "--reason", "it was wrong"])
+        .ok();
+    assert_eq!(case.has(), before);
+    let shown = case.engine.run(&["job", "show", &id, "--json"]).ok().json();
+    let child = shown[0]["reverts"][0].as_str().expect("linked").to_owned();
+    let back = case.engine.run(&["job", "show", &child, "--json"]).ok().json();
+    assert_eq!(back[0]["revert_of"], id.as_str());
+    let wrote = case.fleet.executed();
+    case.engine.run(&["job", "revert", &id, "--reason", "again"]).ok();
+    assert_eq!(
+        case.fleet.executed(),
+        wrote,
+        "what is as it was before is not written"
+    );
+
+    case.engine
+        .run(&["run", "--all", "--yes", "--", "/ip/dns/cache/flush"])
+        .ok();
+    let flush = case.id();
+    let refused = case
+        .engine
+        .run(&["job", "revert", &flush, "--reason", "x"])
+        .exits(6);
+    assert!(
+        refused.stderr().contains("has no inverse"),
+        "{}",
+        refused.stderr()
+    );
+}
+
+#[test]
+fn an_abort_takes_back_what_was_changed() {
+    let case = Case::with_lists(127, 6);
+    let before = case.has();
+    let rollout = format!(
+        "name = \"dns\"\nall = true\ntimeout = \"5s\"\n{DNS}[[wave]]\nsize = 2\nbake = \"1h\"\n[[wave]]\nsize = \"100%\"\n[limits]\nbudget = 3\n"
+    );
+    let file = case.engine.directory.path().join("rollout.toml");
+    std::fs::write(&file, rollout).expect("written");
+    case.engine
+        .run(&["rollout", "start", "rollout.toml", "--yes", "--detach"])
+        .exits(7);
+    let id = case.id();
+    until("the first wave is done", || case.has() != before);
+    until("it bakes", || {
+        case.engine.run(&["job", "show", &id, "--json"]).json()[0]["state"] == "gated"
+    });
+    case.engine
+        .run(&["job", "abort", &id, "--revert", "--reason", "it is wrong"]);
+    until("it is taken back", || {
+        case.engine.run(&["job", "show", &id, "--json"]).json()[0]["state"] == "reverted"
+    });
+    assert_eq!(case.has(), before);
+    let shown = case.engine.run(&["job", "show", &id, "--json"]).json();
+    assert_eq!(shown[0]["reverts"].as_array().map(Vec::len), Some(1));
 }

@@ -111,6 +111,10 @@ async fn stop(
     tracing::warn!(job = uuid, rule, evidence, "a rule halts a job");
     if matches!(action, Action::Abort | Action::AbortRevert) {
         let reason = format!("rule {rule}: {evidence}");
+        if action == Action::AbortRevert {
+            let query = sqlx::query(sql::REVERT_WANTED).bind(uuid);
+            query.bind("muster").execute(&mut *tx).await?;
+        }
         Box::pin(steer::abort_by_rule(tx, job, uuid, &reason, now)).await?;
     }
     Ok(())

@@ -148,9 +148,14 @@ impl Policy {
         names
     }
 
+    /// Whether it may have what was changed taken back (A7), so that its plan has to have an inverse.
+    pub fn may_revert(&self) -> bool {
+        let reverts = |rule: &Rule| rule.action == Action::AbortRevert;
+        self.abort.changed == Changed::Revert || self.rules.iter().any(reverts)
+    }
+
     /// Parts of it that jobs do not follow yet: they are refused, so that nobody relies on them.
     pub fn not_there_yet(&self) -> Vec<NotYet> {
-        let reverts = |rule: &Rule| rule.action == Action::AbortRevert;
         let parts = [
             (
                 !self.limits.availability.is_empty(),
@@ -162,12 +167,6 @@ impl Policy {
                 "membership",
                 "membership",
             ),
-            (
-                self.abort.changed == Changed::Revert,
-                "abort.changed",
-                "abort_reverts",
-            ),
-            (self.rules.iter().any(reverts), "rule.action", "rules.action"),
         ];
         let used = parts.into_iter().filter(|(used, ..)| *used);
         used.map(|(_, file, message)| NotYet { file, message }).collect()

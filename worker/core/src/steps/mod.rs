@@ -175,6 +175,9 @@ fn unasked(what: &str) -> Next {
     Next::stop(Outcome::Failed, DeviceError::new(ErrorClass::Worker, text))
 }
 
+/// Said of a step that [`crate::inverse::prepare`] should have made another of.
+const UNPREPARED: &str = "nobody has said what was before the step that is to be taken back";
+
 /// A step that is to be done. `kept` is what its menu answered a moment ago.
 pub(crate) fn apply(step: &Step, kept: Option<Bytes>) -> Box<dyn Run> {
     match step {
@@ -188,6 +191,7 @@ pub(crate) fn apply(step: &Step, kept: Option<Bytes>) -> Box<dyn Run> {
         Step::Fetch(file) => Box::new(fetch::Apply::new(file.clone())),
         Step::Reboot(reboot) => Box::new(reboot::Apply::new(reboot.clone())),
         Step::Firmware(firmware) => firmware::apply(firmware),
+        Step::Revert(_) => Box::new(Nothing(UNPREPARED)),
     }
 }
 
@@ -204,6 +208,7 @@ pub(crate) fn look(step: &Step, recorded: Option<&Recorded>) -> Box<dyn Run> {
         Step::Backup(_) | Step::Export | Step::Fetch(_) => {
             Box::new(Nothing("files are nothing to look after"))
         }
+        Step::Revert(_) => Box::new(Nothing(UNPREPARED)),
     };
     match recorded.and_then(|recorded| recorded.guard) {
         Some(armed) => Box::new(guard::Look::new(look, armed)),
@@ -224,6 +229,7 @@ pub(crate) fn preview(step: &Step) -> Option<Box<dyn Run>> {
             Some(Box::new(Told(told::would(step.effect(), &step.title()), true)))
         }
         Step::Firmware(firmware) => Some(firmware::preview(firmware)),
+        Step::Revert(_) => Some(Box::new(Nothing(UNPREPARED))),
     }
 }
 
