@@ -87,6 +87,7 @@ async fn make(
             .budget
             .map_or(Asked::All, |budget| Asked::Count(budget.max(1))),
         waves: Vec::new(),
+        spread: None,
         start: JobState::Running,
         rollout: None,
         stretch_ms: Some(stretch(record.timeout_ms)),
