@@ -34,12 +34,15 @@ pub(crate) fn steps(kind: &Kind) -> Result<Vec<Step>, Bad> {
         }
         Kind::Firmware(message) => firmware_of(message).map(Step::Firmware).map(one),
         Kind::Upgrade(message) => upgrade_of(message)?.steps().map_err(|bad| under("upgrade", bad)),
-        Kind::Command(_) | Kind::Ensure(_) | Kind::Check(_) | Kind::Backup(_) | Kind::Export(_) => {
-            Err(vec![(
-                String::new(),
-                "it is not of a kind that is read here".to_owned(),
-            )])
-        }
+        Kind::Command(_)
+        | Kind::Ensure(_)
+        | Kind::Check(_)
+        | Kind::Backup(_)
+        | Kind::Export(_)
+        | Kind::Revert(_) => Err(vec![(
+            String::new(),
+            "it is not of a kind that is read here".to_owned(),
+        )]),
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use muster_model::way_back::{CHUNK, RESTORED_WITHIN, SAFE_MODE_WITHIN};
-use muster_model::{DeviceError, ErrorClass, Guard, Level, Step, WayBack};
+use muster_model::{DeviceError, Effect, ErrorClass, Guard, Level, Step, WayBack};
 use routeros_wire::value::{DateTime, Version, boolean};
 
 use super::backup::since;
@@ -126,13 +126,15 @@ fn level_text(guard: Option<Guard>, step: &Step, pre: &[u8]) -> &'static str {
 
 /// Whether a step is to be done under a guard where there is one.
 pub(crate) fn wants_guard(way: &WayBack, step: &Step) -> bool {
-    way.needs(step) >= Level::L2 || muster_model::way_back::touches_the_way_in(step)
+    // What stages adds files only; what restarts the device would set the guard off.
+    step.effect() == Effect::Change
+        && (way.needs(step) >= Level::L2 || muster_model::way_back::touches_the_way_in(step))
 }
 
 /// Why a step is not done on a device that can do so much: it needs a guard, and there is none.
 pub(crate) fn refusal(way: &WayBack, step: &Step, caps: Caps, over_api: bool) -> Option<DeviceError> {
     let need = way.needs(step);
-    if need < Level::L2 || caps.guard(need, over_api).is_some() {
+    if step.effect() != Effect::Change || need < Level::L2 || caps.guard(need, over_api).is_some() {
         return None;
     }
     let has = match (caps.safe_mode, over_api) {
