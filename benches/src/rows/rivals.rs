@@ -210,7 +210,7 @@ fn script(python: &Path, base: Ipv4Addr, spread: usize) -> Command {
     let (user, password) = sim::login();
     let mut command = Command::new(python);
     command
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/librouteros.py"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/fleet.py"))
         .args([base.to_string(), spread.to_string(), user, password]);
     command
 }

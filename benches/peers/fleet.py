@@ -1,6 +1,6 @@
 """A fleet asked with librouteros, a thread for every few connections, with the manners of `src/drive.rs`.
 
-librouteros.py BASE SPREAD USER PASSWORD PORT CONNECTIONS DEPTH: connects to SPREAD addresses from BASE on, by turns. DEPTH
+fleet.py BASE SPREAD USER PASSWORD PORT CONNECTIONS DEPTH: connects to SPREAD addresses from BASE on, by turns. DEPTH
 is not used: librouteros has one command under way on a connection.
 """
 
