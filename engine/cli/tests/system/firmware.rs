@@ -26,8 +26,9 @@ fn fleet(network: u8, devices: usize, more: &[&str]) -> (Fleet, Engine) {
 
 /// Writes a rollout of these steps over all devices.
 fn write(engine: &Engine, steps: &str) {
-    let text =
-        format!("name = \"firmware\"\nall = true\ntimeout = \"10s\"\n{steps}\n[limits]\nbudget = \"all\"\n");
+    let text = format!(
+        "name = \"firmware\"\nall = true\ntimeout = \"10s\"\n{steps}\n[[wave]]\nsize = \"100%\"\n[limits]\nbudget = \"all\"\n"
+    );
     std::fs::write(engine.directory.path().join("firmware.toml"), text).expect("written");
 }
 
@@ -156,8 +157,21 @@ fn what_goes_wrong_is_told_and_nothing_is_restarted_twice() {
 #[test]
 fn an_engine_that_is_killed_in_the_middle_finds_out_what_became_of_it() {
     let (fleet, mut engine) = fleet(42, 4, &["--restart-ends", "close,reset,hang,done"]);
-    write(&engine, UPGRADE);
-    let ran = engine.run(&["rollout", "start", "firmware.toml", "--yes", "--detach"]);
+    let plan = engine.directory.path().join("plan.toml");
+    std::fs::write(plan, UPGRADE).expect("written");
+    // Not a rollout: one waits a minute before it tries again what a crash has cut off.
+    let ran = engine.run(&[
+        "run",
+        "--all",
+        "--plan",
+        "plan.toml",
+        "--budget",
+        "all",
+        "--timeout",
+        "1m",
+        "--yes",
+        "--detach",
+    ]);
     let id = ran.exits(7).stdout().trim().to_owned();
     for command in ["/system/package/update/download", "/system/reboot"] {
         until(command, || {

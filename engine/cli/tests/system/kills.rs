@@ -55,7 +55,7 @@ const PLANS: [&[&[&str]]; 4] = [
     ],
     &[
         &["/system/resource/print"],
-        &["/ip/address/add", "address=10.9.9.1/24", "interface=ether1"],
+        &["/ip/firewall/address-list/add", "list=moved", "address=10.9.9.1"],
     ],
     &[
         &["/system/identity/set", "name=moved"],

@@ -224,7 +224,9 @@ impl Model {
             steps: Marks::new(&job.steps),
         };
         let Transition { to, ready_at } = row.execution.next(&event, &context)?;
-        self.put(id, &to, ready_at, now, started_at, moved);
+        // The look at the end of a soak is part of the attempt that made the change.
+        let began = row.started_at.filter(|_| row.execution.is_soaking(&context));
+        self.put(id, &to, ready_at, now, began.or(started_at), moved);
         Ok(())
     }
 
