@@ -74,8 +74,13 @@ async fn serve(port: u16, connections: usize, depth: usize) -> Result<(), Failur
 
 /// What the command line asks for.
 pub(crate) fn run(words: &[String]) -> Result<(), String> {
-    let numbers = words.iter().map(|word| word.parse::<usize>()).collect::<Result<Vec<_>, _>>();
-    let Ok([port, connections, depth]) = numbers.map(|numbers| <[usize; 3]>::try_from(numbers).unwrap_or_default()) else {
+    let numbers = words
+        .iter()
+        .map(|word| word.parse::<usize>())
+        .collect::<Result<Vec<_>, _>>();
+    let Ok([port, connections, depth]) =
+        numbers.map(|numbers| <[usize; 3]>::try_from(numbers).unwrap_or_default())
+    else {
         return Err("usage: muster-peers commands PORT CONNECTIONS DEPTH".into());
     };
     // As the scoreboard's clients: one thread, so that one core is compared with one core.
