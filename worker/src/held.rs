@@ -37,7 +37,7 @@ pub(crate) struct Begun {
 /// What goes to the engine.
 #[derive(Debug)]
 pub(crate) enum Out {
-    Intent(v1::Intent, Option<v1::PreState>),
+    Intent(Ask),
     Report(Told),
     Facts(v1::DeviceFactsReport),
     Contact(v1::DeviceContact),
@@ -45,13 +45,49 @@ pub(crate) enum Out {
     Live(v1::LiveRows, OwnedSemaphorePermit),
 }
 
+/// An intent that is asked for, with what the engine is to have before it grants it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ask {
+    pub(crate) intent: v1::Intent,
+    /// What is known of its step.
+    pub(crate) state: Option<v1::PreState>,
+    /// What earlier steps have brought.
+    pub(crate) files: Vec<v1::GivenFile>,
+}
+
+impl Ask {
+    /// One message for all of them, but one of its own for each that brings files: those may be large.
+    pub(crate) fn messages(asks: impl IntoIterator<Item = Self>) -> Vec<v1::Intents> {
+        let (mut messages, mut small) = (Vec::new(), v1::Intents::default());
+        for Self { intent, state, files } in asks {
+            if files.is_empty() {
+                small.intents.push(intent);
+                small.states.extend(state);
+                continue;
+            }
+            let execution = intent.execution;
+            let brought = |file| v1::BroughtFile {
+                execution,
+                file: Some(file),
+            };
+            messages.push(v1::Intents {
+                intents: vec![intent],
+                states: state.into_iter().collect(),
+                files: files.into_iter().map(brought).collect(),
+            });
+        }
+        if !small.intents.is_empty() {
+            messages.push(small);
+        }
+        messages
+    }
+}
+
 /// An intent that was asked for, until it is answered.
 #[derive(Debug)]
 struct Asked {
     answer: oneshot::Sender<v1::IntentVerdict>,
-    state: Option<v1::PreState>,
-    /// What is to be kept with it.
-    memo: Vec<u8>,
+    ask: Ask,
 }
 
 /// A report, and when its attempt ended.
@@ -147,22 +183,21 @@ impl Held {
         }
     }
 
-    /// Asks for an intent, and tells what is known of its step.
-    pub(crate) fn ask(
-        &self,
-        intent: v1::Intent,
-        state: Option<v1::PreState>,
-    ) -> oneshot::Receiver<v1::IntentVerdict> {
+    /// Asks for an intent.
+    pub(crate) fn ask(&self, ask: Ask) -> oneshot::Receiver<v1::IntentVerdict> {
         let (answer, receiver) = oneshot::channel();
+        let v1::Intent {
+            execution,
+            epoch,
+            step,
+            ..
+        } = ask.intent;
         let asked = Asked {
             answer,
-            state: state.clone(),
-            memo: intent.memo.clone(),
+            ask: ask.clone(),
         };
-        self.lock()
-            .intents
-            .insert((intent.execution, intent.epoch, intent.step), asked);
-        let _ = self.outbox.send(Out::Intent(intent, state));
+        self.lock().intents.insert((execution, epoch, step), asked);
+        let _ = self.outbox.send(Out::Intent(ask));
         receiver
     }
 
@@ -179,23 +214,10 @@ impl Held {
     }
 
     /// Intents that wait for an answer, to be asked again on a new session.
-    pub(crate) fn open_intents(&self) -> v1::Intents {
+    pub(crate) fn open_intents(&self) -> Vec<v1::Intents> {
         let mut state = self.lock();
         state.intents.retain(|_, asked| !asked.answer.is_closed());
-        let intent = |(&(execution, epoch, step), asked): (&(u64, u64, u32), &Asked)| v1::Intent {
-            execution,
-            epoch,
-            step,
-            memo: asked.memo.clone(),
-        };
-        v1::Intents {
-            intents: state.intents.iter().map(intent).collect(),
-            states: state
-                .intents
-                .values()
-                .filter_map(|asked| asked.state.clone())
-                .collect(),
-        }
+        Ask::messages(state.intents.values().map(|asked| asked.ask.clone()))
     }
 
     /// Puts reports into a message, which is kept until it is acknowledged.
@@ -324,8 +346,12 @@ mod tests {
             execution: 7,
             ..Default::default()
         };
-        let mut answer = held.ask(intent.clone(), Some(pre.clone()));
-        let open = held.open_intents();
+        let mut answer = held.ask(Ask {
+            intent: intent.clone(),
+            state: Some(pre.clone()),
+            files: Vec::new(),
+        });
+        let open = held.open_intents().remove(0);
         assert_eq!((open.intents, open.states), (vec![intent.clone()], vec![pre]));
         let verdict = v1::IntentVerdict::Granted.into();
         held.answer(&v1::IntentAnswer {
@@ -334,7 +360,39 @@ mod tests {
             ..v1::IntentAnswer::default()
         });
         assert_eq!(answer.try_recv(), Ok(v1::IntentVerdict::Granted));
-        assert!(held.open_intents().intents.is_empty());
+        assert!(held.open_intents().is_empty());
+    }
+
+    #[test]
+    fn an_intent_goes_with_the_files_of_earlier_steps_in_a_message_of_its_own() {
+        let ask = |execution, files: &[&[u8]]| Ask {
+            intent: v1::Intent {
+                execution,
+                ..Default::default()
+            },
+            state: None,
+            files: files
+                .iter()
+                .map(|content| v1::GivenFile {
+                    content: content.to_vec(),
+                    ..Default::default()
+                })
+                .collect(),
+        };
+        let messages = Ask::messages([ask(1, &[]), ask(2, &[b"backup", b"export"]), ask(3, &[])]);
+        let executions = |message: &v1::Intents| {
+            message
+                .intents
+                .iter()
+                .map(|intent| intent.execution)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            messages.iter().map(executions).collect::<Vec<_>>(),
+            [vec![2], vec![1, 3]]
+        );
+        assert_eq!(messages[0].files.len(), 2);
+        assert!(messages[0].files.iter().all(|file| file.execution == 2));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status, Streaming};
 
 use crate::devices::Devices;
-use crate::held::{Held, Out, Told};
+use crate::held::{Ask, Held, Out, Told};
 use crate::keep::Keep;
 use crate::pacing::Limits;
 use crate::reach::Reach;
@@ -280,8 +280,7 @@ impl Link<'_> {
         for reports in self.held.unacknowledged() {
             send(upstream, Up::Reports(reports)).await?;
         }
-        let intents = self.held.open_intents();
-        if !intents.intents.is_empty() {
+        for intents in self.held.open_intents() {
             send(upstream, Up::Intents(intents)).await?;
         }
         let held = u32::try_from(self.held.count()).unwrap_or(u32::MAX);
@@ -481,18 +480,17 @@ impl Link<'_> {
     fn messages(&self, batch: &mut Vec<Out>) -> Vec<(Up, Option<OwnedSemaphorePermit>)> {
         let (mut messages, mut bytes) = (Vec::new(), 0);
         let (mut intents, mut devices, mut reports) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut contacts, mut states) = (Vec::new(), Vec::new());
+        let mut contacts = Vec::new();
         for out in batch.drain(..) {
             match out {
                 Out::Contact(contact) => contacts.push(contact),
-                Out::Intent(intent, state) => {
-                    intents.push(intent);
-                    states.extend(state);
-                }
+                Out::Intent(ask) => intents.push(ask),
                 Out::Facts(facts) => devices.push(facts),
                 Out::Live(rows, room) => messages.push((Up::Live(rows), Some(room))),
                 Out::Report(told) => {
+                    let given = told.report.given.iter().map(|file| file.content.len());
                     bytes += told.report.replies.iter().map(bytes::Bytes::len).sum::<usize>();
+                    bytes += given.sum::<usize>();
                     reports.push(told);
                     if bytes > BATCH_BYTES {
                         bytes = 0;
@@ -504,9 +502,8 @@ impl Link<'_> {
         if !reports.is_empty() {
             messages.push((Up::Reports(self.held.send(reports)), None));
         }
-        if !intents.is_empty() {
-            messages.push((Up::Intents(v1::Intents { intents, states }), None));
-        }
+        let intents = Ask::messages(intents).into_iter();
+        messages.extend(intents.map(|intents| (Up::Intents(intents), None)));
         if !devices.is_empty() || !contacts.is_empty() {
             messages.push((Up::Facts(v1::Facts { devices, contacts }), None));
         }

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use crate::Leave;
 use crate::devices::{Devices, Line};
 use crate::facts;
-use crate::held::{Begun, Held, Told};
+use crate::held::{Ask, Begun, Held, Told};
 use crate::phase::Doing;
 use crate::session::{self, Follow, Handle, Reply, RunId, Target, Turn};
 
@@ -435,13 +435,18 @@ impl Run {
                 step,
                 memo: self.attempt.memo(),
             };
-            let answer = self
-                .held
-                .ask(intent, self.attempt.note().map(|note| state(execution, note)));
+            let answer = self.held.ask(Ask {
+                intent,
+                state: self.attempt.note().map(|note| state(execution, note)),
+                files: self.attempt.given().iter().map(file).collect(),
+            });
             let verdict = tokio::select! {
                 verdict = answer => verdict.unwrap_or(v1::IntentVerdict::Revoked),
                 () = self.job.begun.cancel.cancelled(), if ends => return Err(self.attempt.cancelled()),
             };
+            if matches!(verdict, v1::IntentVerdict::Granted | v1::IntentVerdict::Held) {
+                self.attempt.handed_over();
+            }
             match verdict {
                 v1::IntentVerdict::Granted if asked.elapsed() < SEND_WITHIN => {
                     self.send_by = asked + SEND_WITHIN;
@@ -592,6 +597,14 @@ impl Run {
     }
 }
 
+fn file(given: &core::Given) -> v1::GivenFile {
+    v1::GivenFile {
+        kind: given.kind.number(),
+        content: given.bytes.to_vec(),
+        version: given.version.clone(),
+    }
+}
+
 fn report(assignment: &v1::Assignment, ended: &Ended, attempt: Attempt, elapsed: Duration) -> v1::Report {
     let core::Told {
         replies,
@@ -606,11 +619,6 @@ fn report(assignment: &v1::Assignment, ended: &Ended, attempt: Attempt, elapsed:
             .map(|(name, number)| (name.to_owned(), number))
             .collect(),
     };
-    let given = given.into_iter().map(|given| v1::GivenFile {
-        kind: given.kind.number(),
-        content: given.bytes.to_vec(),
-        version: given.version,
-    });
     let outcome = match ended.outcome {
         Outcome::Broken => v1::ReportOutcome::Broken,
         Outcome::Reverted => v1::ReportOutcome::Reverted,
@@ -638,7 +646,7 @@ fn report(assignment: &v1::Assignment, ended: &Ended, attempt: Attempt, elapsed:
         steps_done: ended.steps_done,
         first_step: assignment.first_step,
         fingerprint: fingerprint.map_or_else(Vec::new, |found| found.to_vec()),
-        given: given.collect(),
+        given: given.iter().map(file).collect(),
         before: before.map(measured),
         after: after.map(measured),
     }

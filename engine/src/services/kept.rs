@@ -18,26 +18,28 @@ pub(crate) type Parts = Pin<Box<dyn Stream<Item = Result<v1::GetKeptFileResponse
 /// Bytes of one part.
 const PART: usize = 256 << 10;
 
-/// Keeps the files that reports have brought.
-pub(super) async fn keep(shared: &Shared, reports: &mut [v1::Report], now: i64) -> Result<(), Status> {
+/// Keeps the files that executions have brought.
+pub(super) async fn keep(
+    shared: &Shared,
+    brought: impl Iterator<Item = (u64, v1::GivenFile)>,
+    now: i64,
+) -> Result<(), Status> {
     let mut files = Vec::new();
-    for report in reports {
-        for given in std::mem::take(&mut report.given) {
-            let Some(kind) = Kept::from_number(given.kind) else {
-                tracing::error!(kind = given.kind, "a file of an unknown kind");
-                continue;
-            };
-            let digest = Sha256::digest(&given.content).into();
-            let sealed = shared.seal.seal_file(&digest, &given.content);
-            files.push(KeepFile {
-                execution: report.execution,
-                kind,
-                version: given.version,
-                size: given.content.len() as u64,
-                digest,
-                sealed: sealed.map_err(|error| Status::internal(error.to_string()))?,
-            });
-        }
+    for (execution, given) in brought {
+        let Some(kind) = Kept::from_number(given.kind) else {
+            tracing::error!(kind = given.kind, "a file of an unknown kind");
+            continue;
+        };
+        let digest = Sha256::digest(&given.content).into();
+        let sealed = shared.seal.seal_file(&digest, &given.content);
+        files.push(KeepFile {
+            execution,
+            kind,
+            version: given.version,
+            size: given.content.len() as u64,
+            digest,
+            sealed: sealed.map_err(|error| Status::internal(error.to_string()))?,
+        });
     }
     if !files.is_empty() {
         shared

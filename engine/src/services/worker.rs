@@ -316,7 +316,12 @@ async fn apply(shared: &Shared, reports: v1::Reports) -> Result<(), Status> {
     let now = shared.clock.now();
     let mut reports = reports.reports;
     // Before the report that says that they were brought.
-    kept::keep(shared, &mut reports, now).await?;
+    let brought = reports.iter_mut().flat_map(|report| {
+        let execution = report.execution;
+        let given = std::mem::take(&mut report.given).into_iter();
+        given.map(move |file| (execution, file))
+    });
+    kept::keep(shared, brought, now).await?;
     measured(shared, &mut reports).await?;
     let reports = reports
         .into_iter()
@@ -381,7 +386,11 @@ fn from_worker(report: v1::Report, now: i64) -> Option<Report> {
 /// The most bytes that are kept with an intent.
 const MEMO_BYTES: usize = 64 << 10;
 
-async fn grant(shared: &Shared, intents: v1::Intents) -> Result<Vec<v1::IntentAnswer>, Status> {
+async fn grant(shared: &Shared, mut intents: v1::Intents) -> Result<Vec<v1::IntentAnswer>, Status> {
+    let files = std::mem::take(&mut intents.files).into_iter();
+    let brought = files.filter_map(|brought| Some((brought.execution, brought.file?)));
+    // What a step is to have behind it is on disk before it is granted.
+    kept::keep(shared, brought, shared.clock.now()).await?;
     let request = |intent: &v1::Intent| IntentRequest {
         execution: intent.execution,
         epoch: intent.epoch,

@@ -184,6 +184,16 @@ impl Attempt {
         }
     }
 
+    /// Files that steps have brought and that nobody has yet.
+    pub fn given(&self) -> &[Given] {
+        &self.given
+    }
+
+    /// The engine has them.
+    pub fn handed_over(&mut self) {
+        self.given.clear();
+    }
+
     /// With the age of the newest backup of the device that the engine has.
     #[must_use]
     pub fn with_backup(mut self, age: Option<Duration>) -> Self {

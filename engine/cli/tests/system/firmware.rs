@@ -158,7 +158,7 @@ fn what_goes_wrong_is_told_and_nothing_is_restarted_twice() {
 fn an_engine_that_is_killed_in_the_middle_finds_out_what_became_of_it() {
     let (fleet, mut engine) = fleet(42, 4, &["--restart-ends", "close,reset,hang,done"]);
     let plan = engine.directory.path().join("plan.toml");
-    std::fs::write(plan, UPGRADE).expect("written");
+    std::fs::write(plan, format!("[[step]]\nbackup = true\n{UPGRADE}")).expect("written");
     // Not a rollout: one waits a minute before it tries again what a crash has cut off.
     let ran = engine.run(&[
         "run",
@@ -185,6 +185,12 @@ fn an_engine_that_is_killed_in_the_middle_finds_out_what_became_of_it() {
     assert_eq!(states(&results), ["succeeded"; 4], "{results:?}");
     for device in 0..4 {
         assert_eq!(count(&fleet, device, "/system/reboot"), 1, "never a second one");
+        let name = format!("r{device}");
+        let kept = engine.run(&["device", "exports", &name, "--json"]).ok().json();
+        assert!(
+            kept.iter().any(|file| file["kind"] == "backup"),
+            "no download begins before the engine has the backup: {kept:?}"
+        );
     }
     assert_eq!(versions(&engine), ["7.16.2 (stable)"; 4]);
 }
