@@ -1,7 +1,7 @@
 //! Whole flows on virtual time against a router that is a few lines of state, with the connection lost at every exchange:
 //! before the command is carried out, and after.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,165 +10,32 @@
 //! clock, and at its next start. A connection that is lost meanwhile is a question like any other; [`Look`] answers it when
 //! nothing of ours is armed any more.
 
+mod caps;
+mod look;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use muster_model::way_back::{CHUNK, RESTORED_WITHIN, SAFE_MODE_WITHIN};
-use muster_model::{DeviceError, Effect, ErrorClass, Guard, Level, Step, WayBack};
-use routeros_wire::value::{DateTime, Version, boolean};
+use muster_model::{DeviceError, ErrorClass, Guard, Step, WayBack};
+use routeros_wire::value::{DateTime, boolean};
 
-use super::backup::since;
 use super::command::verified;
 use super::{Around, Next, Run, found, question_failed, told, unproven, words};
 use crate::action::{ConnectFailure, Exchange, Given, Manner, Outcome, StepEnd};
 use crate::diff::{Diff, question, read_rows};
-use crate::inverse;
+
+pub use caps::Caps;
+pub(crate) use caps::{Probe, level_row, refusal, wants_guard};
+pub(crate) use look::Look;
 
 /// What a schedule of ours, its twin and its backup are called.
 const NAME: &str = "muster-guard";
 const TWIN: &str = "muster-guard-boot";
 
-/// The first version with `/safe-mode`.
-const SAFE_MODE: (u32, u32) = (7, 18);
-
 /// How often, and how long after one another, a hold is tried for that somebody else has: one that died is noticed.
 const TAKES: u32 = 10;
 const BETWEEN: Duration = Duration::from_secs(1);
-
-/// What a device can do for the way back (I1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caps {
-    /// It has a safe mode that API clients may take.
-    pub safe_mode: bool,
-    /// Its clock is synchronised, so that a schedule runs when it is meant to.
-    pub clock: bool,
-}
-
-impl Caps {
-    /// The guard that a change gets which needs this level, if the device has one.
-    pub(crate) fn guard(self, need: Level, over_api: bool) -> Option<Guard> {
-        match (self.safe_mode && over_api, self.clock && need <= Level::L2) {
-            (true, _) => Some(Guard::SafeMode),
-            (false, true) => Some(Guard::Scheduler),
-            (false, false) => None,
-        }
-    }
-}
-
-/// What is asked to find out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Probe {
-    Version,
-    Clock { safe_mode: bool, old: bool },
-}
-
-impl Probe {
-    pub(crate) fn question(self) -> Exchange {
-        Exchange::question(words(
-            match self {
-                Self::Version => ["/system/resource/print", "=.proplist=version"],
-                Self::Clock { .. } => [
-                    "/system/ntp/client/print",
-                    "=.proplist=enabled,status,synced,last-update-from,last-adjustment",
-                ],
-            }
-            .into_iter(),
-        ))
-    }
-
-    /// What the answer says, or what is to be asked next.
-    pub(crate) fn answered(self, answer: &[u8]) -> Result<Caps, Self> {
-        match self {
-            Self::Version => {
-                let mut version = None;
-                read_rows(answer, |row| {
-                    version = version.or(row.get(b"version").and_then(Version::parse));
-                });
-                let has = |gate| version.is_some_and(|version| since(version, gate));
-                Err(Self::Clock {
-                    safe_mode: has(SAFE_MODE),
-                    old: !has((7, 0)),
-                })
-            }
-            Self::Clock { safe_mode, old } => {
-                let mut clock = false;
-                read_rows(answer, |row| {
-                    let said = |name: &[u8]| row.get(name).is_some_and(|value| !value.is_empty());
-                    clock |= match old {
-                        true => said(b"last-update-from") || said(b"last-adjustment"),
-                        false => {
-                            row.get(b"status") == Some(b"synchronized")
-                                || row.get(b"synced").and_then(boolean) == Some(true)
-                        }
-                    };
-                });
-                Ok(Caps { safe_mode, clock })
-            }
-        }
-    }
-}
-
-/// The level that a step has on a device, for telling: a guard, and what there is beside it.
-fn level_text(guard: Option<Guard>, step: &Step, pre: &[u8]) -> &'static str {
-    let invertible = match step {
-        Step::Ensure(wish) => inverse::inverse(wish, pre).is_ok(),
-        _ => false,
-    };
-    match (guard, invertible) {
-        (Some(Guard::SafeMode), true) => "L1+L4",
-        (Some(Guard::SafeMode), false) => "L1",
-        (Some(Guard::Scheduler), true) => "L2+L4",
-        (Some(Guard::Scheduler), false) => "L2",
-        (None, true) => "L4",
-        (None, false) => "L0",
-    }
-}
-
-/// Whether a step is to be done under a guard where there is one.
-pub(crate) fn wants_guard(way: &WayBack, step: &Step) -> bool {
-    // What stages adds files only; what restarts the device would set the guard off.
-    step.effect() == Effect::Change
-        && (way.needs(step) >= Level::L2 || muster_model::way_back::touches_the_way_in(step))
-}
-
-/// Why a step is not done on a device that can do so much: it needs a guard, and there is none.
-pub(crate) fn refusal(way: &WayBack, step: &Step, caps: Caps, over_api: bool) -> Option<DeviceError> {
-    let need = way.needs(step);
-    if step.effect() != Effect::Change || need < Level::L2 || caps.guard(need, over_api).is_some() {
-        return None;
-    }
-    let has = match (caps.safe_mode, over_api) {
-        (true, false) => "its safe mode cannot be held over REST",
-        _ => "it has no safe mode for API clients (RouterOS 7.18)",
-    };
-    let clock = match (caps.clock, need) {
-        (false, Level::L2) => ", and its clock is not synchronised, so nothing can be scheduled",
-        _ => "",
-    };
-    let why = match need > way.min {
-        true => "it may cut the way by which the device is reached",
-        false => "the plan demands it",
-    };
-    let text = format!(
-        "{} needs a way back of level {need} ({why}), and the device has none: {has}{clock}; nothing was written. \
-         accept-none in way-back (--accept-no-way-back) does without",
-        step.title()
-    );
-    Some(DeviceError::new(ErrorClass::Plan, text))
-}
-
-/// What a preview tells of a step's way back on a device.
-pub(crate) fn level_row(way: &WayBack, step: &Step, pre: &[u8], caps: Caps, over_api: bool) -> Vec<u8> {
-    let guard = match wants_guard(way, step) {
-        true => caps.guard(way.needs(step), over_api),
-        false => None,
-    };
-    let mut out = Vec::new();
-    let level = format!("=level={}", level_text(guard, step, pre));
-    // No word is empty.
-    let _ = routeros_wire::encode::sentence(&mut out, ["!re", "=op=way-back", &level]);
-    out
-}
 
 /// Where it is.
 #[derive(Debug, PartialEq, Eq)]
@@ -789,139 +656,6 @@ impl Guarded {
         };
         self.phase = Phase::LookingBack;
         Next::Exchange(Exchange::proof(question))
-    }
-}
-
-/// A step whose answer was lost while a guard was armed: first whether it still is, then the step's own look.
-#[derive(Debug)]
-pub(crate) struct Look {
-    inner: Box<dyn Run>,
-    guard: Guard,
-    phase: LookPhase,
-    armed: bool,
-    end: Option<Next>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum LookPhase {
-    Armed,
-    Inner,
-    Disarming(Vec<&'static str>),
-    Disarmed,
-    Cleaning,
-}
-
-impl Look {
-    pub(crate) fn new(inner: Box<dyn Run>, guard: Guard) -> Self {
-        Self {
-            inner,
-            guard,
-            phase: LookPhase::Armed,
-            armed: false,
-            end: None,
-        }
-    }
-
-    fn not_yet() -> Next {
-        let text = "what is armed on the device has not taken the change back yet";
-        Next::stop(
-            Outcome::Interrupted,
-            DeviceError::new(ErrorClass::NotAsWanted, text),
-        )
-    }
-
-    /// What the step's own look has found.
-    fn found(&mut self, next: Next) -> Next {
-        match next {
-            // Reached over a new connection, and as wanted: that is the proof, and it is disarmed.
-            next @ Next::Done { .. } if self.armed => {
-                self.end = Some(next);
-                self.disarm_next(vec![TWIN, NAME])
-            }
-            Next::Stop {
-                outcome: Outcome::FoundNotDone,
-                reply,
-                ..
-            } => {
-                let text = "the answer to the change was lost, and the device is as it was before";
-                let end = Next::Stop {
-                    outcome: Outcome::Reverted,
-                    error: Some(DeviceError::new(ErrorClass::NotDone, text)),
-                    reply,
-                };
-                match self.armed {
-                    // It would put back what is there.
-                    true => {
-                        self.end = Some(end);
-                        self.disarm_next(vec![TWIN, NAME])
-                    }
-                    false if self.guard == Guard::Scheduler => {
-                        self.end = Some(end);
-                        self.clean()
-                    }
-                    false => end,
-                }
-            }
-            Next::Stop {
-                outcome: Outcome::Broken,
-                ..
-            } if self.armed => Self::not_yet(),
-            next => next,
-        }
-    }
-
-    fn disarm_next(&mut self, mut left: Vec<&'static str>) -> Next {
-        match left.pop() {
-            Some(name) => {
-                self.phase = LookPhase::Disarming(left);
-                let named = format!("=numbers={name}");
-                Next::Exchange(Exchange::proof(words(
-                    ["/system/scheduler/remove", &named].into_iter(),
-                )))
-            }
-            None => {
-                self.phase = LookPhase::Disarmed;
-                Next::Exchange(Exchange::question(armed_question(Some(self.guard))))
-            }
-        }
-    }
-
-    fn clean(&mut self) -> Next {
-        self.phase = LookPhase::Cleaning;
-        let named = format!("=numbers={NAME}.backup");
-        Next::Exchange(Exchange::proof(words(["/file/remove", &named].into_iter())))
-    }
-}
-
-impl Run for Look {
-    fn begin(&mut self, _: &Around<'_>) -> Next {
-        Next::Exchange(Exchange::question(armed_question(Some(self.guard))))
-    }
-
-    fn ended(&mut self, end: StepEnd, answer: Bytes, around: &Around<'_>) -> Next {
-        let done = end == StepEnd::Completed;
-        match std::mem::replace(&mut self.phase, LookPhase::Inner) {
-            LookPhase::Armed if done => {
-                self.armed = armed_rows(Some(self.guard), &answer) > 0;
-                if self.armed && self.guard == Guard::SafeMode {
-                    // A hold that we did not take on this connection is not ours to give up.
-                    return Self::not_yet();
-                }
-                let next = self.inner.begin(around);
-                self.found(next)
-            }
-            LookPhase::Inner => {
-                let next = self.inner.ended(end, answer, around);
-                self.found(next)
-            }
-            LookPhase::Disarming(left) if done || matches!(end, StepEnd::Trapped(_)) => {
-                self.disarm_next(left)
-            }
-            LookPhase::Disarmed if done && armed_rows(Some(self.guard), &answer) == 0 => self.clean(),
-            LookPhase::Disarmed if done => Self::not_yet(),
-            LookPhase::Cleaning => self.end.take().unwrap_or_else(|| found(false)),
-            _ => super::look_failed(end),
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use muster_model::check::Facts;
-use muster_model::{Command, Ensure, Items, Values};
+use muster_model::{Command, Ensure, Items, Level, Values};
 use routeros_wire::encode;
 
 use crate::steps::apply;
