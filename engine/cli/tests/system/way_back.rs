@@ -199,7 +199,6 @@ fn without_a_guard_what_may_cut_us_off_is_refused() {
 
 /// Nothing brings it back: it is lost, and it is known where it is.
 #[test]
-#[ignore = "takes the 80 s until a device that is silent is given up"]
 fn a_device_that_is_locked_out_without_a_guard_is_lost() {
     let case = Case::new(121, 1, "7.16.2", &[]);
     case.engine

@@ -164,9 +164,9 @@ fn show(start: &str, spec: &v1::JobSpec, answer: &v1::PreviewJobResponse, found:
         .notes
         .iter()
         .for_each(|note| out(format_args!("note:       {}", safe(note))));
-    out(format_args!(
-        "revert:     none: the state before is not recorded (L0)"
-    ));
+    if answer.unseen.is_none() {
+        out("way back:   not looked at: devices tell it, and none was read");
+    }
     out(format_args!("plan:       {}", answer.plan_digest));
     out(format_args!("digest:     {}", answer.digest));
     anstream::eprintln!(
