@@ -19,6 +19,12 @@ pub const BATCH: usize = 500;
 /// Long after every bench.
 const FAR: i64 = 1 << 50;
 
+/// Unix milliseconds. What was over long ago is swept as soon as an engine starts on the store.
+fn now() -> i64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(FAR)
+}
+
 /// A store with a fleet and a worker's session; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Queue {
@@ -42,7 +48,7 @@ impl Queue {
             instance: "bench".into(),
             engine_boot: String::new(),
             zones: Vec::new(),
-            now: 0,
+            now: now(),
         };
         let session = store.write(open).await?;
         let command = Command::parse(&["/system/resource/print"])?;
@@ -75,7 +81,7 @@ impl Queue {
             spread: None,
             deeds: Vec::new(),
             timeout_ms: 30_000,
-            now: 0,
+            now: now(),
             expires_at: FAR,
             claimed_by: String::new(),
         };
@@ -84,7 +90,7 @@ impl Queue {
         while draft {
             let part = LayOut {
                 uuid: uuid.clone(),
-                now: 0,
+                now: now(),
             };
             draft = self.store.write(part).await?;
         }
@@ -98,7 +104,7 @@ impl Queue {
             session: self.session,
             zones: Zones::Rest,
             limit: BATCH,
-            now: 0,
+            now: now(),
             holder: None,
         };
         Ok(self.store.write(claim).await?.leases)
@@ -107,7 +113,7 @@ impl Queue {
     /// Reports a batch as done, from [`reports`].
     pub async fn complete(&self, reports: Vec<Report>) -> anyhow::Result<()> {
         let told = reports.len();
-        let answers = self.store.write(ApplyReports { reports, now: 0 }).await?;
+        let answers = self.store.write(ApplyReports { reports, now: now() }).await?;
         let done = |answer: &&ReportAnswer| {
             matches!(
                 answer,
