@@ -118,7 +118,10 @@ impl FromStr for Ports {
         let mut ports = Self::default();
         for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
             let wrong = || {
-                format!("{part:?} is not TRANSPORT=PORT with api-ssl, api or https, such as api-ssl=18729")
+                format!(
+                    "{part:?} is not TRANSPORT=PORT with api-ssl, api or https; several are separated by ;, such as \
+                     api-ssl=18729;https=18443"
+                )
             };
             let (transport, port) = part.split_once('=').ok_or_else(wrong)?;
             let at = AUTO
