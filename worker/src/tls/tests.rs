@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use muster_model::{Demand, ErrorClass, Pin, Transport};
 use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -22,15 +22,23 @@ struct Echo {
 impl Echo {
     async fn start(versions: &[&'static rustls::SupportedProtocolVersion]) -> Self {
         let made = rcgen::generate_simple_self_signed(["router".to_owned()]).expect("a certificate");
-        let certificate = made.cert.der().clone();
-        let presented = Presented::of(&certificate);
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+        Self::presenting(vec![made.cert.der().clone()], &made.signing_key, versions).await
+    }
+
+    /// One with a chain, its own certificate first.
+    async fn presenting(
+        chain: Vec<CertificateDer<'static>>,
+        key: &rcgen::KeyPair,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> Self {
+        let presented = Presented::of(&chain[0]);
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .expect("versions")
             .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
+            .with_single_cert(chain, key)
             .expect("a key");
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -180,5 +188,78 @@ async fn a_server_that_speaks_something_else_or_nothing_is_told_apart() {
             assert!(told.contains("/ip/service set www-ssl certificate="), "{told}");
         }
         serving.await.expect("served");
+    }
+}
+
+/// A CA that signs others, and the key it does so with.
+struct Authority {
+    certificate: rcgen::Certificate,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    /// Signed by another, or by itself.
+    fn new(name: &str, by: Option<&Self>) -> Self {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = match by {
+            Some(by) => params.signed_by(&key, &by.issuer),
+            None => params.self_signed(&key),
+        };
+        Self {
+            certificate: certificate.expect("signed"),
+            issuer: rcgen::Issuer::new(params, key),
+        }
+    }
+
+    /// The certificate of a server with this name, and its key.
+    fn leaf(&self, name: &str) -> (CertificateDer<'static>, rcgen::KeyPair) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let params = rcgen::CertificateParams::new([name.to_owned()]).expect("a name");
+        let certificate = params.signed_by(&key, &self.issuer).expect("signed");
+        (certificate.der().clone(), key)
+    }
+}
+
+#[tokio::test]
+async fn a_chain_to_a_given_root_is_taken_and_one_that_is_not_whole_or_for_another_is_told() {
+    let root = Authority::new("root", None);
+    let middle = Authority::new("middle", Some(&root));
+    let directory = tempfile::tempdir().expect("a folder");
+    let file = directory.path().join("roots.pem");
+    std::fs::write(&file, root.certificate.pem()).expect("written");
+    let (own, key) = middle.leaf("127.0.0.1");
+    let (foreign, foreign_key) = middle.leaf("192.0.2.1");
+    let between = middle.certificate.der().clone();
+    let other = Authority::new("another root", None);
+    let (unknown, unknown_key) = other.leaf("127.0.0.1");
+    for (chain, key, told) in [
+        (vec![own.clone(), between.clone()], &key, None),
+        (vec![own], &key, Some("signed by nobody that is trusted")),
+        (
+            vec![foreign, between],
+            &foreign_key,
+            Some("for another name or address"),
+        ),
+        (
+            vec![unknown, other.certificate.der().clone()],
+            &unknown_key,
+            Some("signed by nobody"),
+        ),
+    ] {
+        let server = Echo::presenting(chain, key, &[&rustls::version::TLS13, &rustls::version::TLS12]).await;
+        let tls = Tls::new(Some(file.clone()));
+        match (server.connect(&tls, Demand::Roots).await, told) {
+            (Ok((stream, _)), None) => drop(echo(stream, 10).await),
+            (Err(refused), Some(told)) => {
+                let error = refused.failure.error;
+                assert_eq!(error.class, ErrorClass::Tls, "{error}");
+                assert!(error.message.contains(told), "{error}");
+            }
+            (Ok(_), Some(told)) => panic!("taken, though it is {told}"),
+            (Err(refused), None) => panic!("{}", refused.failure.error),
+        }
     }
 }
