@@ -46,6 +46,9 @@ const RECONNECTS: usize = 3;
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 const HELD_AT_MOST: Duration = Duration::from_secs(30);
 
+/// A new connection that proves that one can still come in is tried again after this, and for so long.
+const PROVE_AGAIN: Duration = Duration::from_millis(500);
+const PROVE_FOR: Duration = Duration::from_secs(10);
 /// How long the end of a followed step waits for its last rows to be told.
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
 /// Batches of rows of a followed step that wait to be told.
@@ -537,34 +540,41 @@ impl Run {
         self.attempt.answered(end, sentences)
     }
 
-    /// Asks over a new connection, which is made for it and closed after it.
+    /// Asks over a new connection, which is made for it and closed after it. A router that restarts a service because its
+    /// settings changed refuses the first one, so that is tried again for a while.
     async fn prove(&mut self, words: Vec<Vec<u8>>, timeout: Duration) -> Action {
         let device = self.job.assignment.device;
         // Whatever was there from before is none.
         let before = self.session(Line::Proof);
         self.devices.forget(device, Line::Proof, &before);
-        let session = self.session(Line::Proof);
-        self.phased(Doing::Connecting(session.clone()));
-        let asked = async {
-            session.ready().await.map_err(|failure| failure.error)?;
-            let turn = session.turn(false).await;
-            let send_by = Instant::now() + timeout;
-            let answer = session.follow(words, timeout, send_by, turn, next_run(), None);
-            Ok::<_, DeviceError>(answer.await.unwrap_or_else(|_| session::never_sent()))
-        };
+        let began = Instant::now();
         // Twice the deadline of a command: one for the connection, one for the command.
-        let (end, sentences) = match tokio::time::timeout(timeout * 2, asked).await {
-            Ok(Ok(Reply { end, sentences })) => (end, sentences),
-            Ok(Err(error)) => (StepEnd::NoAnswer(error), Bytes::new()),
-            Err(_) => {
-                let text = format!("no new connection within {} ms", (timeout * 2).as_millis());
-                (
-                    StepEnd::NoAnswer(DeviceError::new(ErrorClass::Timeout, text)),
-                    Bytes::new(),
-                )
+        let within = timeout * 2;
+        let (end, sentences) = loop {
+            let session = self.session(Line::Proof);
+            self.phased(Doing::Connecting(session.clone()));
+            let asked = async {
+                session.ready().await?;
+                let turn = session.turn(false).await;
+                let send_by = Instant::now() + timeout;
+                let answer = session.follow(words.clone(), timeout, send_by, turn, next_run(), None);
+                Ok::<_, ConnectFailure>(answer.await.unwrap_or_else(|_| session::never_sent()))
+            };
+            let told = tokio::time::timeout_at((began + within).into(), asked).await;
+            self.devices.forget(device, Line::Proof, &session);
+            match told {
+                Ok(Ok(Reply { end, sentences })) => break (end, sentences),
+                Ok(Err(failure)) if failure.may_pass && began.elapsed() < PROVE_FOR => {
+                    tokio::time::sleep(PROVE_AGAIN).await;
+                }
+                Ok(Err(failure)) => break (StepEnd::NoAnswer(failure.error), Bytes::new()),
+                Err(_) => {
+                    let text = format!("no new connection within {} ms", within.as_millis());
+                    let error = DeviceError::new(ErrorClass::Timeout, text);
+                    break (StepEnd::NoAnswer(error), Bytes::new());
+                }
             }
         };
-        self.devices.forget(device, Line::Proof, &session);
         self.attempt.tick(self.began.elapsed());
         self.attempt.answered(end, sentences)
     }

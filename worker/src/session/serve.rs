@@ -300,6 +300,9 @@ thread_local! {
 const PROBE: [&[u8]; 2] = [b"/system/identity/print", b"=.proplist=name"];
 /// How long it may take to answer that.
 const PROBE_WITHIN: Duration = Duration::from_secs(10);
+/// What a connection means that the router ends before it answers the login.
+const TURNED_AWAY: &str = "the router closed the connection before it answered the login: the service takes nobody from this \
+                           address (/ip/service address=), or has no session left (max-sessions)";
 /// A deadline where there is none.
 const FAR: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -548,7 +551,10 @@ impl Session {
 
     /// The connection is over: what was open is answered with the cause, what waited was never sent.
     fn fail(self, cause: &CloseCause) -> ConnectFailure {
-        let failure = failure(cause);
+        let mut failure = failure(cause);
+        if *cause == CloseCause::Lost && !is_ready(&self.vitals) {
+            failure.error.message = TURNED_AWAY.into();
+        }
         for (_, open) in self.open {
             let outcome = open
                 .outcome
@@ -658,8 +664,8 @@ fn failure(cause: &CloseCause) -> ConnectFailure {
         | CloseCause::NotAReply(_)
         | CloseCause::StrayReplies(_)
         | CloseCause::Encode(_) => (ErrorClass::Protocol, false),
-        CloseCause::CancelIgnored(_) => (ErrorClass::Timeout, true),
-        CloseCause::Lost | CloseCause::Requested => (ErrorClass::Reset, true),
+        // Whoever was in the middle of something suffers for another's command, and may ask again.
+        CloseCause::CancelIgnored(_) | CloseCause::Lost | CloseCause::Requested => (ErrorClass::Reset, true),
     };
     ConnectFailure {
         error: DeviceError::new(class, message(cause)),
