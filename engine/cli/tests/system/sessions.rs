@@ -225,3 +225,117 @@ fn a_worker_without_descriptors_goes_on_with_fewer_sessions() {
     };
     until("it says so", said);
 }
+
+/// A question whose connection is closed because the device goes on with something else that was given up is asked again:
+/// what it suffered for was not its own.
+#[test]
+fn a_question_that_suffers_for_another_is_asked_again() {
+    let fleet = Fleet::start(108, 1, &["--late", "5s"]);
+    let engine = Engine::start(&[]);
+    engine.import(&fleet, 1, "\n");
+    let ask = |timeout| {
+        let words = [
+            "run",
+            "--all",
+            "--timeout",
+            timeout,
+            "--json",
+            "--",
+            "/system/identity/print",
+        ];
+        engine.run(&words)
+    };
+    ask("10s").ok();
+    fleet.set_fault(0, Some("hang"));
+    let given_up = ask("1s").exits(3).of("r0");
+    assert_eq!(given_up["error"]["class"], "timeout", "{given_up}");
+    // Still within the time that the device has to end it: this one is in flight when that is over.
+    fleet.set_fault(0, Some("late"));
+    let asked = ask("30s").ok().of("r0");
+    assert!(asked["attempts"].as_u64() > Some(1), "{asked}");
+}
+
+/// Sessions that a router keeps of clients that are gone count as sessions. When it takes no more, that is what is said,
+/// and nothing hammers on it; when they are gone, it goes on.
+#[test]
+fn a_router_that_is_full_of_sessions_left_behind_is_told_and_comes_back() {
+    let fleet = Fleet::start(109, 1, &["--version", "7.16.2"]);
+    let mut engine = Engine::start(&[]);
+    engine.import(&fleet, 1, "\n");
+    let most = [
+        "run",
+        "--all",
+        "--yes",
+        "--accept-no-way-back",
+        "--",
+        "/ip/service/set",
+        "numbers=api",
+        "max-sessions=3",
+    ];
+    engine.run(&most).ok();
+    fleet.set_fault(0, Some("half-open"));
+    let read = |engine: &Engine, timeout| {
+        let words = [
+            "run",
+            "--all",
+            "--timeout",
+            timeout,
+            "--json",
+            "--",
+            "/system/identity/print",
+        ];
+        engine.run(&words)
+    };
+    for _ in 0..2 {
+        engine.kill();
+        engine.start_again();
+        read(&engine, "10s").ok();
+    }
+    engine.kill();
+    engine.start_again();
+    let accepted = || {
+        fleet.get("/counters")["connections_accepted"]
+            .as_u64()
+            .expect("a count")
+    };
+    let before = accepted();
+    let full = read(&engine, "5s").exits(5).of("r0");
+    assert_eq!(full["state"], "expired", "{full}");
+    let told = full["error"]["message"].as_str().expect("a reason");
+    assert!(told.contains("max-sessions"), "{told}");
+    let tries = accepted() - before;
+    assert!(tries <= 6, "{tries} connections in 5 s");
+    fleet.set_fault(0, None);
+    until("it comes back", || read(&engine, "10s").code() == 0);
+}
+
+/// A router that answers a burst at once and then slowly gets its answers out all the same, and over one connection.
+#[test]
+fn a_router_that_slows_down_is_not_given_up() {
+    const JOBS: usize = 30;
+    let fleet = Fleet::start(110, 1, &["--clamp", "5/100ms"]);
+    let engine = Engine::start(&[]);
+    engine.import(&fleet, 1, "\n");
+    let job = |_| {
+        let words = [
+            "run",
+            "--all",
+            "--detach",
+            "--timeout",
+            "60s",
+            "--json",
+            "--",
+            "/system/identity/print",
+        ];
+        let created = engine.run(&words).exits(7).json();
+        created[0]["job"].as_str().expect("an id").to_owned()
+    };
+    let jobs = (0..JOBS).map(job).collect::<Vec<_>>();
+    let ended = |job: &String| {
+        let state = engine.run(&["job", "show", job, "--json"]).ok().json()[0]["state"].clone();
+        assert_ne!(state, "completed_with_failures");
+        state == "completed"
+    };
+    until("all are done", || jobs.iter().all(ended));
+    assert_eq!(fleet.get("/counters")["logins"], 1);
+}

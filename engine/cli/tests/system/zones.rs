@@ -102,7 +102,7 @@ fn kept(engine: &Engine) -> (u64, u64) {
 
 #[test]
 fn connections_are_kept_without_work_and_made_anew() {
-    let fleet = Fleet::start(143, DEVICES, &[]);
+    let fleet = Fleet::start(143, DEVICES, &["--restart", "1s"]);
     let engine = engine(&fleet, &["ams", "fra"]);
     let _ams = Worker::start(&engine, "ams", &["--zone", "ams", "--hold"]);
     until("those of its zone are open", || kept(&engine) == (20, 20));
@@ -124,6 +124,22 @@ fn connections_are_kept_without_work_and_made_anew() {
     // A device that is removed is not kept.
     engine.run(&["device", "remove", "r3"]).ok();
     until("one less is kept", || kept(&engine) == (38, 38));
+    // One whose router restarts is made anew, without anybody's asking.
+    let logins = || fleet.get("/counters")["logins"].as_u64().expect("a count");
+    let before = logins();
+    let restart = [
+        "run",
+        "--select",
+        "name=r4",
+        "--yes",
+        "--accept-no-way-back",
+        "--",
+        "/system/reboot",
+    ];
+    assert_ne!(engine.run(&restart).code(), 5);
+    until("the router is back and its connection kept", || {
+        logins() > before && kept(&engine) == (38, 38)
+    });
     let shown = engine.run(&["admin", "status"]).ok().stdout();
     assert!(
         shown.contains("worker ams keeps 20 connections without work, 20 of them are open"),

@@ -4,6 +4,7 @@ mod attack;
 mod check;
 mod digest;
 mod gates;
+mod ramp;
 mod rules;
 mod snapshot;
 mod soak;
