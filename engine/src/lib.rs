@@ -186,7 +186,12 @@ const STOP_WITHIN: Duration = Duration::from_secs(3);
 impl Engine {
     /// Opens the data directory and serves.
     pub async fn start(config: EngineConfig) -> Result<Self, StartError> {
-        let tls = config.tls.as_ref().map(listen::acceptor).transpose()?;
+        let tls = config
+            .tls
+            .as_ref()
+            .map(listen::Tls::read)
+            .transpose()?
+            .map(Arc::new);
         let data = DataDirectory::open(&config.data)?;
         let store = Store::open(&data.database()).await?;
         let listener = TcpListener::bind(config.listen)

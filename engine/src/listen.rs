@@ -4,9 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use muster_proto::dial::{self, DialError};
 use rustls::ServerConfig;
@@ -42,8 +42,77 @@ const AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// The first byte of every TLS connection: the type of a record of the handshake.
 const HANDSHAKE: u8 = 22;
 
+/// How often it is looked whether the files have changed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The engine's own TLS. Its files are read again when they have changed, so that certificates are renewed without a
+/// restart; while what is there is of no use, what was there before goes on.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    files: TlsFiles,
+    now: Mutex<Loaded>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    config: Arc<ServerConfig>,
+    /// Of the files as they were read last, whether they were of use or not.
+    written: [Option<SystemTime>; 3],
+    looked: Instant,
+}
+
+impl Tls {
+    pub(crate) fn read(files: &TlsFiles) -> Result<Self, DialError> {
+        let written = written(files);
+        Ok(Self {
+            files: files.clone(),
+            now: Mutex::new(Loaded {
+                config: config(files)?,
+                written,
+                looked: Instant::now(),
+            }),
+        })
+    }
+
+    /// With the files as they are now.
+    fn acceptor(&self) -> TlsAcceptor {
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.looked.elapsed() >= LOOK_EVERY {
+            now.looked = Instant::now();
+            let written = written(&self.files);
+            if written != now.written {
+                now.written = written;
+                match config(&self.files) {
+                    Ok(config) => {
+                        now.config = config;
+                        tracing::info!("the engine's certificate was read again");
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the engine's certificate has changed, and the one from before goes on");
+                    }
+                }
+            }
+        }
+        TlsAcceptor::from(now.config.clone())
+    }
+}
+
+/// When each of the files was written; none for one that is not there.
+fn written(files: &TlsFiles) -> [Option<SystemTime>; 3] {
+    let written = |path: &Path| {
+        std::fs::metadata(path)
+            .and_then(|metadata| metadata.modified())
+            .ok()
+    };
+    [
+        written(&files.certificate),
+        written(&files.key),
+        files.client_ca.as_deref().and_then(written),
+    ]
+}
+
 /// Reads the files of the engine's own TLS.
-pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, DialError> {
+fn config(files: &TlsFiles) -> Result<Arc<ServerConfig>, DialError> {
     let (chain, key) = dial::read_identity(&files.certificate, &files.key)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let usage =
@@ -67,7 +136,7 @@ pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, DialError> {
         ))
     })?;
     config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Arc::new(config))
 }
 
 /// Who is at the other end of a connection.
@@ -109,7 +178,7 @@ enum Stream {
 /// Accepts until the engine stops. Handshakes go on beside each other, so that a slow one holds up nobody.
 pub(crate) fn incoming(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     stop: CancellationToken,
 ) -> ReceiverStream<io::Result<Io>> {
     let (ready, stream) = mpsc::channel(AHEAD);
@@ -117,7 +186,7 @@ pub(crate) fn incoming(
     ReceiverStream::new(stream)
 }
 
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, ready: mpsc::Sender<io::Result<Io>>) {
+async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, ready: mpsc::Sender<io::Result<Io>>) {
     let shaking = Arc::new(Semaphore::new(SHAKING));
     while let Ok(permit) = shaking.clone().acquire_owned().await {
         let socket = match listener.accept().await {
@@ -146,7 +215,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, ready: mpsc::Se
     }
 }
 
-async fn shake_hands(socket: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Io> {
+async fn shake_hands(socket: TcpStream, tls: Option<Arc<Tls>>) -> io::Result<Io> {
     socket.set_nodelay(true)?;
     let peer = Peer::of(&socket)?;
     let Some(tls) = tls else {
@@ -158,7 +227,7 @@ async fn shake_hands(socket: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<
         let stream = Stream::Plain(socket);
         return Ok(Io { peer, stream });
     }
-    let stream = Stream::Tls(Box::new(tls.accept(socket).await?));
+    let stream = Stream::Tls(Box::new(tls.acceptor().accept(socket).await?));
     let peer = Peer {
         is_secure: true,
         ..peer

@@ -30,7 +30,6 @@ use muster_proto::v1::job_service_server::JobServiceServer;
 use muster_proto::v1::schedule_service_server::ScheduleServiceServer;
 use muster_proto::v1::worker_service_server::WorkerServiceServer;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tonic::service::InterceptorLayer;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
@@ -49,7 +48,7 @@ const WORKER_MESSAGE_BYTES: usize = 64 << 20;
 pub(crate) struct Service(pub(crate) Arc<Shared>);
 
 /// Serves until the engine stops.
-pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, tls: Option<Arc<listen::Tls>>) {
     let service = Service(shared.clone());
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<DeviceServiceServer<Service>>().await;

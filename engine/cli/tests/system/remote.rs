@@ -165,6 +165,28 @@ fn an_expired_certificate_of_the_engine_is_told() {
     assert!(said.contains("not valid now"), "{said}");
 }
 
+/// A certificate that was renewed is presented without a restart, and one that is of no use is not.
+#[test]
+fn a_certificate_is_renewed_while_the_engine_runs() {
+    let (engine, url, dir) = engine(&[]);
+    let ca = dir.join("ca.pem");
+    client(&engine, &url, &ca, &[]).ok();
+    let other = certs(&engine, "renewed", "localhost");
+    let other_ca = other.join("ca.pem");
+    client(&engine, &url, &other_ca, &[]).exits(8);
+    // Half of it, as while it is copied.
+    std::fs::copy(other.join("engine.pem"), dir.join("engine.pem")).expect("copied");
+    until("the engine has seen half of it", || {
+        client(&engine, &url, &ca, &[]).ok();
+        engine.log.text().contains("the one from before goes on")
+    });
+    std::fs::copy(other.join("engine.key"), dir.join("engine.key")).expect("copied");
+    until("the new one is presented", || {
+        client(&engine, &url, &other_ca, &[]).code() == 0
+    });
+    client(&engine, &url, &ca, &[]).exits(8);
+}
+
 #[test]
 fn an_engine_may_want_certificates_as_well() {
     let (engine, url, dir) = engine(&["--tls-client-ca", "CA"]);
