@@ -199,27 +199,39 @@ struct Ready {
     epoch: u64,
     device: u64,
     next_step: u32,
-    open_intent: Option<u32>,
     name: String,
     address: String,
     port: u16,
     transport: String,
-    tls: Option<String>,
-    pin: Option<String>,
     ports: String,
-    worked: Option<String>,
-    worked_at: Option<i64>,
-    serial: Option<String>,
-    offered_serial: Option<String>,
     credential: String,
     facts_at: Option<i64>,
-    touched: bool,
-    /// In hex.
-    fingerprint: Option<String>,
     zone: String,
     labels: String,
+    /// What is known of how its device is reached, where anything is.
+    reach: Option<Reach>,
+    /// What executions have that were begun, or previewed.
+    more: Option<More>,
+}
+
+#[derive(Default, Deserialize)]
+struct Reach {
+    serial: Option<String>,
+    tls: Option<String>,
+    pin: Option<String>,
+    worked: Option<String>,
+    worked_at: Option<i64>,
+    offered_serial: Option<String>,
     in_flight: Option<u32>,
+}
+
+#[derive(Default, Deserialize)]
+struct More {
+    touched: u8,
+    open_intent: Option<u32>,
     intent_at: Option<i64>,
+    /// In hex.
+    fingerprint: Option<String>,
     /// In hex.
     memo: Option<String>,
 }
@@ -239,6 +251,7 @@ impl Ready {
     fn lease(self, jobs: &BTreeMap<i64, Assigned>) -> Result<Lease, StoreError> {
         let corrupt = || StoreError::Corrupt(format!("execution {} has no job", self.id));
         let job = jobs.get(&self.job).ok_or_else(corrupt)?;
+        let (reach, more) = (self.reach.unwrap_or_default(), self.more.unwrap_or_default());
         Ok(Lease {
             execution: self.id,
             epoch: self.epoch + 1,
@@ -247,12 +260,12 @@ impl Ready {
             address: self.address,
             port: self.port,
             transport: self.transport,
-            tls: self.tls,
-            pin: self.pin,
+            tls: reach.tls,
+            pin: reach.pin,
             ports: self.ports,
-            worked: self.worked.zip(self.worked_at),
-            serial: self.serial,
-            offered_serial: self.offered_serial,
+            worked: reach.worked.zip(reach.worked_at),
+            serial: reach.serial,
+            offered_serial: reach.offered_serial,
             effect: job.effect,
             credential: self.credential,
             facts_at: self.facts_at,
@@ -260,16 +273,16 @@ impl Ready {
             timeout_ms: job.timeout_ms,
             expires_at: job.expires_at,
             first_step: self.next_step,
-            resolve: self.open_intent,
-            expected: expected(&job.mode, self.fingerprint.as_deref(), self.touched),
+            resolve: more.open_intent,
+            expected: expected(&job.mode, more.fingerprint.as_deref(), more.touched != 0),
             mode: job.mode.clone(),
             measures: job.measures.clone(),
             job: self.job.unsigned_abs(),
             zone: self.zone,
-            in_flight: self.in_flight,
+            in_flight: reach.in_flight,
             labels: self.labels,
-            intent_at: self.intent_at,
-            memo: self.memo.as_deref().map(unhex).unwrap_or_default(),
+            intent_at: more.intent_at,
+            memo: more.memo.as_deref().map(unhex).unwrap_or_default(),
         })
     }
 }
@@ -373,6 +386,8 @@ struct Live {
     ledger: Option<Ledger>,
     /// Its own limits of label values, as they are kept.
     caps: Option<String>,
+    /// Whether executions of it wait for others of it.
+    has_order: bool,
 }
 
 impl FromRow<'_, SqliteRow> for Live {
@@ -390,6 +405,7 @@ impl FromRow<'_, SqliteRow> for Live {
             waves: vec![row.try_get(8)?],
             ledger: None,
             caps: row.try_get(9)?,
+            has_order: row.try_get(10)?,
         })
     }
 }
@@ -572,7 +588,8 @@ impl Claim {
                     .bind(wave)
                     .bind(i64::from(locks))
                     .bind(serde_json::json!(full).to_string())
-                    .bind(&beside);
+                    .bind(&beside)
+                    .bind(i64::from(job.has_order));
                 let found = ready(&query.fetch_one(&mut *tx).await?)?;
                 let (kept, all) = self.keep(tx, (caps, &mut own), found, locks).await?;
                 self.claim(tx, &kept, Some(locks)).await?;
@@ -604,10 +621,8 @@ impl Claim {
             // Of rows that are one router, only the first: the others wait for it from now on.
             let mut routers = BTreeSet::new();
             kept.retain(|ready| {
-                ready
-                    .serial
-                    .as_ref()
-                    .is_none_or(|serial| routers.insert(serial.clone()))
+                let serial = ready.reach.as_ref().and_then(|reach| reach.serial.as_ref());
+                serial.is_none_or(|serial| routers.insert(serial.clone()))
             });
         }
         let all = kept.len() == taken;

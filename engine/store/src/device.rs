@@ -390,6 +390,10 @@ impl Write for RemoveDevices {
         if let Some((device, job)) = busy {
             return Ok(Err(RemoveDevicesRefused::Busy { device, job }));
         }
+        sqlx::query(sql::HOLDERS_FORGET)
+            .bind(&names)
+            .execute(&mut *tx)
+            .await?;
         Ok(Ok(sqlx::query(sql::DEVICE_REMOVE)
             .bind(&names)
             .execute(tx)

@@ -7,8 +7,8 @@ use muster_engine_core::{Event, Held, Illegal};
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
-use crate::transition::{self, Moves};
-use crate::{StoreError, Write, sql};
+use crate::transition::Moves;
+use crate::{StoreError, Write, loaded, sql};
 
 /// A worker's question: may this step be sent?
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl Write for GrantIntents {
     type Out = Vec<Verdict>;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> Result<Self::Out, StoreError> {
-        let loaded = transition::load(tx, self.intents.iter().map(|intent| intent.execution)).await?;
+        let loaded = loaded::load(tx, self.intents.iter().map(|intent| intent.execution)).await?;
         let mut loaded = loaded
             .into_iter()
             .map(|row| (row.execution.id, row))

@@ -5,7 +5,8 @@ use std::time::Duration;
 use muster_engine_core::{Event, execution};
 use sqlx::SqliteConnection;
 
-use crate::transition::{Loaded, Moves};
+use crate::loaded::{self, Loaded};
+use crate::transition::Moves;
 use crate::{Store, StoreError, Write, sql};
 
 /// Opens a session. Zones served by name are remembered, so that a worker for the rest leaves them alone.
@@ -144,8 +145,9 @@ const CHUNK: i64 = 5000;
 async fn lose(tx: &mut SqliteConnection, session: i64, now: i64) -> Result<u64, StoreError> {
     let mut lost = 0;
     loop {
-        let query = sqlx::query_as(sql::LOAD_SESSION).bind(session).bind(CHUNK);
-        let mut held: Vec<Loaded> = query.fetch_all(&mut *tx).await?;
+        let query = sqlx::query_scalar(sql::LOAD_SESSION).bind(session).bind(CHUNK);
+        let held: String = query.fetch_one(&mut *tx).await?;
+        let mut held = loaded::loaded(tx, &held).await?;
         if held.is_empty() {
             return Ok(lost);
         }
@@ -180,16 +182,18 @@ impl Write for ExpireJobs {
             .await?;
         let mut expired = 0;
         for job in due {
-            let query = sqlx::query_as(sql::LOAD_PENDING).bind(job).bind(CHUNK);
-            let waiting = query.fetch_all(&mut *tx).await?;
+            let query = sqlx::query_scalar(sql::LOAD_PENDING).bind(job).bind(CHUNK);
+            let waiting: String = query.fetch_one(&mut *tx).await?;
+            let waiting = loaded::loaded(tx, &waiting).await?;
             expired += self.expire(tx, waiting).await?;
         }
         // Questions that nobody could answer have a deadline of their own.
         let granted_before = self.now - millis(execution::resolved_within());
-        let query = sqlx::query_as(sql::LOAD_RESOLVING)
+        let query = sqlx::query_scalar(sql::LOAD_RESOLVING)
             .bind(granted_before)
             .bind(CHUNK);
-        let overdue = query.fetch_all(&mut *tx).await?;
+        let overdue: String = query.fetch_one(&mut *tx).await?;
+        let overdue = loaded::loaded(tx, &overdue).await?;
         expired += self.expire(tx, overdue).await?;
         Ok(expired)
     }

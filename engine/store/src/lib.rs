@@ -27,6 +27,7 @@ mod jobs;
 mod kept;
 mod lease;
 mod limit;
+mod loaded;
 pub mod memory;
 mod pre;
 mod quarantine;
@@ -374,6 +375,11 @@ fn migrations() -> Vec<Migration> {
             26,
             "schedules",
             include_str!("../../../migrations/sqlite/0026_schedules.sql"),
+        ),
+        (
+            27,
+            "lighter holders",
+            include_str!("../../../migrations/sqlite/0027_lighter_holders.sql"),
         ),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {

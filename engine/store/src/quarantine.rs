@@ -4,8 +4,8 @@ use muster_engine_core::{Event, Quarantine};
 use sqlx::SqliteConnection;
 
 use crate::history::{self, Deed};
-use crate::transition::{Loaded, Moves};
-use crate::{Store, StoreError, Write, json_ids, sql};
+use crate::transition::Moves;
+use crate::{Store, StoreError, Write, json_ids, loaded, sql};
 
 /// Notes harm, `[[device, execution], …]`, and leaves devices that had too much of it out of what waits for them.
 pub(crate) async fn harmed(tx: &mut SqliteConnection, harm: &str, now: i64) -> Result<(), StoreError> {
@@ -40,10 +40,9 @@ pub(crate) async fn skip(tx: &mut SqliteConnection, devices: &[i64], now: i64) -
         return Ok(());
     }
     let ids = json_ids(devices.iter().map(|id| id.unsigned_abs()));
-    let mut waiting: Vec<Loaded> = sqlx::query_as(sql::LOAD_UNTOUCHED_OF_DEVICES)
-        .bind(ids)
-        .fetch_all(&mut *tx)
-        .await?;
+    let query = sqlx::query_scalar(sql::LOAD_UNTOUCHED_OF_DEVICES).bind(ids);
+    let waiting: String = query.fetch_one(&mut *tx).await?;
+    let mut waiting = loaded::loaded(tx, &waiting).await?;
     let mut moves = Moves::default();
     for loaded in &mut waiting {
         let moved = moves.decide(loaded, &Event::Quarantined, now, None);

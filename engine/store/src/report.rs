@@ -8,8 +8,8 @@ use muster_model::{DeviceError, ErrorClass, ExecutionState};
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
-use crate::transition::{self, Moves};
-use crate::{StoreError, Write, blob, json_ids, sql};
+use crate::transition::Moves;
+use crate::{StoreError, Write, blob, json_ids, loaded, sql};
 
 /// How an attempt ended.
 #[derive(Clone, Debug)]
@@ -89,7 +89,7 @@ impl Write for ApplyReports {
     type Out = Applied;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> Result<Self::Out, StoreError> {
-        let loaded = transition::load(tx, self.reports.iter().map(|report| report.execution)).await?;
+        let loaded = loaded::load(tx, self.reports.iter().map(|report| report.execution)).await?;
         let mut loaded = loaded
             .into_iter()
             .map(|row| (row.execution.id, row))

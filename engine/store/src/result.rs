@@ -8,7 +8,8 @@ use muster_model::{DeviceError, ExecutionState};
 use sqlx::SqliteConnection;
 
 use crate::blob::{Digest, Packed, fixed, unpack};
-use crate::transition::{Loaded, device_error, resolution};
+use crate::loaded::{self, Loaded};
+use crate::transition::{device_error, resolution};
 use crate::{Store, StoreError, json_ids, sql};
 
 /// Replies of one page of results, in bytes: with the record that grows over it, a page ends. So neither a page nor
@@ -94,10 +95,9 @@ impl Store {
     /// Every execution of a job, by its row, in the order they were laid out: for looking into a store.
     pub async fn executions(&self, job: i64) -> Result<Vec<ExecutionRecord>, StoreError> {
         let mut tx = self.readers().begin().await?;
-        let loaded: Vec<Loaded> = sqlx::query_as(sql::LOAD_JOB)
-            .bind(job)
-            .fetch_all(&mut *tx)
-            .await?;
+        let query = sqlx::query_scalar(sql::LOAD_JOB).bind(job);
+        let loaded: String = query.fetch_one(&mut *tx).await?;
+        let loaded = loaded::loaded(&mut tx, &loaded).await?;
         let query = sqlx::query_as(sql::EXECUTIONS_HELD).bind(job);
         let rest: Vec<(Option<i64>, i64)> = query.fetch_all(&mut *tx).await?;
         let record = |(loaded, (session, ready_at)): (Loaded, (Option<i64>, i64))| ExecutionRecord {

@@ -11,49 +11,55 @@ macro_rules! statements {
     };
 }
 
-/// The columns a [`crate::transition::Loaded`] is read from, in its order.
+/// What a [`crate::loaded::Loaded`] is read from, as JSON. Most executions have neither an open intent nor an error: what
+/// they have nothing of costs them nothing.
 macro_rules! loaded_columns {
     () => {
+        "json_group_array(json_array(
+             e.id, e.job_id, e.state, e.epoch, e.attempts, e.device_id, e.started_at, e.next_step, e.wave,
+             e.touched + 2 * e.locked + 4 * e.exempt,
+             CASE WHEN coalesce(e.open_intent, e.error_class, e.touched_from, e.resolution) IS NOT NULL
+             THEN json_array(
+                 e.touched_from, e.open_intent, e.intent_epoch, e.intent_at, e.error_class, e.error_message,
+                 e.error_category, e.resolution, e.resolution_epoch, e.resolution_at,
+                 -- Over REST a router goes on, for up to a minute, with a command that nobody waits for any more.
+                 CASE WHEN e.open_intent IS NULL THEN 0 ELSE coalesce((SELECT 60000 FROM device q
+                     WHERE q.id = e.device_id AND q.transport IN ('http', 'https', 'auto')), 0) END,
+                 -- How long what is armed on the device may take to act.
+                 CASE WHEN e.open_intent IS NULL THEN 0 ELSE coalesce((SELECT p.guard_ms FROM pre_state p
+                     WHERE p.execution_id = e.id AND p.step = e.open_intent), 0) END) END))"
+    };
+}
+
+/// Executions from a table or tables with the executions as `x` among them.
+macro_rules! loaded {
+    ($from:literal) => {
         concat!(
-            "e.id, e.job_id, e.state, e.epoch, e.attempts, e.touched, e.open_intent, e.error_class, ",
-            "e.error_message, e.error_category, e.device_id, j.expires_at, j.state, e.started_at, e.locked, ",
-            "e.next_step, e.intent_epoch, e.intent_at, e.resolution, e.resolution_epoch, e.resolution_at, ",
-            "j.steps, j.priority, ",
-            // Over REST a router goes on, for up to a minute, with a command that nobody waits for any more.
-            "CASE WHEN e.open_intent IS NULL THEN j.timeout_ms ELSE max(j.timeout_ms, coalesce((SELECT 60000 FROM device q ",
-            "WHERE q.id = e.device_id AND q.transport IN ('http', 'https', 'auto')), 0)) END, e.wave, j.budget, ",
-            // Whether nothing new may be touched: outside its window, or while everything is frozen.
-            "j.admit_until, j.stop_at, EXISTS (SELECT 1 FROM freeze) AND NOT EXISTS (SELECT 1 FROM rollout r ",
-            "WHERE r.job_id = e.job_id AND r.break_glass IS NOT NULL), ",
-            "CASE WHEN j.soaks THEN (SELECT w.soak_ms FROM wave w WHERE w.job_id = e.job_id AND w.number = e.wave) ",
-            "ELSE 0 END, e.touched_from, ",
-            // How long what is armed on the device may take to act.
-            "CASE WHEN e.open_intent IS NULL THEN 0 ELSE coalesce((SELECT p.guard_ms FROM pre_state p ",
-            "WHERE p.execution_id = e.id AND p.step = e.open_intent), 0) END, j.linger_ms, e.exempt "
+            "SELECT ",
+            loaded_columns!(),
+            " FROM (SELECT x.* FROM ",
+            $from,
+            ") e"
         )
     };
 }
 
-macro_rules! loaded {
-    ($from:literal) => {
-        concat!("SELECT ", loaded_columns!(), $from)
-    };
-}
-
 /// What a claim may take, with the fields of a `claim::Ready` in their order, in one text: the way of a row from the database's thread costs
-/// more than all of its columns.
+/// more than all of its columns. What few executions have costs the others nothing.
 macro_rules! ready {
     ($where:literal, $zones:literal) => {
         concat!(
-            "SELECT json_group_array(json_array(id, job_id, epoch, device_id, next_step, open_intent, name, address, port,
-                                                transport, tls, pin, ports, worked, worked_at, serial, offered_serial,
-                                                credential, facts_at, json(iif(touched, 'true', 'false')),
-                                                nullif(hex(fingerprint), ''), zone, labels, in_flight, intent_at,
-                                                nullif(hex(memo), '')))
-             FROM (SELECT e.id, e.job_id, e.epoch, e.device_id, e.next_step, e.open_intent, d.name, d.address, d.port,
-                          d.transport, d.tls, d.pin, d.ports, d.worked, d.worked_at, d.serial, d.offered_serial,
-                          d.credential, d.facts_at, e.touched, e.fingerprint, d.zone, d.labels,
-                          d.in_flight, e.intent_at, e.memo
+            "SELECT json_group_array(json_array(
+                 id, job_id, epoch, device_id, next_step, name, address, port, transport, ports, credential, facts_at, zone,
+                 labels,
+                 CASE WHEN coalesce(serial, tls, pin, worked, offered_serial, in_flight) IS NOT NULL
+                 THEN json_array(serial, tls, pin, worked, worked_at, offered_serial, in_flight) END,
+                 CASE WHEN touched OR coalesce(open_intent, fingerprint, memo) IS NOT NULL
+                 THEN json_array(touched, open_intent, intent_at, nullif(hex(fingerprint), ''), nullif(hex(memo), '')) END))
+             FROM (SELECT e.id, e.job_id, e.epoch, e.device_id, e.next_step, d.name, d.address, d.port, d.transport,
+                          d.ports, d.credential, d.facts_at, d.zone, d.labels, d.serial, d.tls, d.pin, d.worked,
+                          d.worked_at, d.offered_serial, d.in_flight, e.touched, e.open_intent, e.intent_at,
+                          e.fingerprint, e.memo
                    FROM execution e CROSS JOIN device d ON d.id = e.device_id
                    WHERE ",
             $where,
@@ -64,7 +70,7 @@ macro_rules! ready {
     };
 }
 /// Of a wave of a job. ?4 job, ?5 wave, ?6 whether devices are held, ?7 full label values as JSON, ?8 workers whose devices are
-/// left to them, each with a zone or null for all, as JSON.
+/// left to them, each with a zone or null for all, as JSON, ?9 whether executions of the job wait for others of it.
 macro_rules! ready_of_job {
     ($zones:literal) => {
         ready!(
@@ -77,13 +83,14 @@ macro_rules! ready_of_job {
              AND (?7 = '[]' OR NOT EXISTS (
                  SELECT 1 FROM json_each(?7) f JOIN device_label dl
                  WHERE dl.device_id = e.device_id AND dl.key = f.value ->> 0 AND dl.value = f.value ->> 1))
-             AND NOT EXISTS (
+             AND (?9 = 0 OR NOT EXISTS (
                  SELECT 1 FROM execution_after a
                  JOIN execution c ON c.job_id = a.job_id AND c.device_id = a.child_id AND c.state < 10
-                 WHERE a.job_id = e.job_id AND a.device_id = e.device_id)
+                 WHERE a.job_id = e.job_id AND a.device_id = e.device_id))
              AND (?8 = '[]' OR NOT EXISTS (
-                 SELECT 1 FROM device_holder h JOIN json_each(?8) b ON b.value ->> 0 = h.worker
-                 WHERE h.device_id = e.device_id AND coalesce(b.value ->> 1, e.zone) = e.zone))",
+                 SELECT 1 FROM device_holder h WHERE h.device_id = e.device_id
+                 AND (h.worker IN (SELECT value ->> 0 FROM json_each(?8) WHERE value ->> 1 IS NULL)
+                      OR (h.worker, e.zone) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?8)))))",
             $zones
         )
     };

@@ -6,8 +6,8 @@ use muster_model::JobState;
 use sqlx::SqliteConnection;
 
 use crate::history::{self, Deed};
-use crate::transition::{self, Loaded, Moves};
-use crate::{StoreError, Write, rollout, sql, wave};
+use crate::transition::{self, Moves};
+use crate::{StoreError, Write, loaded, rollout, sql, wave};
 
 /// Ends a job early.
 #[derive(Debug)]
@@ -77,8 +77,9 @@ async fn abort(tx: &mut SqliteConnection, job: i64, now: i64) -> Result<(), Stor
     query.execute(&mut *tx).await?;
     transition::note(tx, job, "state", now).await?;
     loop {
-        let query = sqlx::query_as(sql::LOAD_PENDING).bind(job).bind(CHUNK);
-        let mut waiting: Vec<Loaded> = query.fetch_all(&mut *tx).await?;
+        let query = sqlx::query_scalar(sql::LOAD_PENDING).bind(job).bind(CHUNK);
+        let waiting: String = query.fetch_one(&mut *tx).await?;
+        let mut waiting = loaded::loaded(tx, &waiting).await?;
         let mut moves = Moves::default();
         for loaded in &mut waiting {
             let moved = moves.decide(loaded, &Event::JobAborted, now, None);

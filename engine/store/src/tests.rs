@@ -5,6 +5,7 @@ mod inventory;
 mod jobs;
 mod leases;
 mod limit;
+mod pages;
 mod reach;
 mod retention;
 mod rollout;

@@ -3,91 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use muster_engine_core::job::{self, Counts};
-use muster_engine_core::retry::Backoff;
-use muster_engine_core::{Context, Event, Execution, Illegal, Intent, Ledger, Resolution, Tally, Transition};
-use muster_model::{DeviceError, Effect, ErrorClass, ExecutionState, JobState, Marks, Priority};
-use serde::Deserialize;
+use muster_engine_core::{Event, Execution, Illegal, Ledger, Resolution, Tally, Transition};
+use muster_model::{DeviceError, Effect, ErrorClass, ExecutionState, JobState};
 use serde_json::{Value, json};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{FromRow, Row as _, SqliteConnection};
+use sqlx::SqliteConnection;
 
+use crate::loaded::Loaded;
 use crate::rollout::{self, Ending};
 use crate::{StoreError, quarantine, sql, wave};
-
-/// An execution with what decisions need of its job.
-#[derive(Clone, Debug)]
-pub(crate) struct Loaded {
-    pub(crate) execution: Execution,
-    pub(crate) device: i64,
-    pub(crate) job: i64,
-    pub(crate) job_state: JobState,
-    pub(crate) expires_at: i64,
-    pub(crate) started_at: Option<i64>,
-    pub(crate) locked: bool,
-    pub(crate) wave: u32,
-    /// Its job's; `None` for no limit.
-    pub(crate) budget: Option<u64>,
-    /// Nothing new of its job starts from then on.
-    admit_until: Option<i64>,
-    /// What is in flight of its job stops from then on.
-    stop_at: Option<i64>,
-    /// Nothing with effects starts.
-    frozen: bool,
-    soak_ms: i64,
-    /// How long what is armed on its device may take to act.
-    guard_ms: i64,
-    steps: String,
-    priority: Priority,
-    timeout_ms: i64,
-    /// How long the longest step of its plan may take beyond that.
-    linger_ms: i64,
-}
-
-impl Loaded {
-    /// Whether its plan can change a device.
-    pub(crate) fn may_harm(&self) -> bool {
-        let steps = Marks::new(&self.steps);
-        steps.any_change_before(steps.len())
-    }
-
-    /// Whether a window or a freeze lets nothing new of its job touch a device.
-    fn is_shut(&self, now: i64) -> bool {
-        self.frozen || self.admit_until.is_some_and(|until| until <= now)
-    }
-
-    /// Whether a worker holds it for the first time: nothing can have been answered before.
-    pub(crate) fn is_in_its_first_lease(&self) -> bool {
-        let held = matches!(
-            self.execution.state,
-            ExecutionState::Leased | ExecutionState::Running
-        );
-        held && self.execution.epoch == 1
-    }
-
-    /// `ledger` is how its job stands.
-    fn context(&self, now: i64, ledger: Option<&Ledger>) -> Context<'_> {
-        Context {
-            now,
-            expires_at: self.expires_at,
-            aborting: self.job_state == JobState::Aborting,
-            held: job::held(self.job_state).or(self.is_shut(now).then_some(JobState::WaitingWindow)),
-            stops: self.stop_at.is_some_and(|at| at <= now),
-            full: ledger.and_then(|ledger| ledger.full(self.wave)),
-            backoff: match self.priority {
-                Priority::Emergency | Priority::Interactive => Backoff::INTERACTIVE,
-                Priority::Rollout | Priority::Audit => Backoff::ROLLOUT,
-            },
-            command: Duration::from_millis(self.timeout_ms.unsigned_abs()),
-            soak: Duration::from_millis(self.soak_ms.unsigned_abs()),
-            guard: Duration::from_millis(self.guard_ms.unsigned_abs()),
-            linger: Duration::from_millis(self.linger_ms.unsigned_abs()),
-            steps: Marks::new(&self.steps),
-        }
-    }
-}
 
 pub(crate) fn effect_number(effect: Effect) -> i64 {
     match effect {
@@ -117,14 +42,6 @@ pub(crate) fn device_error(
     })
 }
 
-fn intent(step: Option<u32>, epoch: Option<i64>, at: Option<i64>) -> Option<Intent> {
-    Some(Intent {
-        step: step?,
-        epoch: epoch?.unsigned_abs(),
-        at: at?,
-    })
-}
-
 pub(crate) fn resolution(done: Option<bool>, epoch: Option<i64>, at: Option<i64>) -> Option<Resolution> {
     Some(Resolution {
         done: done?,
@@ -133,141 +50,8 @@ pub(crate) fn resolution(done: Option<bool>, epoch: Option<i64>, at: Option<i64>
     })
 }
 
-fn bad(what: &str) -> sqlx::Error {
+pub(crate) fn bad(what: &str) -> sqlx::Error {
     sqlx::Error::Decode(format!("unknown number in {what}").into())
-}
-
-/// The columns of a loaded execution, in their order.
-#[derive(Deserialize)]
-struct Columns {
-    id: i64,
-    job: i64,
-    state: i32,
-    epoch: i64,
-    attempts: u32,
-    touched: u8,
-    open_intent: Option<u32>,
-    error_class: Option<i32>,
-    error_message: Option<String>,
-    error_category: Option<u8>,
-    device: i64,
-    expires_at: i64,
-    job_state: i32,
-    started_at: Option<i64>,
-    locked: u8,
-    next_step: u32,
-    intent_epoch: Option<i64>,
-    intent_at: Option<i64>,
-    resolution: Option<u8>,
-    resolution_epoch: Option<i64>,
-    resolution_at: Option<i64>,
-    steps: String,
-    priority: i32,
-    timeout_ms: i64,
-    wave: u32,
-    budget: Option<i64>,
-    admit_until: Option<i64>,
-    stop_at: Option<i64>,
-    frozen: u8,
-    soak_ms: i64,
-    touched_from: Option<u32>,
-    guard_ms: i64,
-    linger_ms: i64,
-    exempt: u8,
-}
-
-impl Columns {
-    fn loaded(self) -> Result<Loaded, sqlx::Error> {
-        let done = self.resolution.map(|done| done != 0);
-        let execution = Execution {
-            id: self.id.unsigned_abs(),
-            state: ExecutionState::from_number(self.state).ok_or_else(|| bad("execution.state"))?,
-            epoch: self.epoch.unsigned_abs(),
-            attempts: self.attempts,
-            touched: self.touched != 0,
-            touched_from: self.touched_from,
-            exempt: self.exempt != 0,
-            next_step: self.next_step,
-            open_intent: intent(self.open_intent, self.intent_epoch, self.intent_at),
-            error: device_error(self.error_class, self.error_message, self.error_category),
-            resolution: resolution(done, self.resolution_epoch, self.resolution_at),
-        };
-        Ok(Loaded {
-            execution,
-            device: self.device,
-            job: self.job,
-            job_state: JobState::from_number(self.job_state).ok_or_else(|| bad("job.state"))?,
-            expires_at: self.expires_at,
-            started_at: self.started_at,
-            locked: self.locked != 0,
-            wave: self.wave,
-            budget: self.budget.map(i64::unsigned_abs),
-            steps: self.steps,
-            priority: Priority::from_number(self.priority).ok_or_else(|| bad("job.priority"))?,
-            timeout_ms: self.timeout_ms,
-            admit_until: self.admit_until,
-            stop_at: self.stop_at,
-            frozen: self.frozen != 0,
-            soak_ms: self.soak_ms,
-            guard_ms: self.guard_ms,
-            linger_ms: self.linger_ms,
-        })
-    }
-}
-
-impl FromRow<'_, SqliteRow> for Loaded {
-    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        let columns = Columns {
-            id: row.try_get(0)?,
-            job: row.try_get(1)?,
-            state: row.try_get(2)?,
-            epoch: row.try_get(3)?,
-            attempts: row.try_get(4)?,
-            touched: row.try_get(5)?,
-            open_intent: row.try_get(6)?,
-            error_class: row.try_get(7)?,
-            error_message: row.try_get(8)?,
-            error_category: row.try_get(9)?,
-            device: row.try_get(10)?,
-            expires_at: row.try_get(11)?,
-            job_state: row.try_get(12)?,
-            started_at: row.try_get(13)?,
-            locked: row.try_get(14)?,
-            next_step: row.try_get(15)?,
-            intent_epoch: row.try_get(16)?,
-            intent_at: row.try_get(17)?,
-            resolution: row.try_get(18)?,
-            resolution_epoch: row.try_get(19)?,
-            resolution_at: row.try_get(20)?,
-            steps: row.try_get(21)?,
-            priority: row.try_get(22)?,
-            timeout_ms: row.try_get(23)?,
-            wave: row.try_get(24)?,
-            budget: row.try_get(25)?,
-            admit_until: row.try_get(26)?,
-            stop_at: row.try_get(27)?,
-            frozen: row.try_get(28)?,
-            soak_ms: row.try_get(29)?,
-            touched_from: row.try_get(30)?,
-            guard_ms: row.try_get(31)?,
-            linger_ms: row.try_get(32)?,
-            exempt: row.try_get(33)?,
-        };
-        columns.loaded()
-    }
-}
-
-/// Executions by their ids. They come as one text: a batch of rows from the database's thread costs five times as
-/// much.
-pub(crate) async fn load(
-    tx: &mut SqliteConnection,
-    ids: impl IntoIterator<Item = u64>,
-) -> Result<Vec<Loaded>, StoreError> {
-    let query = sqlx::query_scalar(sql::LOAD).bind(crate::json_ids(ids));
-    let text: String = query.fetch_one(tx).await?;
-    let rows = serde_json::from_str::<Vec<Columns>>(&text);
-    let rows = rows.map_err(|error| StoreError::Corrupt(error.to_string()))?;
-    Ok(rows.into_iter().map(Columns::loaded).collect::<Result<_, _>>()?)
 }
 
 /// What executions become that move alike: everything but who it is and when the attempt began.
@@ -319,7 +103,7 @@ impl Moves {
         loaded: impl Iterator<Item = &'a Loaded>,
     ) -> Result<Self, StoreError> {
         let jobs = loaded.filter(|loaded| loaded.may_harm());
-        let ledgers = wave::ledgers(tx, jobs.map(|loaded| (loaded.job, loaded.budget))).await?;
+        let ledgers = wave::ledgers(tx, jobs.map(|loaded| (loaded.job, loaded.budget()))).await?;
         Ok(Self {
             ledgers,
             ..Self::default()

@@ -3,21 +3,29 @@
 statements! {
     // Executions
     LOAD = concat!(
-        "SELECT json_group_array(json_array(", loaded_columns!(), "))
-         FROM json_each(?1) w CROSS JOIN execution e ON e.id = w.value JOIN job j ON j.id = e.job_id");
-    LOAD_JOB = loaded!("FROM execution e JOIN job j ON j.id = e.job_id WHERE e.job_id = ?1 ORDER BY e.id");
+        "SELECT ", loaded_columns!(), " FROM json_each(?1) w CROSS JOIN execution e ON e.id = w.value");
+    LOAD_JOB = loaded!("execution x WHERE x.job_id = ?1 ORDER BY x.id");
     EXECUTIONS_HELD = "SELECT session_id, ready_at FROM execution WHERE job_id = ?1 ORDER BY id";
-    LOAD_SESSION = loaded!(
-        "FROM execution e JOIN job j ON j.id = e.job_id WHERE e.state IN (2, 3) AND e.session_id = ?1 LIMIT ?2");
-    LOAD_PENDING = loaded!(
-        "FROM execution e JOIN job j ON j.id = e.job_id
-         WHERE e.state = 1 AND e.open_intent IS NULL AND e.job_id = ?1 LIMIT ?2");
+    LOAD_SESSION = loaded!("execution x WHERE x.state IN (2, 3) AND x.session_id = ?1 LIMIT ?2");
+    LOAD_PENDING = loaded!("execution x WHERE x.state = 1 AND x.open_intent IS NULL AND x.job_id = ?1 LIMIT ?2");
     LOAD_RESOLVING = loaded!(
-        "FROM execution e JOIN job j ON j.id = e.job_id
-         WHERE e.state = 1 AND e.open_intent IS NOT NULL AND e.intent_at + max(j.timeout_ms, j.linger_ms) <= ?1 LIMIT ?2");
+        "execution x JOIN job j ON j.id = x.job_id
+         WHERE x.state = 1 AND x.open_intent IS NOT NULL AND x.intent_at + max(j.timeout_ms, j.linger_ms) <= ?1 LIMIT ?2");
     LOAD_UNTOUCHED_OF_DEVICES = loaded!(
-        "FROM json_each(?1) w JOIN job j JOIN execution e ON e.job_id = j.id AND e.device_id = w.value
-         WHERE j.state < 20 AND j.effect > 2 AND e.state = 1 AND e.touched = 0");
+        "json_each(?1) w JOIN job j JOIN execution x ON x.job_id = j.id AND x.device_id = w.value
+         WHERE j.state < 20 AND j.effect > 2 AND x.state = 1 AND x.touched = 0");
+    // What jobs say of their executions, where something is decided.
+    JOBS_DECIDING = "
+        SELECT json_group_array(json_array(
+            j.id, j.state, j.expires_at, j.budget, j.admit_until, j.stop_at,
+            -- Whether nothing new may be touched while everything is frozen.
+            EXISTS (SELECT 1 FROM freeze)
+                AND NOT EXISTS (SELECT 1 FROM rollout r WHERE r.job_id = j.id AND r.break_glass IS NOT NULL),
+            CASE WHEN j.soaks
+                THEN (SELECT json_group_object(w.number, w.soak_ms) FROM wave w WHERE w.job_id = j.id)
+                ELSE json_object() END,
+            j.steps, j.priority, j.timeout_ms, j.linger_ms))
+        FROM json_each(?1) w JOIN job j ON j.id = w.value";
     MOVE = "
         UPDATE execution SET state = n.state, attempts = n.attempts, touched = n.touched, locked = n.locked,
             next_step = n.next_step, open_intent = n.open_intent, intent_epoch = n.intent_epoch,

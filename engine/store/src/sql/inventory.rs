@@ -48,6 +48,9 @@ statements! {
         SELECT e.device_name, j.uuid FROM execution e JOIN job j ON j.id = e.job_id
         JOIN device d ON d.id = e.device_id
         WHERE j.state < 20 AND e.state < 10 AND d.name IN (SELECT value FROM json_each(?1)) LIMIT 1";
+    HOLDERS_FORGET = "
+        DELETE FROM device_holder
+        WHERE device_id IN (SELECT d.id FROM json_each(?1) w JOIN device d ON d.name = w.value)";
     DEVICE_REMOVE = "DELETE FROM device WHERE name IN (SELECT value FROM json_each(?1))";
     DEVICE_FACTS = "
         UPDATE device SET version = n.version, board = n.board, architecture = n.architecture,

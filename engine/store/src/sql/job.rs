@@ -52,7 +52,7 @@ statements! {
                j.budget, substr(j.steps, 1, 1),
                (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state IN (2, 3)),
                (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state = 2), w.number,
-               j.caps
+               j.caps, EXISTS (SELECT 1 FROM execution_after a WHERE a.job_id = j.id)
         FROM job j JOIN wave w ON w.job_id = j.id AND w.number <= j.open_wave
         WHERE j.state = 4 AND j.state < 20 AND j.expires_at > ?1
           AND (j.admit_until IS NULL OR j.admit_until > ?1)

@@ -15,12 +15,16 @@ statements! {
             SELECT s.execution_id, s.step FROM json_each(?1) w
             JOIN step_result s ON s.execution_id = w.value ->> 0 AND s.step >= w.value ->> 1)
         RETURNING digest";
+    // By device, which is the order in which executions are laid out: by their ids there is no index. After ?2, the last
+    // of the page before; one that is gone went with its job.
     RESULT_PAGE = "
         SELECT e.id, e.device_name, e.state, e.attempts, e.error_class, e.error_message, e.error_category,
                e.started_at, e.finished_at, e.resolution, e.resolution_epoch, e.resolution_at
-        FROM execution e
-        WHERE e.job_id = ?1 AND e.id > ?2 AND (?4 = '[]' OR e.state IN (SELECT value FROM json_each(?4)))
-        ORDER BY e.id LIMIT ?3";
+        FROM execution e INDEXED BY execution_device
+        WHERE e.job_id = ?1 AND (?4 = '[]' OR e.state IN (SELECT value FROM json_each(?4)))
+          AND e.device_id > CASE WHEN ?2 = 0 THEN -1
+              ELSE coalesce((SELECT c.device_id FROM execution c WHERE c.id = ?2 AND c.job_id = ?1), 1 << 62) END
+        ORDER BY e.device_id LIMIT ?3";
     RESULT_SOME = "
         SELECT e.id, e.device_name, e.state, e.attempts, e.error_class, e.error_message, e.error_category,
                e.started_at, e.finished_at, e.resolution, e.resolution_epoch, e.resolution_at

@@ -55,7 +55,7 @@ impl Bench {
             .fetch_all(&mut connection)
             .await
             .expect("read");
-        let loaded = transition::load(&mut connection, ids.into_iter().map(i64::unsigned_abs)).await;
+        let loaded = loaded::load(&mut connection, ids.into_iter().map(i64::unsigned_abs)).await;
         let mut recount = Tally::default();
         for one in loaded.expect("read") {
             recount += Tally::of(&one.execution);

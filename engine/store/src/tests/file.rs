@@ -29,9 +29,11 @@ async fn hot_statements_scan_no_table() {
         "CLAIM",
         "JOBS_ASSIGNED",
         "LOAD",
+        "JOBS_DECIDING",
         "LOAD_SESSION",
         "LOAD_PENDING",
         "LOAD_RESOLVING",
+        "RESULT_PAGE",
         "MOVE",
         "MOVE_ALIKE",
         "COUNTS_MOVE",
@@ -58,6 +60,7 @@ async fn hot_statements_scan_no_table() {
                 "j",
                 "execution",
                 "e",
+                "x",
                 "event",
                 "step_result",
                 "s",
@@ -68,6 +71,10 @@ async fn hot_statements_scan_no_table() {
             ];
             let scans = tables.iter().any(|table| {
                 let scan = format!("SCAN {table}");
+                // What was found already may have the name of a table.
+                if plan.iter().any(|(.., step)| *step == format!("CO-ROUTINE {table}")) {
+                    return false;
+                }
                 *step == scan || step.starts_with(&format!("{scan} USING COVERING INDEX sqlite_"))
             });
             assert!(!scans, "{name}: {plan:?}");
