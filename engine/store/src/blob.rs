@@ -3,7 +3,7 @@
 //! What is small and, as far as can be seen, one execution's alone stays with its step: storing it under its digest
 //! would touch another page of an index for each answer.
 //!
-//! A blob lives as long as a step names it. How many do is counted where it is more than one (`blob_share`), in the
+//! A blob lives as long as a step names it, of an execution or of a set. How many do is counted where it is more than one (`blob_share`), in the
 //! transaction that writes or deletes the steps: after every commit each step has its answer, and each blob a step.
 
 use std::borrow::Cow;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use sqlx::SqliteConnection;
 
-use crate::{StoreError, sql};
+use crate::{StoreError, set, sql};
 
 const PLAIN: i64 = 0;
 const LZ4: i64 = 1;
@@ -41,10 +41,14 @@ pub(crate) struct Answers<'a> {
     pub(crate) replies: &'a [Bytes],
     /// Whether an earlier attempt may have been answered something.
     pub(crate) again: bool,
+    /// Whether these are all its answers, of a plan that devices answer again and again: see [`crate::set`].
+    pub(crate) whole: bool,
 }
 
 /// Stores the answers of executions; what earlier attempts answered to the same steps and later ones makes room.
 pub(crate) async fn store(tx: &mut SqliteConnection, results: &[Answers<'_>]) -> Result<(), StoreError> {
+    let (whole, results) = results.iter().partition::<Vec<_>, _>(|result| result.whole);
+    set::store(tx, &whole).await?;
     let again = results.iter().filter(|result| result.again);
     let before = forget_steps(tx, again.map(|result| (result.execution, result.first))).await?;
     let mut answers = BTreeMap::new();
@@ -170,14 +174,56 @@ pub(crate) async fn forget_steps(
     Ok(uses)
 }
 
+/// Which of these are stored. Looking first saves compressing what a thousand devices answered before.
+async fn known<'a>(
+    tx: &mut SqliteConnection,
+    of: impl IntoIterator<Item = &'a Digest>,
+) -> Result<BTreeSet<Digest>, StoreError> {
+    let query = sqlx::query_scalar(sql::BLOB_KNOWN).bind(digests(of));
+    let found: Vec<Vec<u8>> = query.fetch_all(tx).await?;
+    found.iter().map(|digest| fixed(digest)).collect()
+}
+
+/// Stores answers that are named so many times more.
+pub(crate) async fn name(
+    tx: &mut SqliteConnection,
+    uses: &BTreeMap<Digest, (&Bytes, i64)>,
+) -> Result<(), StoreError> {
+    let known = known(tx, uses.keys()).await?;
+    let (mut new, mut shared, mut waiting) = (Vec::new(), Vec::new(), 0);
+    for (digest, &(bytes, count)) in uses {
+        let is_known = known.contains(digest);
+        if !is_known {
+            let (encoding, stored) = pack(bytes);
+            waiting += stored.len();
+            new.push((*digest, encoding, stored));
+        }
+        let more = count - i64::from(!is_known);
+        if more > 0 {
+            shared.push(json!([hex(digest), more]));
+        }
+        if waiting > TOGETHER {
+            waiting = 0;
+            insert_blobs(tx, &mut new).await?;
+        }
+    }
+    insert_blobs(tx, &mut new).await?;
+    share(tx, shared).await
+}
+
+/// `[[digest in hex, times], …]`.
+async fn share(tx: &mut SqliteConnection, shared: Vec<Value>) -> Result<(), StoreError> {
+    if !shared.is_empty() {
+        sqlx::query(sql::BLOB_SHARE)
+            .bind(Value::Array(shared).to_string())
+            .execute(tx)
+            .await?;
+    }
+    Ok(())
+}
+
 async fn store_answers(tx: &mut SqliteConnection, uses: BTreeMap<Digest, Use<'_>>) -> Result<(), StoreError> {
-    // Looking first saves compressing what a thousand devices answered before.
-    let query = sqlx::query_scalar(sql::BLOB_KNOWN).bind(digests(uses.keys()));
-    let found: Vec<Vec<u8>> = query.fetch_all(&mut *tx).await?;
-    let known = found
-        .iter()
-        .map(|digest| fixed(digest))
-        .collect::<Result<BTreeSet<_>, _>>()?;
+    let known = known(tx, uses.keys()).await?;
     let (mut steps, mut new, mut shared) = (Vec::new(), Vec::new(), Vec::new());
     let mut waiting = 0;
     for (digest, one) in uses {
@@ -216,13 +262,7 @@ async fn store_answers(tx: &mut SqliteConnection, uses: BTreeMap<Digest, Use<'_>
     }
     insert_blobs(tx, &mut new).await?;
     store_steps(tx, steps).await?;
-    if !shared.is_empty() {
-        sqlx::query(sql::BLOB_SHARE)
-            .bind(Value::Array(shared).to_string())
-            .execute(tx)
-            .await?;
-    }
-    Ok(())
+    share(tx, shared).await
 }
 
 /// Steps named these answers so often, and do no longer. Deletes the answers that no step names any more; returns

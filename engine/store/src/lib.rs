@@ -39,6 +39,7 @@ mod rollout;
 mod scan;
 mod schedule;
 mod select;
+mod set;
 mod space;
 mod sql;
 mod status;
@@ -380,6 +381,11 @@ fn migrations() -> Vec<Migration> {
             27,
             "lighter holders",
             include_str!("../../../migrations/sqlite/0027_lighter_holders.sql"),
+        ),
+        (
+            28,
+            "answer sets",
+            include_str!("../../../migrations/sqlite/0028_answer_sets.sql"),
         ),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {

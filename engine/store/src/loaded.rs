@@ -49,12 +49,19 @@ struct Says {
     timeout_ms: i64,
     /// How long the longest step of its plan may take beyond that.
     linger_ms: i64,
+    /// Whether its executions name what others were answered, too.
+    shares: bool,
 }
 
 impl Loaded {
     /// The budget of its job; `None` for no limit.
     pub(crate) fn budget(&self) -> Option<u64> {
         self.says.budget
+    }
+
+    /// Whether what it is answered is likely to have been answered before, all of it: it is of an audit.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.says.shares
     }
 
     /// Whether its plan can change a device.
@@ -192,6 +199,7 @@ struct JobColumns {
     priority: i32,
     timeout_ms: i64,
     linger_ms: i64,
+    shares: u8,
 }
 
 impl JobColumns {
@@ -208,6 +216,7 @@ impl JobColumns {
             priority: Priority::from_number(self.priority).ok_or_else(|| bad("job.priority"))?,
             timeout_ms: self.timeout_ms,
             linger_ms: self.linger_ms,
+            shares: self.shares != 0,
         };
         Ok((self.id, Arc::new(says)))
     }

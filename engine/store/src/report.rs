@@ -136,6 +136,11 @@ impl Write for ApplyReports {
                             first: report.first_step,
                             replies: &report.replies,
                             again: !first,
+                            whole: first
+                                && report.first_step == 0
+                                && row.is_shared()
+                                && !report.replies.is_empty()
+                                && row.execution.state.is_terminal(),
                         });
                     }
                 }

@@ -7,7 +7,7 @@ use muster_model::JobState;
 use sqlx::SqliteConnection;
 
 use crate::blob::{self, Digest, fixed};
-use crate::{Deed, Store, StoreError, Write, history, json_ids, sql};
+use crate::{Deed, Store, StoreError, Write, history, json_ids, set, sql};
 
 /// How long a request id is kept, whatever becomes of its job: 24 h, in milliseconds.
 pub const REQUEST_KEPT_MS: i64 = 24 * 60 * 60 * 1000;
@@ -190,7 +190,10 @@ async fn batch(tx: &mut SqliteConnection, job: i64) -> Result<Vec<u64>, StoreErr
 }
 
 async fn executions(tx: &mut SqliteConnection, batch: &[u64]) -> Result<Swept, StoreError> {
-    let named = blob::forget_steps(tx, batch.iter().map(|execution| (*execution, 0))).await?;
+    let mut named = blob::forget_steps(tx, batch.iter().map(|execution| (*execution, 0))).await?;
+    for (digest, count) in set::forget(tx, batch).await? {
+        *named.entry(digest).or_default() += count;
+    }
     let answers = blob::release(tx, &named).await?;
     let ids = json_ids(batch.iter().copied());
     for statement in [

@@ -55,6 +55,7 @@ pub struct Scanned {
     pub details: Option<ScannedDetails>,
     /// Where its answers are in [`Batch::answers`], in the order of steps.
     pub answers: Range<usize>,
+    names_a_set: bool,
 }
 
 /// What is told of an execution beside its answers.
@@ -211,7 +212,7 @@ impl Scan {
     }
 
     fn read_executions(&self, text: &str) -> Result<Vec<Scanned>, StoreError> {
-        type Row = (u64, u64, i32);
+        type Row = (u64, u64, i32, u8);
         type Full = (
             u64,
             u64,
@@ -223,8 +224,9 @@ impl Scan {
             Option<String>,
             Option<i64>,
             Option<i64>,
+            u8,
         );
-        let scanned = |execution, device, state, details| {
+        let scanned = |execution, device, state, set, details| {
             let unknown = || StoreError::Corrupt(format!("execution {execution} is in state {state}"));
             Ok(Scanned {
                 execution,
@@ -232,19 +234,31 @@ impl Scan {
                 state: ExecutionState::from_number(state).ok_or_else(unknown)?,
                 details,
                 answers: 0..0,
+                names_a_set: set != 0,
             })
         };
         if self.details == Details::None && matches!(self.from, From::Job { .. }) {
             let rows: Vec<Row> = read(text)?;
             return rows
                 .into_iter()
-                .map(|(execution, device, state)| scanned(execution, device, state, None))
+                .map(|(execution, device, state, set)| scanned(execution, device, state, set, None))
                 .collect();
         }
         let rows: Vec<Full> = read(text)?;
         let full = |row: Full| {
-            let (execution, device, state, name, attempts, wave, class, message, started_at, finished_at) =
-                row;
+            let (
+                execution,
+                device,
+                state,
+                name,
+                attempts,
+                wave,
+                class,
+                message,
+                started_at,
+                finished_at,
+                set,
+            ) = row;
             let class = class.and_then(ErrorClass::from_number);
             let details = ScannedDetails {
                 device: name,
@@ -254,7 +268,7 @@ impl Scan {
                 started_at,
                 finished_at,
             };
-            scanned(execution, device, state, Some(details))
+            scanned(execution, device, state, set, Some(details))
         };
         rows.into_iter().map(full).collect()
     }
@@ -269,8 +283,12 @@ impl Scan {
         known: &impl Fn(&[u8; 32]) -> bool,
     ) -> Result<(), StoreError> {
         let mut limit = STEPS;
+        let statement = match batch.executions.iter().any(|one| one.names_a_set) {
+            true => sql::SCAN_SETS,
+            false => sql::SCAN_STEPS,
+        };
         let (steps, here) = loop {
-            let query = sqlx::query_as(sql::SCAN_STEPS)
+            let query = sqlx::query_as(statement)
                 .bind(first as i64)
                 .bind(last as i64);
             let (text, here): (String, Option<Vec<u8>>) =

@@ -10,6 +10,7 @@ mod reach;
 mod retention;
 mod rollout;
 mod scan;
+mod sets;
 mod twins;
 
 use std::collections::BTreeMap;

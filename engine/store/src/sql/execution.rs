@@ -24,7 +24,7 @@ statements! {
             CASE WHEN j.soaks
                 THEN (SELECT json_group_object(w.number, w.soak_ms) FROM wave w WHERE w.job_id = j.id)
                 ELSE json_object() END,
-            j.steps, j.priority, j.timeout_ms, j.linger_ms))
+            j.steps, j.priority, j.timeout_ms, j.linger_ms, EXISTS (SELECT 1 FROM audit_run a WHERE a.uuid = j.uuid)))
         FROM json_each(?1) w JOIN job j ON j.id = w.value";
     MOVE = "
         UPDATE execution SET state = n.state, attempts = n.attempts, touched = n.touched, locked = n.locked,
@@ -51,8 +51,9 @@ statements! {
         WHERE job_id = ?1 AND fingerprint IS NOT NULL ORDER BY device_name";
     GROUPED = "
         SELECT e.id, e.device_name, e.state, e.error_class, e.error_message, e.error_category,
-               (SELECT json_group_array(json_array(hex(s.digest), s.encoding, hex(s.bytes)))
-                FROM step_result s WHERE s.execution_id = e.id)
+               (SELECT json_group_array(json_array(hex(digest), encoding, hex(bytes))) FROM (
+                    SELECT s.digest, s.encoding, s.bytes FROM step_result s WHERE s.execution_id = e.id
+                    UNION ALL SELECT t.digest, NULL, NULL FROM set_step t WHERE t.set_id = e.answers))
         FROM execution e WHERE e.job_id = ?1 AND e.state >= 10";
     // Executions that become alike in everything but when they began: ?1 is {id: started_at, …}. Unpacking a row of
     // fifteen values costs four times as much as changing the execution.

@@ -21,14 +21,17 @@ statements! {
         SELECT r.job_id FROM job_removed r
         WHERE NOT EXISTS (SELECT 1 FROM job d WHERE d.state = 1 AND d.retry_of = r.job_id)
         ORDER BY r.job_id LIMIT 1";
+    // Steps of a set that others name, too, are none that would go.
     SWEEP_ROWS = "
-        SELECT e.id, s.digest, coalesce(length(s.bytes), length(b.bytes), 0)
-        FROM execution e LEFT JOIN step_result s ON s.execution_id = e.id LEFT JOIN blob b ON b.digest = s.digest
-        WHERE e.job_id = ?1 ORDER BY e.device_id, s.step LIMIT ?2";
+        SELECT e.id, coalesce(s.digest, t.digest), coalesce(length(s.bytes), length(b.bytes), 0)
+        FROM execution e LEFT JOIN step_result s ON s.execution_id = e.id
+        LEFT JOIN answer_set a ON a.id = e.answers AND a.uses = 1 LEFT JOIN set_step t ON t.set_id = a.id
+        LEFT JOIN blob b ON b.digest = coalesce(s.digest, t.digest)
+        WHERE e.job_id = ?1 ORDER BY e.device_id, s.step, t.step LIMIT ?2";
     // The youngest execution leaves its number behind, in a row of no job: numbers are never given out twice, so
     // that a worker that wakes up late speaks of no other execution than its own.
     SWEEP_YOUNGEST = "
-        UPDATE execution SET job_id = 0, device_id = id, device_name = '', zone = ''
+        UPDATE execution SET job_id = 0, device_id = id, device_name = '', zone = '', answers = NULL
         WHERE id = (SELECT max(id) FROM execution) AND id IN (SELECT value FROM json_each(?1))";
     SWEEP_EXECUTIONS = "
         DELETE FROM execution WHERE id IN (SELECT value FROM json_each(?1)) AND job_id <> 0";

@@ -32,28 +32,52 @@ statements! {
     RESULT_STEPS = "
         SELECT s.execution_id, s.step, s.digest, coalesce(length(s.bytes), length(b.bytes))
         FROM json_each(?1) w JOIN step_result s ON s.execution_id = w.value LEFT JOIN blob b ON b.digest = s.digest
-        ORDER BY s.execution_id, s.step";
+        UNION ALL
+        SELECT e.id, t.step, t.digest, length(b.bytes)
+        FROM json_each(?1) w CROSS JOIN execution e ON e.id = w.value CROSS JOIN set_step t ON t.set_id = e.answers
+        LEFT JOIN blob b ON b.digest = t.digest
+        ORDER BY 1, 2";
     RESULT_INLINE = "
         SELECT s.execution_id, s.step, s.encoding, s.bytes
         FROM json_each(?1) w JOIN step_result s ON s.execution_id = w.value WHERE s.bytes IS NOT NULL";
     BLOB_GET_SET = "
         SELECT b.digest, b.encoding, b.bytes FROM json_each(?1) w JOIN blob b ON b.digest = unhex(w.value)";
 
+    // Sets of answers
+    SETS_KNOWN = "SELECT s.digest FROM json_each(?1) w CROSS JOIN answer_set s ON s.digest = unhex(w.value)";
+    SETS_USE = "
+        INSERT INTO answer_set (digest, uses) SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?1) WHERE true
+        ON CONFLICT (digest) DO UPDATE SET uses = uses + excluded.uses
+        RETURNING id, digest";
+    SET_STEPS_STORE = "
+        INSERT INTO set_step (set_id, step, digest)
+        SELECT value ->> 0, value ->> 1, unhex(value ->> 2) FROM json_each(?1)";
+    // ?1 is {execution: set, …}.
+    SETS_NAME = "UPDATE execution SET answers = n.value FROM json_each(?1) n WHERE execution.id = n.key";
+    // Of sets that executions name for the last time, the numbers; null for the others.
+    SETS_RELEASE = "
+        UPDATE answer_set SET uses = uses - n.count
+        FROM (SELECT e.answers, count(*) AS count FROM json_each(?1) w JOIN execution e ON e.id = w.value
+              WHERE e.answers IS NOT NULL GROUP BY e.answers) AS n
+        WHERE answer_set.id = n.answers RETURNING iif(uses <= 0, id, NULL)";
+    SET_STEPS_REMOVE = "DELETE FROM set_step WHERE set_id IN (SELECT value FROM json_each(?1)) RETURNING digest";
+    SETS_REMOVE = "DELETE FROM answer_set WHERE id IN (SELECT value FROM json_each(?1))";
+
     // Reading through a job. Of executions and steps a whole page comes as one text, and their answers as one value
     // behind each other: the way of a row from the database's thread costs more than finding it.
     SCAN = "
-        SELECT json_group_array(json_array(id, device_id, state)) FROM (
-            SELECT id, device_id, state FROM execution INDEXED BY execution_device
+        SELECT json_group_array(json_array(id, device_id, state, answers IS NOT NULL)) FROM (
+            SELECT id, device_id, state, answers FROM execution INDEXED BY execution_device
             WHERE job_id = ?1 AND device_id > ?2 AND state >= 10 ORDER BY device_id LIMIT ?3)";
     SCAN_DETAILS = "
         SELECT json_group_array(json_array(id, device_id, state, device_name, attempts, wave, error_class,
-                                           error_message, started_at, finished_at)) FROM (
+                                           error_message, started_at, finished_at, answers IS NOT NULL)) FROM (
             SELECT * FROM execution INDEXED BY execution_device
             WHERE job_id = ?1 AND device_id > ?2 AND state >= 10 ORDER BY device_id LIMIT ?3)";
     // ?1 ids as JSON.
     SCAN_SOME = "
         SELECT json_group_array(json_array(id, device_id, state, device_name, attempts, wave, error_class,
-                                           error_message, started_at, finished_at)) FROM (
+                                           error_message, started_at, finished_at, answers IS NOT NULL)) FROM (
             SELECT e.* FROM json_each(?1) w JOIN execution e ON e.id = w.value WHERE e.state >= 10 ORDER BY e.id)";
     // Of the executions ?1 to ?2, whoever's they are. ?3 limit.
     SCAN_STEPS = "
@@ -64,6 +88,19 @@ statements! {
                CAST(group_concat(bytes, '') AS BLOB)
         FROM (SELECT execution_id, step, digest, encoding, bytes FROM step_result
               WHERE execution_id BETWEEN ?1 AND ?2 ORDER BY execution_id, step LIMIT ?3) s";
+    // The same where some of them name a set.
+    SCAN_SETS = "
+        SELECT json_group_array(CASE WHEN bytes IS NULL
+                   THEN json_array(execution_id, step, hex(digest),
+                                   (SELECT length(b.bytes) FROM blob b WHERE b.digest = s.digest))
+                   ELSE json_array(execution_id, step, encoding, length(bytes)) END),
+               CAST(group_concat(bytes, '') AS BLOB)
+        FROM (SELECT execution_id, step, digest, encoding, bytes FROM step_result
+              WHERE execution_id BETWEEN ?1 AND ?2
+              UNION ALL
+              SELECT e.id, t.step, t.digest, NULL, NULL FROM execution e CROSS JOIN set_step t ON t.set_id = e.answers
+              WHERE e.id BETWEEN ?1 AND ?2
+              ORDER BY 1, 2 LIMIT ?3) s";
     SCAN_DEVICES = "
         SELECT json_group_array(json_array(d.id, d.name, d.address, d.zone, json(d.labels), d.version, d.board,
                                            d.architecture, d.identity, d.serial))

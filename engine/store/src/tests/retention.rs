@@ -16,7 +16,7 @@ impl Bench {
         job
     }
 
-    async fn answer_all(&self, job: &str, answer: impl Fn(usize) -> Vec<Bytes>) {
+    pub(super) async fn answer_all(&self, job: &str, answer: impl Fn(usize) -> Vec<Bytes>) {
         let session = self.session("i", &[]).await;
         let leases = self.claim(session, Zones::Rest, 10_000).await;
         let report = |(index, lease): (usize, &Lease)| Report {
@@ -36,7 +36,7 @@ impl Bench {
         assert_eq!(self.record(job).await.state, JobState::Completed);
     }
 
-    async fn delete(&self, job: &str, now: i64) -> Deleted {
+    pub(super) async fn delete(&self, job: &str, now: i64) -> Deleted {
         let delete = DeleteJob {
             uuid: job.to_owned(),
             claimed_by: "tester".into(),
@@ -46,7 +46,7 @@ impl Bench {
     }
 
     /// Sweeps until nothing is left; returns what was deleted, and in how many batches.
-    async fn sweep(&self) -> (Swept, usize) {
+    pub(super) async fn sweep(&self) -> (Swept, usize) {
         let (mut all, mut batches) = (Swept::default(), 0);
         loop {
             let swept = self.store.write(Sweep).await.expect("write");
@@ -58,13 +58,13 @@ impl Bench {
         }
     }
 
-    async fn count(&self, text: &'static str) -> i64 {
+    pub(super) async fn count(&self, text: &'static str) -> i64 {
         let mut tx = self.store.readers().begin().await.expect("begin");
         sqlx::query_scalar(text).fetch_one(&mut *tx).await.expect("count")
     }
 
     /// Every step has its answer, every answer a step, and the counts of shared ones are right.
-    async fn check_answers(&self) {
+    pub(super) async fn check_answers(&self) {
         for (what, text) in [
             (
                 "steps without their answer",
@@ -74,17 +74,38 @@ impl Bench {
             ),
             (
                 "answers without a step",
-                "SELECT count(*) FROM blob WHERE digest NOT IN (SELECT digest FROM step_result)",
+                "SELECT count(*) FROM blob WHERE digest NOT IN (
+                     SELECT digest FROM step_result UNION SELECT digest FROM set_step)",
             ),
             (
                 "answers that are not counted right",
-                "SELECT count(*) FROM (SELECT digest, count(*) - 1 AS more FROM step_result WHERE digest <> x''
-                                       GROUP BY digest) s
+                "SELECT count(*) FROM (SELECT digest, count(*) - 1 AS more FROM (
+                         SELECT digest FROM step_result WHERE digest <> x''
+                         UNION ALL SELECT digest FROM set_step) GROUP BY digest) s
                  LEFT JOIN blob_share b ON b.digest = s.digest WHERE coalesce(b.more, 0) <> s.more",
             ),
             (
                 "counts of no answer",
-                "SELECT count(*) FROM blob_share WHERE more < 1 OR digest NOT IN (SELECT digest FROM step_result)",
+                "SELECT count(*) FROM blob_share WHERE more < 1 OR digest NOT IN (
+                     SELECT digest FROM step_result UNION SELECT digest FROM set_step)",
+            ),
+            (
+                "steps of sets without their answer",
+                "SELECT count(*) FROM set_step WHERE digest NOT IN (SELECT digest FROM blob)",
+            ),
+            (
+                "sets that are not counted right",
+                "SELECT count(*) FROM answer_set a
+                 WHERE a.uses <> (SELECT count(*) FROM execution e WHERE e.answers = a.id) OR a.uses < 1",
+            ),
+            (
+                "executions that name no set",
+                "SELECT count(*) FROM execution WHERE answers IS NOT NULL AND answers NOT IN (SELECT id FROM answer_set)",
+            ),
+            (
+                "executions that name a set and have answers of their own",
+                "SELECT count(*) FROM execution e JOIN step_result s ON s.execution_id = e.id
+                 WHERE e.answers IS NOT NULL",
             ),
         ] {
             assert_eq!(self.count(text).await, 0, "{what}");
@@ -93,7 +114,7 @@ impl Bench {
 }
 
 /// Bytes that do not compress, and differ by their seed.
-fn noise(seed: u64, length: usize) -> Bytes {
+pub(super) fn noise(seed: u64, length: usize) -> Bytes {
     let mut state = seed;
     let next = || {
         state = state
