@@ -288,9 +288,7 @@ impl Scan {
             false => sql::SCAN_STEPS,
         };
         let (steps, here) = loop {
-            let query = sqlx::query_as(statement)
-                .bind(first as i64)
-                .bind(last as i64);
+            let query = sqlx::query_as(statement).bind(first as i64).bind(last as i64);
             let (text, here): (String, Option<Vec<u8>>) =
                 query.bind(limit as i64).fetch_one(self.store.readers()).await?;
             let mut steps: Vec<Step> = read(&text)?;

@@ -72,7 +72,10 @@ async fn hot_statements_scan_no_table() {
             let scans = tables.iter().any(|table| {
                 let scan = format!("SCAN {table}");
                 // What was found already may have the name of a table.
-                if plan.iter().any(|(.., step)| *step == format!("CO-ROUTINE {table}")) {
+                if plan
+                    .iter()
+                    .any(|(.., step)| *step == format!("CO-ROUTINE {table}"))
+                {
                     return false;
                 }
                 *step == scan || step.starts_with(&format!("{scan} USING COVERING INDEX sqlite_"))

@@ -28,7 +28,10 @@ async fn fill(bench: &Bench) -> SqliteConnection {
 async fn pages_of_results_seek_and_sort_nothing() {
     let bench = Bench::with_devices(0).await;
     let mut connection = fill(&bench).await;
-    sqlx::query("ANALYZE").execute(&mut connection).await.expect("analyse");
+    sqlx::query("ANALYZE")
+        .execute(&mut connection)
+        .await
+        .expect("analyse");
     for statement in [sql::RESULT_PAGE, sql::SCAN, sql::SCAN_DETAILS] {
         let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
         let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(explain)
@@ -61,7 +64,8 @@ async fn pages_follow_each_other_in_the_order_in_which_executions_were_laid_out(
             page.after = last.execution;
             found.extend(results.iter().map(|result| result.execution as i64));
         }
-        let statement = "SELECT id FROM execution WHERE job_id = 8 AND state = coalesce(?1, state) ORDER BY id";
+        let statement =
+            "SELECT id FROM execution WHERE job_id = 8 AND state = coalesce(?1, state) ORDER BY id";
         let all: Vec<i64> = sqlx::query_scalar(statement)
             .bind(state)
             .fetch_all(&mut connection)
@@ -83,6 +87,10 @@ async fn after_an_execution_of_another_job_there_is_nothing() {
             limit: PAGE,
             states: vec![],
         };
-        assert_eq!(bench.store.results(&page).await.expect("read").len(), 0, "{after}");
+        assert_eq!(
+            bench.store.results(&page).await.expect("read").len(),
+            0,
+            "{after}"
+        );
     }
 }

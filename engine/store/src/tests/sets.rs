@@ -42,7 +42,12 @@ impl Bench {
                     batch.unpack(answer, &mut bytes).expect("stored");
                     bytes
                 };
-                scanned.push(batch.answers[execution.answers.clone()].iter().map(unpack).collect());
+                scanned.push(
+                    batch.answers[execution.answers.clone()]
+                        .iter()
+                        .map(unpack)
+                        .collect(),
+                );
             }
         }
         let groups = self.store.groups(id, 1_000).await.expect("read").groups;
@@ -97,7 +102,11 @@ async fn what_devices_say_again_is_stored_once_and_read_as_it_was_said() {
         bench.check(audit, answer, plain).await;
     }
     let sets = bench.count("SELECT count(*) FROM answer_set").await;
-    assert_eq!(sets, DEVICES as i64 + 4 * 3, "all of the first day, and what changed");
+    assert_eq!(
+        sets,
+        DEVICES as i64 + 4 * 3,
+        "all of the first day, and what changed"
+    );
 
     // Whatever goes first, the others keep what they name.
     for (number, gone) in [2, 0, 4, 1, 3].into_iter().enumerate() {
