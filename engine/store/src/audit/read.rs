@@ -94,6 +94,18 @@ pub struct AuditResultRecord {
     pub body: String,
 }
 
+impl FromRow<'_, SqliteRow> for AuditResultRecord {
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            device: row.try_get::<i64, _>(0)?.unsigned_abs(),
+            name: row.try_get(1)?,
+            observed_at: row.try_get(2)?,
+            answered: row.try_get(3)?,
+            body: row.try_get(4)?,
+        })
+    }
+}
+
 impl Store {
     /// A run by its id.
     pub async fn audit(&self, uuid: &str) -> Result<Option<AuditRecord>, StoreError> {
@@ -157,17 +169,19 @@ impl Store {
             .bind(run)
             .bind(after as i64)
             .bind(i64::from(limit));
-        let rows: Vec<(i64, String, i64, bool, String)> = query.fetch_all(self.readers()).await?;
-        let record = |(device, name, observed_at, answered, body): (i64, String, i64, bool, String)| {
-            AuditResultRecord {
-                device: device.unsigned_abs(),
-                name,
-                observed_at,
-                answered,
-                body,
-            }
-        };
-        Ok(rows.into_iter().map(record).collect())
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
+    /// Results of a run about these devices, in their order. Devices that are not judged yet are left out.
+    pub async fn audit_results_of(
+        &self,
+        run: i64,
+        devices: impl Iterator<Item = u64>,
+    ) -> Result<Vec<AuditResultRecord>, StoreError> {
+        let query = sqlx::query_as(sql::AUDIT_RESULTS_OF)
+            .bind(run)
+            .bind(json_ids(devices));
+        Ok(query.fetch_all(self.readers()).await?)
     }
 
     /// What is known of the devices of these executions, in their order. Executions that are gone are left out.

@@ -62,6 +62,12 @@ statements! {
         SELECT r.device_id, r.device, r.observed_at, r.answered, o.body
         FROM audit_result r JOIN audit_outcome o ON o.id = r.outcome_id
         WHERE r.run_id = ?1 AND r.device_id > ?2 ORDER BY r.device_id LIMIT ?3";
+    // Of some devices, in their order.
+    AUDIT_RESULTS_OF = "
+        SELECT r.device_id, r.device, r.observed_at, r.answered, o.body
+        FROM json_each(?2) w JOIN audit_result r ON r.run_id = ?1 AND r.device_id = w.value
+        JOIN audit_outcome o ON o.id = r.outcome_id
+        ORDER BY w.key";
 
     // Findings
     FINDINGS_OF = "

@@ -1,22 +1,30 @@
 //! `muster audit run`.
 
+use std::collections::HashSet;
 use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
 
+use indicatif::ProgressBar;
 use muster_proto::v1;
 use serde_json::json;
+use tonic::{Code, Status};
 
 use super::super::connect::{Engine, claimed_by};
 use super::show::{result_json, result_text, table_of_checks};
 use super::{Pages, Run, percent};
 use crate::exit::{Done, Exit, Failure};
 use crate::progress;
-use crate::terminal::{devices, number, out, safe};
+use crate::terminal::{devices, is_closed, number, out, safe};
 
 /// Failures shown; the rest is counted.
 const SHOWN: usize = 20;
+/// Between tries to reach an engine that is gone.
+const RETRY: Duration = Duration::from_millis(500);
+/// An engine that is gone for longer is given up; the audit goes on when it is back.
+const GIVE_UP: Duration = Duration::from_secs(300);
 
 pub(super) async fn run(engine: &Engine, args: Run, definition: String, json: bool) -> Done {
-    let message = |duration: std::time::Duration| duration.try_into().ok();
+    let message = |duration: Duration| duration.try_into().ok();
     let request = v1::CreateAuditRequest {
         spread: None,
         definition,
@@ -52,8 +60,12 @@ pub(super) async fn start(
         }
         return Ok(Exit::StillRuns);
     }
+    let mut told = json.then(|| Told {
+        check,
+        seen: HashSet::new(),
+    });
     let over = tokio::select! {
-        over = follow(engine, &made.job) => over?,
+        over = follow(engine, &made.job, &mut told) => over?,
         _ = tokio::signal::ctrl_c() => None,
     };
     let Some(mut audit) = over else {
@@ -67,43 +79,105 @@ pub(super) async fn start(
         audit.checks.retain(|known| known.check == check);
         audit.tally = audit.checks.first().and_then(|check| check.tally);
     }
-    tell(engine, &audit, check, json).await?;
+    if !json {
+        tell(engine, &audit, check).await?;
+    }
     Ok(exit_of(&audit))
 }
 
-/// Shows how far it is until it is over.
-async fn follow(engine: &Engine, id: &str) -> Result<Option<v1::Audit>, Failure> {
-    let request = v1::WatchAuditRequest { id: id.to_owned() };
-    let mut news = engine.audits().watch_audit(request).await?.into_inner();
+/// Verdicts that are told as they come.
+struct Told<'a> {
+    /// Only of this check, unless it is empty.
+    check: &'a str,
+    /// Devices and checks that were told: all of them come again after a reconnection.
+    seen: HashSet<(String, String)>,
+}
+
+impl Told<'_> {
+    fn tell(&mut self, results: Vec<v1::AuditResult>) {
+        for result in results {
+            let meant = self.check.is_empty() || self.check == result.check;
+            if meant && self.seen.insert((result.device.clone(), result.check.clone())) {
+                out(result_json(&result));
+            }
+        }
+    }
+}
+
+/// Shows how far it is until it is over, over as many connections as it takes; nothing when nobody reads any more.
+async fn follow(
+    engine: &Engine,
+    id: &str,
+    told: &mut Option<Told<'_>>,
+) -> Result<Option<v1::Audit>, Failure> {
     let bar = progress::bar(0);
-    let mut last = None;
+    let mut gone: Option<Instant> = None;
+    loop {
+        let ended = watch(engine, id, told, &bar, &mut gone).await;
+        match ended {
+            Ok(over) => {
+                bar.finish_and_clear();
+                return Ok(over);
+            }
+            Err(status) if matches!(status.code(), Code::Unavailable | Code::Unknown) => {
+                let since = *gone.get_or_insert_with(|| {
+                    bar.suspend(|| {
+                        anstream::eprintln!("the engine at {} is gone; waiting for it", engine.url());
+                    });
+                    Instant::now()
+                });
+                if since.elapsed() > GIVE_UP {
+                    bar.finish_and_clear();
+                    let text = format!("the engine at {} did not come back", engine.url());
+                    let failure = Failure::new(Exit::Usage, "NO_CONNECTION", text);
+                    return Err(failure.hint(format!("when it is back: muster audit show {id}")));
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+            Err(status) => {
+                bar.finish_and_clear();
+                return Err(status.into());
+            }
+        }
+    }
+}
+
+/// The same over one connection.
+async fn watch(
+    engine: &Engine,
+    id: &str,
+    told: &mut Option<Told<'_>>,
+    bar: &ProgressBar,
+    gone: &mut Option<Instant>,
+) -> Result<Option<v1::Audit>, Status> {
+    let request = v1::WatchAuditRequest {
+        id: id.to_owned(),
+        results: told.is_some(),
+    };
+    let mut news = engine.audits().watch_audit(request).await?.into_inner();
     while let Some(message) = news.message().await? {
+        if gone.take().is_some() {
+            bar.suspend(|| anstream::eprintln!("the engine is back"));
+        }
+        if let Some(told) = told {
+            bar.suspend(|| told.tell(message.results));
+            if is_closed() {
+                return Ok(None);
+            }
+        }
         let Some(audit) = message.audit else { continue };
         bar.set_length(audit.total);
         bar.set_position(audit.judged);
         let tally = audit.tally.unwrap_or_default();
         bar.set_message(format!("{} fail", number(tally.fail)));
-        last = Some(audit).filter(|audit| audit.finished_at.is_some());
+        if audit.finished_at.is_some() {
+            return Ok(Some(audit));
+        }
     }
-    bar.finish_and_clear();
-    if last.is_none() {
-        return Err(Failure::new(
-            Exit::StillRuns,
-            "ENGINE_STOPPED",
-            format!("the engine has stopped; the audit goes on when it is back: muster audit show {id}"),
-        ));
-    }
-    Ok(last)
+    Err(Status::unavailable("the watch ended before the audit"))
 }
 
-async fn tell(engine: &Engine, audit: &v1::Audit, check: &str, json: bool) -> Result<(), Failure> {
-    if json {
-        let mut pages = Pages::new(engine, &audit.id, &[], check);
-        while let Some(results) = pages.next().await? {
-            results.iter().for_each(|result| out(result_json(result)));
-        }
-        return Ok(());
-    }
+async fn tell(engine: &Engine, audit: &v1::Audit, check: &str) -> Result<(), Failure> {
     let bad = [v1::Verdict::Fail, v1::Verdict::Error];
     let mut pages = Pages::new(engine, &audit.id, &bad, check);
     let mut shown = 0;

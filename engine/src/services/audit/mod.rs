@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
 
 use muster_audit::judge::Tally;
 use muster_audit::{Judgement, Verdict, diff};
@@ -23,10 +21,10 @@ use super::job::{claimed, reason};
 use crate::answer::hex;
 use crate::{Shared, audit, error, page};
 
+mod watch;
+
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Between two messages of a watch.
-const PACE: Duration = Duration::from_millis(200);
 /// Devices read at once.
 const PAGE: u32 = 500;
 /// A waiver is no way to forget: ten years.
@@ -92,12 +90,13 @@ impl AuditService for Service {
         &self,
         request: Request<v1::WatchAuditRequest>,
     ) -> Result<Response<Self::WatchAuditStream>, Status> {
-        let record = run(&self.0, &request.into_inner().id).await?;
+        let v1::WatchAuditRequest { id, results } = request.into_inner();
+        let record = run(&self.0, &id).await?;
         let (sender, receiver) = mpsc::channel(4);
         let (shared, stop) = (self.0.clone(), self.0.stop.clone());
         tokio::spawn(async move {
             let watching = async {
-                if let Err(status) = watch(&shared, &record.uuid, &sender).await {
+                if let Err(status) = watch::watch(&shared, &record.uuid, results, &sender).await {
                     let _ = sender.send(Err(status)).await;
                 }
             };
@@ -362,33 +361,6 @@ fn tally(tally: &Tally) -> v1::Tally {
         not_applicable: tally.not_applicable,
         compliance: tally.compliance(),
         coverage: tally.coverage(),
-    }
-}
-
-async fn watch(
-    shared: &Arc<Shared>,
-    uuid: &str,
-    sender: &mpsc::Sender<Result<v1::WatchAuditResponse, Status>>,
-) -> Result<(), Status> {
-    let mut news = shared.news.subscribe();
-    loop {
-        news.mark_unchanged();
-        let record = run(shared, uuid).await?;
-        let over = record.finished_at.is_some();
-        let audit = answer(shared, &record).await.map_err(error::store)?;
-        let told = sender
-            .send(Ok(v1::WatchAuditResponse { audit: Some(audit) }))
-            .await;
-        if over || told.is_err() {
-            return Ok(());
-        }
-        tokio::select! {
-            changed = news.changed() => if changed.is_err() {
-                return Ok(());
-            },
-            () = sender.closed() => return Ok(()),
-        }
-        tokio::time::sleep(PACE).await;
     }
 }
 
