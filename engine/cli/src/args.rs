@@ -270,12 +270,26 @@ pub(crate) struct Sim {
         default_value = "done,close,reset"
     )]
     pub restart_ends: Vec<muster_sim::RestartEnd>,
+    /// Routers that were hardened once, with each of some forty deviations planted on this share of them: 10%
+    #[arg(long, value_name = "P%", value_parser = drift)]
+    pub drift: Option<f64>,
+    /// Print which router has which deviation, and end
+    #[arg(long, requires = "drift")]
+    pub list: bool,
     /// Write answers in pieces of random size
     #[arg(long)]
     pub fragment: bool,
     /// End when standard input does; for whoever runs it as a child
     #[arg(long, hide = true)]
     pub until_stdin_closes: bool,
+}
+
+/// A share; also none.
+fn drift(text: &str) -> Result<f64, String> {
+    match text.trim() {
+        "0%" => Ok(0.0),
+        text => text.parse().map(muster_model::policy::Share::fraction),
+    }
 }
 
 /// Which devices.

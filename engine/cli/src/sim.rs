@@ -1,6 +1,6 @@
 //! `muster sim`: a simulated fleet.
 
-use muster_sim::{FirmwareConfig, Fleet, FleetConfig, SafeMode, SimError, parse_faults};
+use muster_sim::{FirmwareConfig, Fleet, FleetConfig, SafeMode, SimError, World, parse_faults};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 
@@ -34,6 +34,7 @@ pub(crate) async fn run(args: args::Sim, json: bool) -> Done {
         https_port: Some(args.https_port.unwrap_or(HTTPS_PORT)),
         rest_cut: args.rest_cut,
         clamp: args.clamp,
+        drift: args.drift,
         control: args.control,
         seed: args.seed,
         versions: if args.version.is_empty() {
@@ -58,6 +59,9 @@ pub(crate) async fn run(args: args::Sim, json: bool) -> Done {
         fragment: args.fragment,
         late: args.late,
     };
+    if args.list {
+        return list(&config, json);
+    }
     let mut stop = Stop::new()?;
     // Where a port that nobody asked for is taken, any will do.
     let anywhere = FleetConfig {
@@ -104,6 +108,32 @@ pub(crate) async fn run(args: args::Sim, json: bool) -> Done {
         () = stdin_closed(), if args.until_stdin_closes => {}
     }
     fleet.stop().await;
+    Ok(Exit::Ok)
+}
+
+/// Tells what an audit should find.
+fn list(config: &FleetConfig, json: bool) -> Done {
+    let world = World::new(config).map_err(|error| Failure::new(Exit::Usage, "START", error))?;
+    for index in 0..world.len() {
+        let (address, identity) = (world.address(index), world.identity(index));
+        let version = world.version(index);
+        for planted in world.planted(index) {
+            let muster_sim::Planted {
+                deviation,
+                menu,
+                shows,
+            } = planted;
+            match json {
+                true => crate::terminal::out(
+                    json!({ "address": address, "identity": identity, "version": version,
+                    "deviation": deviation, "menu": menu, "shows": shows }),
+                ),
+                false => crate::terminal::out(format_args!(
+                    "{address:<15} {identity}  {version:<8} {deviation:<20} {menu} {shows}"
+                )),
+            }
+        }
+    }
     Ok(Exit::Ok)
 }
 

@@ -23,6 +23,9 @@ pub struct FleetConfig {
     pub devices: usize,
     /// How fast a device answers when it is asked much; none for always at once.
     pub clamp: Option<Clamp>,
+    /// Devices are born as a hardening guide wants them, and each deviation is planted on this share of them, 0 to 1; none
+    /// for devices as they are delivered and used.
+    pub drift: Option<f64>,
     /// Faults and the number of devices that have each. The seed chooses the devices.
     pub faults: Vec<(Fault, usize)>,
     /// How long devices take to notice that whoever holds safe mode is gone.
@@ -60,6 +63,7 @@ impl Default for FleetConfig {
             control: None,
             devices: 1,
             clamp: None,
+            drift: None,
             faults: Vec::new(),
             safe_mode: SafeMode::default(),
             firmware: FirmwareConfig::default(),
@@ -102,6 +106,9 @@ pub enum SimError {
         /// How many.
         devices: usize,
     },
+    /// No share.
+    #[error("a share of drift is 0 to 1, not {0}")]
+    Drift(f64),
     /// Nothing to deal.
     #[error("a fleet needs at least one version")]
     NoVersions,
@@ -141,6 +148,9 @@ impl FleetConfig {
         }
         if let Some(control) = self.control.filter(|address| !address.ip().is_loopback()) {
             return Err(SimError::OpenControl(control));
+        }
+        if let Some(share) = self.drift.filter(|share| !(0.0..=1.0).contains(share)) {
+            return Err(SimError::Drift(share));
         }
         let faults = self
             .faults
@@ -192,6 +202,7 @@ mod tests {
         assert!(error(|c| (c.base, c.devices) = (Ipv4Addr::new(127, 255, 255, 0), 256)).contains("loopback"));
         assert!(error(|c| c.devices = usize::MAX).contains("loopback"));
         assert!(error(|c| c.control = "0.0.0.0:80".parse().ok()).contains("0.0.0.0:80"));
+        assert!(error(|c| c.drift = Some(1.5)).contains("not 1.5"));
         assert!(error(|c| c.faults = vec![(Fault::Hang, 2)]).contains("2 faults for 1 devices"));
     }
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::counters::Counters;
+use crate::drift::Planted;
 use crate::fault::Fault;
 use crate::journal::JournalEntry;
 use crate::world::World;
@@ -46,6 +47,8 @@ struct DeviceInfo {
     identity: String,
     version: String,
     fault: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    drift: Vec<Planted>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -134,5 +137,6 @@ fn info(world: &World, index: usize) -> DeviceInfo {
         identity: world.identity(index),
         version: world.version(index),
         fault: world.fault(index).map(Fault::name),
+        drift: world.planted(index),
     }
 }

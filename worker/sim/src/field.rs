@@ -18,6 +18,8 @@ pub(crate) struct Field {
     pub(crate) default: Option<&'static str>,
     /// The first version that has it.
     since: (u16, u16),
+    /// The first version that has it no more.
+    until: (u16, u16),
     /// The SNMP object; in tables the item's number is appended.
     pub(crate) oid: Option<&'static str>,
 }
@@ -78,6 +80,7 @@ const fn field(name: &'static str, kind: Kind, access: Access) -> Field {
         access,
         default: None,
         since: (0, 0),
+        until: (u16::MAX, 0),
         oid: None,
     }
 }
@@ -99,6 +102,14 @@ impl Field {
         }
     }
 
+    /// Only before a version.
+    pub(crate) const fn until(self, major: u16, minor: u16) -> Self {
+        Self {
+            until: (major, minor),
+            ..self
+        }
+    }
+
     /// With an SNMP object.
     pub(crate) const fn oid(self, oid: &'static str) -> Self {
         Self {
@@ -108,7 +119,7 @@ impl Field {
     }
 
     pub(crate) fn exists_in(&self, version: Version) -> bool {
-        version.since(self.since.0, self.since.1)
+        version.since(self.since.0, self.since.1) && !version.since(self.until.0, self.until.1)
     }
 
     pub(crate) fn may_be_set(&self) -> bool {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use routeros_wire::Sentence;
 
 use crate::device::Device;
+use crate::drift::Drift;
 use crate::fault::Fault;
 use crate::menu::MenuId;
 use crate::reply::Replies;
@@ -295,7 +296,10 @@ impl Device {
                 .with("fetch", version.boolean(!strict))
                 .with("scheduler", version.boolean(!strict))
                 .with("install-any-version", version.boolean(!strict))
-                .with("flagged", version.boolean(false))
+                .with(
+                    "flagged",
+                    version.boolean(self.profile.drift.is_some_and(Drift::is_flagged)),
+                )
                 .with("attempt-count", "0"),
         );
         table

@@ -1,5 +1,7 @@
 //! The menus of a simulated device: their verbs and the properties of their items.
 
+mod hardening;
+
 use crate::field::{Field, Kind, flag, need, read, write};
 
 /// One menu, such as `/ip/address`.
@@ -30,14 +32,28 @@ pub(crate) enum Shape {
 /// The menus, in the order of [`MENUS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MenuId {
+    Certificate,
     File,
     Interface,
+    InterfaceL2tpServer,
+    InterfacePptpServer,
     IpAddress,
+    IpCloud,
     IpDns,
     IpFirewallAddressList,
     IpFirewallFilter,
+    IpNeighborDiscovery,
+    IpProxy,
     IpService,
+    IpSettings,
+    IpSmb,
+    IpSocks,
+    IpSsh,
+    IpUpnp,
+    Ipv6FirewallFilter,
     PppSecret,
+    Snmp,
+    SnmpCommunity,
     SystemClock,
     SystemDeviceMode,
     SystemHistory,
@@ -49,6 +65,13 @@ pub(crate) enum MenuId {
     SystemRouterboard,
     SystemScheduler,
     SystemScript,
+    ToolBandwidthServer,
+    ToolGraphingInterface,
+    ToolMacServer,
+    ToolMacServerWinbox,
+    ToolMacServerPing,
+    ToolRomon,
+    ToolSniffer,
     User,
     UserActive,
 }
@@ -106,6 +129,16 @@ impl MenuId {
     pub(crate) fn menu(self) -> &'static Menu {
         &MENUS[self as usize]
     }
+
+    /// The first version that has it. A 6 has IPv6 as a package, which the simulated ones lack.
+    pub(crate) fn since(self) -> (u16, u16) {
+        match self {
+            Self::SystemDeviceMode => (7, 17),
+            Self::Ipv6FirewallFilter => (7, 0),
+            Self::IpNeighborDiscovery => (6, 41),
+            _ => (0, 0),
+        }
+    }
 }
 
 use Verb::{Add, Disable, Enable, GetAll, Listen, Move, Print, Remove, Set, Unset};
@@ -122,7 +155,8 @@ const COMMENT: Field = write("comment", Kind::Text);
 const MATCHER: Kind = Kind::Text;
 
 /// Every menu that exists, sorted by path.
-pub(crate) static MENUS: [Menu; 21] = [
+pub(crate) static MENUS: [Menu; 42] = [
+    hardening::CERTIFICATE,
     Menu {
         id: MenuId::File,
         path: "/file",
@@ -167,6 +201,8 @@ pub(crate) static MENUS: [Menu; 21] = [
             COMMENT,
         ],
     },
+    hardening::L2TP_SERVER,
+    hardening::PPTP_SERVER,
     Menu {
         id: MenuId::IpAddress,
         path: "/ip/address",
@@ -185,6 +221,7 @@ pub(crate) static MENUS: [Menu; 21] = [
             COMMENT,
         ],
     },
+    hardening::CLOUD,
     Menu {
         id: MenuId::IpDns,
         path: "/ip/dns",
@@ -258,6 +295,8 @@ pub(crate) static MENUS: [Menu; 21] = [
             COMMENT,
         ],
     },
+    hardening::DISCOVERY,
+    hardening::PROXY,
     Menu {
         id: MenuId::IpService,
         path: "/ip/service",
@@ -278,6 +317,12 @@ pub(crate) static MENUS: [Menu; 21] = [
             DISABLED,
         ],
     },
+    hardening::IP_SETTINGS,
+    hardening::SMB,
+    hardening::SOCKS,
+    hardening::SSH,
+    hardening::UPNP,
+    hardening::IPV6_FILTER,
     Menu {
         id: MenuId::PppSecret,
         path: "/ppp/secret",
@@ -294,6 +339,8 @@ pub(crate) static MENUS: [Menu; 21] = [
             COMMENT,
         ],
     },
+    hardening::SNMP,
+    hardening::SNMP_COMMUNITY,
     Menu {
         id: MenuId::SystemClock,
         path: "/system/clock",
@@ -360,6 +407,9 @@ pub(crate) static MENUS: [Menu; 21] = [
         fields: &[
             write("enabled", Kind::Flag).or("no"),
             write("servers", Kind::Text).or("").since(7, 1),
+            write("primary-ntp", Kind::Text).or("0.0.0.0").until(7, 0),
+            write("secondary-ntp", Kind::Text).or("0.0.0.0").until(7, 0),
+            write("server-dns-names", Kind::Text).or("").until(7, 0),
             read("status").since(7, 1),
             read("last-update-from"),
         ],
@@ -477,6 +527,13 @@ pub(crate) static MENUS: [Menu; 21] = [
             COMMENT,
         ],
     },
+    hardening::BANDWIDTH_SERVER,
+    hardening::GRAPHING,
+    hardening::MAC_SERVER,
+    hardening::MAC_WINBOX,
+    hardening::MAC_PING,
+    hardening::ROMON,
+    hardening::SNIFFER,
     Menu {
         id: MenuId::User,
         path: "/user",

@@ -1,6 +1,6 @@
 //! From the first word of a request to what it asks for.
 
-use crate::menu::{MENUS, Menu, MenuId, Verb};
+use crate::menu::{MENUS, Menu, Verb};
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +101,7 @@ impl Route {
     pub(crate) fn since(self) -> (u16, u16) {
         match self {
             Self::Act(Act::FileRead) => (7, 13),
-            Self::Menu(menu, _) if menu.id == MenuId::SystemDeviceMode => (7, 17),
+            Self::Menu(menu, _) => menu.id.since(),
             Self::Act(Act::SafeModeRelease | Act::SafeModeTake | Act::SafeModeUnroll) => (7, 18),
             _ => (0, 0),
         }

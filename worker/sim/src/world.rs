@@ -9,6 +9,7 @@ use crate::clamp::{Asked, Clamp};
 use crate::config::{FleetConfig, SimError};
 use crate::counters::{Counters, LiveCounters};
 use crate::device::{Account, Device};
+use crate::drift::{self, Drift, Planted};
 use crate::escape::escape;
 use crate::fault::{Fault, deal};
 use crate::firmware::Firmware;
@@ -67,13 +68,18 @@ impl World {
         });
         let firmware = Arc::new(config.firmware.clone());
         let faults = deal(&config.faults, config.devices, config.seed);
-        let place = |(index, fault): (usize, Option<Fault>)| {
-            let profile = Profile {
-                seed: config.seed,
-                index,
-                version: versions[index % versions.len()],
-                born: versions[index % versions.len()],
-            };
+        let profile = |index: usize| Profile {
+            seed: config.seed,
+            index,
+            version: versions[index % versions.len()],
+            born: versions[index % versions.len()],
+            drift: None,
+        };
+        let mut profiles = (0..config.devices).map(profile).collect::<Vec<_>>();
+        if let Some(share) = config.drift {
+            drift::plant(&mut profiles, share, config.user == "admin");
+        }
+        let place = |(profile, fault): (Profile, Option<Fault>)| {
             let device = Device::new(profile, Arc::clone(&account)).set_up(
                 config.safe_mode,
                 config.port,
@@ -83,7 +89,7 @@ impl World {
         };
         Ok(Arc::new(Self {
             base: config.base,
-            devices: faults.into_iter().enumerate().map(place).collect(),
+            devices: profiles.into_iter().zip(faults).map(place).collect(),
             journal: Journal::default(),
             counters: LiveCounters::new(),
             late: config.late,
@@ -130,6 +136,15 @@ impl World {
             .get(index)
             .map(|place| place.lock().device.version().to_string())
             .unwrap_or_default()
+    }
+
+    /// What of a device is not as a hardening guide wants it since it was made; nothing unless drift was asked for.
+    pub fn planted(&self, index: usize) -> Vec<Planted> {
+        let drift = self
+            .devices
+            .get(index)
+            .and_then(|place| place.lock().device.profile.drift);
+        drift.map(Drift::planted).unwrap_or_default()
     }
 
     /// What a device does wrong now.

@@ -21,6 +21,7 @@ fn indexed(version: &str, index: usize) -> Bench {
         index,
         version: version.parse().expect("a version"),
         born: version.parse().expect("a version"),
+        drift: None,
     };
     let account = Account {
         name: b"admin".to_vec(),

@@ -6,17 +6,20 @@
 mod board;
 mod comment;
 mod firewall;
+mod hardening;
 mod network;
 mod system;
 
 use std::time::Duration;
 
+use crate::drift::{self, Drift};
 use crate::menu::MenuId;
 use crate::rng::Rng;
 use crate::table::{Row, Table};
 use crate::version::Version;
 
 pub(crate) use board::Board;
+pub(crate) use hardening::{item, set};
 
 /// What a device is by birth.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +30,8 @@ pub(crate) struct Profile {
     pub(crate) version: Version,
     /// The version it was made with: its hardware follows from that.
     pub(crate) born: Version,
+    /// What is not as it should be, of a fleet that was hardened; none of one that never was.
+    pub(crate) drift: Option<Drift>,
 }
 
 /// When the clocks of all devices say the fleet was started: 2026-01-01 00:00:00, in seconds since 1970. Fixed, so
@@ -50,7 +55,34 @@ impl Profile {
 
     /// The items of a menu as they are by birth. `/user/active` has none.
     pub(crate) fn table(&self, menu: MenuId) -> Table {
+        let mut table = self.delivered(menu);
+        drift::apply(self, menu, &mut table);
+        table
+    }
+
+    /// The same before anybody has hardened it.
+    fn delivered(&self, menu: MenuId) -> Table {
         match menu {
+            MenuId::Certificate | MenuId::ToolGraphingInterface => Table::default(),
+            MenuId::InterfaceL2tpServer
+            | MenuId::InterfacePptpServer
+            | MenuId::IpCloud
+            | MenuId::IpNeighborDiscovery
+            | MenuId::IpProxy
+            | MenuId::IpSettings
+            | MenuId::IpSmb
+            | MenuId::IpSocks
+            | MenuId::IpSsh
+            | MenuId::IpUpnp
+            | MenuId::Snmp
+            | MenuId::ToolBandwidthServer
+            | MenuId::ToolMacServer
+            | MenuId::ToolMacServerPing
+            | MenuId::ToolMacServerWinbox
+            | MenuId::ToolRomon
+            | MenuId::ToolSniffer => singleton(hardening::defaults(self, menu)),
+            MenuId::Ipv6FirewallFilter => hardening::ipv6_filter(self),
+            MenuId::SnmpCommunity => hardening::communities(self),
             MenuId::File | MenuId::SystemHistory | MenuId::SystemScheduler | MenuId::SystemScript => {
                 Table::default()
             }
@@ -124,6 +156,7 @@ mod tests {
             index,
             version: versions[index % versions.len()].parse().expect("a version"),
             born: versions[index % versions.len()].parse().expect("a version"),
+            drift: None,
         })
     }
 

@@ -180,6 +180,10 @@ pub(super) fn ntp_client(profile: &Profile) -> Row {
     let row = Row::default().with("enabled", profile.boolean(true));
     match profile.version.since(7, 1) {
         true => row.with("servers", "10.0.0.1"),
-        false => row,
+        false if profile.version.since(7, 0) => row,
+        false => row
+            .with("primary-ntp", "10.0.0.1")
+            .with("secondary-ntp", "0.0.0.0")
+            .with("server-dns-names", ""),
     }
 }
