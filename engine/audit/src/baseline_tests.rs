@@ -311,8 +311,10 @@ fn versions_that_are_kept_up_pass() {
     };
     for (version, expected) in [
         ("6.48.6", Verdict::Fail),
-        ("6.49.6", Verdict::Pass),
+        ("6.49.6", Verdict::Fail),
+        ("6.49.7", Verdict::Pass),
         ("7.1.5", Verdict::Fail),
+        ("7.12", Verdict::Fail),
         ("7.12.1", Verdict::Pass),
         ("7.24", Verdict::Pass),
     ] {

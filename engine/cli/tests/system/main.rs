@@ -11,6 +11,7 @@ mod audit;
 mod backup;
 mod clock;
 mod crash;
+mod drift;
 mod ensure;
 mod explain;
 mod fencing;
