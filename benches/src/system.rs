@@ -149,7 +149,7 @@ impl System {
         let began = Instant::now();
         let id = client.create_audit(request).await?.into_inner().job;
         let mut news = client
-            .watch_audit(v1::WatchAuditRequest { id })
+            .watch_audit(v1::WatchAuditRequest { id, results: false })
             .await?
             .into_inner();
         while let Some(message) = news.message().await? {
