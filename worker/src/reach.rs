@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use muster_model::transport::AUTO;
-use muster_model::{DeviceError, ErrorClass, Transport};
+use muster_model::{Demand, DeviceError, ErrorClass, Transport};
 use muster_proto::v1;
 use muster_worker_core::ConnectFailure;
 use tokio::net::TcpStream;
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use crate::held::Held;
 use crate::session::Target;
 use crate::stream::Stream;
-use crate::tls::{Peer, Presented, Tls};
+use crate::tls::{self, Peer, Presented, Tls};
 
 /// What a worker knows of reaching its devices.
 #[derive(Debug)]
@@ -81,6 +81,9 @@ impl Reach {
     ) -> Result<Stream, ConnectFailure> {
         if !way.transport.has_tls() {
             return Ok(Stream::Plain(socket));
+        }
+        if target.demand == Demand::Legacy {
+            return tls::legacy(socket, way.transport).await;
         }
         let peer = Peer {
             device,

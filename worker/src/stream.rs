@@ -10,6 +10,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+#[cfg(feature = "legacy-tls")]
+use crate::tls::LegacyStream;
 use crate::tls::TlsStream;
 
 /// A connection to a device.
@@ -19,6 +21,9 @@ pub(crate) enum Stream {
     Plain(TcpStream),
     /// Over TLS.
     Tls(TlsStream),
+    /// Over TLS that nobody should speak any more.
+    #[cfg(feature = "legacy-tls")]
+    Legacy(Box<LegacyStream>),
 }
 
 impl Stream {
@@ -32,6 +37,8 @@ impl Stream {
                 Poll::Ready(Ok(buffer.filled().len()))
             }
             Self::Tls(stream) => stream.poll_read(cx, buffer),
+            #[cfg(feature = "legacy-tls")]
+            Self::Legacy(stream) => stream.poll_read(cx, buffer),
         }
     }
 
@@ -41,6 +48,8 @@ impl Stream {
         let socket = match self {
             Self::Plain(socket) => socket,
             Self::Tls(stream) => stream.socket(),
+            #[cfg(feature = "legacy-tls")]
+            Self::Legacy(stream) => stream.socket(),
         };
         socket.poll_write_ready(cx).map(|_| ())
     }
@@ -51,6 +60,8 @@ impl Stream {
         match self {
             Self::Plain(socket) => socket.try_write(bytes),
             Self::Tls(stream) => stream.try_write(bytes),
+            #[cfg(feature = "legacy-tls")]
+            Self::Legacy(stream) => stream.try_write(bytes),
         }
     }
 
@@ -59,6 +70,8 @@ impl Stream {
         match self {
             Self::Plain(_) => false,
             Self::Tls(stream) => stream.wants_flush(),
+            #[cfg(feature = "legacy-tls")]
+            Self::Legacy(stream) => stream.wants_flush(),
         }
     }
 
@@ -67,6 +80,8 @@ impl Stream {
         match self {
             Self::Plain(_) => Ok(()),
             Self::Tls(stream) => stream.flush(),
+            #[cfg(feature = "legacy-tls")]
+            Self::Legacy(stream) => stream.flush(),
         }
     }
 }

@@ -21,15 +21,18 @@ pub enum Trust {
     FirstUse,
     /// Any certificate: encrypted, not authenticated.
     Insecure,
+    /// Any certificate or none, and every suite there ever was: encrypted, not authenticated.
+    Legacy,
 }
 
 impl Trust {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::System,
         Self::Roots,
         Self::Pin,
         Self::FirstUse,
         Self::Insecure,
+        Self::Legacy,
     ];
 
     /// As written in inventories.
@@ -40,6 +43,7 @@ impl Trust {
             Self::Pin => "pin",
             Self::FirstUse => "first-use",
             Self::Insecure => "insecure",
+            Self::Legacy => "legacy",
         }
     }
 }
@@ -56,7 +60,7 @@ impl FromStr for Trust {
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|known| known.as_str() == text);
         known.ok_or_else(|| {
-            format!("{text:?} says nothing about certificates; use system, roots, pin, first-use or insecure")
+            format!("{text:?} says nothing about certificates; use system, roots, pin, first-use, insecure or legacy")
         })
     }
 }
@@ -128,6 +132,8 @@ pub enum Demand {
     FirstUse,
     /// Nothing.
     Any,
+    /// Nothing, of whatever OpenSSL can speak. See [`Trust::Legacy`].
+    Legacy,
 }
 
 impl Demand {
@@ -157,13 +163,16 @@ impl Demand {
                 "tls is \"pin\", and there is no pin: a SHA-256 in hex".into(),
             )),
             (Some(Trust::FirstUse), None) => Ok(Self::FirstUse),
-            (Some(other @ (Trust::System | Trust::Roots | Trust::Insecure)), Some(_)) => Err((
-                "pin",
-                format!("a pin is not looked at when tls is {:?}", other.as_str()),
-            )),
+            (Some(other @ (Trust::System | Trust::Roots | Trust::Insecure | Trust::Legacy)), Some(_)) => {
+                Err((
+                    "pin",
+                    format!("a pin is not looked at when tls is {:?}", other.as_str()),
+                ))
+            }
             (Some(Trust::System), None) => Ok(Self::System),
             (Some(Trust::Roots), None) => Ok(Self::Roots),
             (Some(Trust::Insecure), None) => Ok(Self::Any),
+            (Some(Trust::Legacy), None) => Ok(Self::Legacy),
             (None, None) if transport == Transport::Auto => Ok(Self::Any),
             (None, None) => Ok(Self::System),
         }
@@ -215,6 +224,7 @@ mod tests {
             Demand::Roots,
             Demand::Pinned(pin),
             Demand::FirstUse,
+            Demand::Legacy,
         ] {
             assert!(!demand.allows_clear());
         }

@@ -63,7 +63,7 @@ impl ServerCertVerifier for Judge {
             (Demand::System | Demand::Roots, Some(roots)) => {
                 roots.verify_server_cert(end_entity, intermediates, server_name, ocsp, now)
             }
-            (Demand::Pinned(_) | Demand::System | Demand::Roots, _) => {
+            (Demand::Pinned(_) | Demand::System | Demand::Roots | Demand::Legacy, _) => {
                 Err(CertificateError::ApplicationVerificationFailure.into())
             }
         }

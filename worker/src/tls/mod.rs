@@ -3,6 +3,8 @@
 mod failure;
 mod fingerprint;
 mod judge;
+#[cfg(feature = "legacy-tls")]
+mod legacy;
 mod roots;
 mod stream;
 mod tickets;
@@ -22,8 +24,11 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 
 pub(crate) use fingerprint::Presented;
+#[cfg(feature = "legacy-tls")]
+pub(crate) use legacy::LegacyStream;
 pub(crate) use stream::TlsStream;
 
+use crate::stream::Stream;
 use judge::Judge;
 use stream::HandshakeError;
 use tickets::{Key, Known, Ticket, Tickets};
@@ -183,7 +188,7 @@ impl Tls {
                 };
                 shared.roots.get_or_init(read).clone().map(Some)
             }
-            Demand::Pinned(_) | Demand::FirstUse | Demand::Any => Ok(None),
+            Demand::Pinned(_) | Demand::FirstUse | Demand::Any | Demand::Legacy => Ok(None),
         }
     }
 
@@ -201,6 +206,37 @@ impl Tls {
             judge,
         })
     }
+}
+
+/// Shakes hands with a router that speaks nothing better.
+#[cfg(feature = "legacy-tls")]
+pub(crate) async fn legacy(socket: TcpStream, transport: Transport) -> Result<Stream, ConnectFailure> {
+    match LegacyStream::connect(socket).await {
+        Ok(stream) => Ok(Stream::Legacy(Box::new(stream))),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(ConnectFailure {
+            error: DeviceError::new(
+                ErrorClass::Tls,
+                format!("TLS: {error}; is it the port of {transport}?"),
+            ),
+            may_pass: false,
+        }),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(ConnectFailure {
+            error: DeviceError::new(ErrorClass::Timeout, error.to_string()),
+            may_pass: true,
+        }),
+        Err(_) => Err(failure::ended(transport)),
+    }
+}
+
+/// The same where it was left out.
+#[cfg(not(feature = "legacy-tls"))]
+pub(crate) async fn legacy(_: TcpStream, _: Transport) -> Result<Stream, ConnectFailure> {
+    let text = "tls is \"legacy\", and this worker was built without it; build muster with --features legacy-tls, which \
+                needs OpenSSL";
+    Err(ConnectFailure {
+        error: DeviceError::new(ErrorClass::Worker, text),
+        may_pass: false,
+    })
 }
 
 /// Reads roots as a worker would, for whoever starts one. Says what is wrong with the file.

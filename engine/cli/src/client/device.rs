@@ -488,7 +488,7 @@ fn certificate(device: &v1::Device) -> String {
         ("" | "pin", pin, _) if !pin.is_empty() => format!("pinned: {pin}"),
         (tls, pin, _) if !pin.is_empty() => format!("{tls}: {pin}"),
         ("", _, "auto") => "whatever there is: not authenticated".into(),
-        ("insecure", ..) => "insecure: encrypted, not authenticated".into(),
+        (tls @ ("insecure" | "legacy"), ..) => format!("{tls}: encrypted, not authenticated"),
         ("", ..) => "system".into(),
         (tls, ..) => tls.to_owned(),
     };
