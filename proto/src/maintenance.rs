@@ -169,7 +169,7 @@ fn upgrade_of(message: &v1::Upgrade) -> Result<Upgrade, Bad> {
         down: message.downgrade,
         mirror: owned(&message.mirror),
         sha256: lower(&message.sha256),
-        routerboard: message.routerboard,
+        routerboot: message.routerboot,
         packages: message.packages.clone(),
         wait: optional("upgrade.wait", message.wait.as_ref())?,
         stage_only: message.stage_only,
@@ -272,7 +272,7 @@ mod tests {
             version: Some("7.16.2".into()),
             mirror: Some("http://mirror/{{ file }}".into()),
             sha256: [("routeros-7.16.2-arm64.npk".to_owned(), "a".repeat(64))].into(),
-            routerboard: true,
+            routerboot: true,
             packages: vec!["wireless".into()],
             ..Upgrade::default()
         };

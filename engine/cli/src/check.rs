@@ -5,7 +5,7 @@ use std::path::Path;
 
 use muster_model::file::{self, Rollout};
 use muster_model::policy::NotYet;
-use muster_model::{Effect, FileError, FileErrors};
+use muster_model::{Effect, FileError, FileErrors, Plan};
 use serde_json::{Value, json};
 
 use crate::exit::{Done, Exit, Failure};
@@ -22,6 +22,25 @@ pub(crate) fn run(path: &Path, json: bool) -> Done {
                         "file": path.display().to_string(), "ok": true, "errors": [], "audit": describe_audit(&audit),
                     })),
                     false => out(format_args!("{}: {}", path.display(), audit_summary(&audit))),
+                }
+                Ok(Exit::Ok)
+            }
+            Err(errors) => Ok(wrong(path, &errors, json)),
+        };
+    }
+    if file::is_plan(&text) {
+        return match file::read(&text, file::step::plan) {
+            Ok(plan) => {
+                match json {
+                    true => out(json!({
+                        "file": path.display().to_string(), "ok": true, "errors": [],
+                        "plan": { "steps": plan.steps.len(), "effect": effect(plan.effect()), "plan_digest": plan.digest().to_string() },
+                    })),
+                    false => out(format_args!(
+                        "{}: valid: a plan of {}, for muster run --plan",
+                        path.display(),
+                        steps(&plan)
+                    )),
                 }
                 Ok(Exit::Ok)
             }
@@ -203,13 +222,19 @@ fn summary(rollout: &Rollout) -> String {
         .map(muster_model::policy::Rule::describe)
         .collect::<Vec<_>>();
     format!(
-        "valid: {} step{} on {whom}, waves {}; at most {} harmed, {}",
-        rollout.plan.steps.len(),
-        if rollout.plan.steps.len() == 1 { "" } else { "s" },
+        "valid: {} on {whom}, waves {}; at most {} harmed, {}",
+        steps(&rollout.plan),
         waves.join(" → "),
         policy.limits.budget,
         rules.join(", "),
     )
+}
+
+fn steps(plan: &Plan) -> String {
+    match plan.steps.len() {
+        1 => "1 step".to_owned(),
+        many => format!("{many} steps"),
+    }
 }
 
 fn effect(effect: Effect) -> &'static str {

@@ -284,10 +284,10 @@ impl Engine {
     }
 }
 
-fn upgrade(routerboard: bool, version: &str) -> Vec<Step> {
+fn upgrade(routerboot: bool, version: &str) -> Vec<Step> {
     let upgrade = Upgrade {
         version: Some(version.to_owned()),
-        routerboard,
+        routerboot,
         wait: Some(Duration::from_secs(120)),
         ..Upgrade::default()
     };

@@ -96,7 +96,7 @@ key = ["list", "address"]
 items = [{ list = "mgmt", address = "10.0.{{ labels.n }}.0/24" }]
 purge = "list=mgmt"
 [[step]]
-upgrade = { version = "7.16.2", source = "vendor", routerboard = true, wait = "30s" }
+upgrade = { version = "7.16.2", source = "vendor", routerboot = true, wait = "30s" }
 [[step]]
 wait = { until = "facts.uptime >= 1", within = "20s", every = "1s" }
 [[step]]

@@ -52,6 +52,13 @@ pub fn read<T>(text: &str, take: impl FnOnce(&Table<'_>) -> Option<T>) -> Result
     }
 }
 
+/// Whether a text is only a plan: steps without anything that makes a rollout of them.
+pub fn is_plan(text: &str) -> bool {
+    let (root, _) = DeTable::parse_recoverable(text);
+    let there = |key: &&str| root.get_ref().get(*key).is_some();
+    there(&"step") && !["name", "select", "all", "wave"].iter().any(there)
+}
+
 /// What was found to be wrong with a text so far.
 #[derive(Debug)]
 struct Errors<'t> {

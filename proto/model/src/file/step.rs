@@ -49,7 +49,7 @@ use crate::way_back::{AFTER_RANGE, Level, WayBack};
 /// [[step]]
 /// reboot = { wait = "15m" }                      # or true
 /// [[step]]
-/// upgrade = { version = "7.16.2", source = "vendor", routerboard = true, wait = "15m" }
+/// upgrade = { version = "7.16.2", source = "vendor", routerboot = true, wait = "15m" }
 /// [[step]]
 /// downgrade = { version = "7.12.1", source = "mirror", url = "http://mirror/{{ version }}/{{ file }}" }
 ///

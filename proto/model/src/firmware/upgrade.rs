@@ -41,7 +41,7 @@ pub struct Upgrade {
     /// SHA-256 of the mirror's files by their names.
     pub sha256: BTreeMap<String, String>,
     /// Whether RouterBOOT follows.
-    pub routerboard: bool,
+    pub routerboot: bool,
     /// Packages that have to be there in the end.
     pub packages: Vec<String>,
     /// How long each of its parts may take.
@@ -116,7 +116,7 @@ impl Upgrade {
                 ..last.clone()
             });
         }
-        if self.routerboard {
+        if self.routerboot {
             steps.push(Firmware {
                 part: Part::Bootloader,
                 ..last
@@ -196,9 +196,9 @@ impl Upgrade {
             let message = format!("{name:?} is no package, such as wireless or container");
             bad.push(BadStep::new("packages", message));
         }
-        if self.stage_only && self.routerboard {
+        if self.stage_only && self.routerboot {
             let message = "with stage-only nothing is installed that it could follow";
-            bad.push(BadStep::new("routerboard", message));
+            bad.push(BadStep::new("routerboot", message));
         }
         let wait_ms = deadline("wait", self.wait.unwrap_or(WAIT), &mut bad);
         match bad.is_empty() {
@@ -221,7 +221,7 @@ mod tests {
     fn one_step_is_done_as_several() {
         let upgrade = Upgrade {
             version: Some("7.16.2".into()),
-            routerboard: true,
+            routerboot: true,
             ..Upgrade::default()
         };
         assert_eq!(
@@ -268,7 +268,7 @@ mod tests {
             packages: vec!["No Such".into()],
             wait: Some(Duration::ZERO),
             stage_only: true,
-            routerboard: true,
+            routerboot: true,
             ..Upgrade::default()
         };
         let fields = bad.steps().expect_err("all wrong");
@@ -284,7 +284,7 @@ mod tests {
                 "sha256",
                 "sha256",
                 "packages",
-                "routerboard",
+                "routerboot",
                 "wait"
             ]
         );

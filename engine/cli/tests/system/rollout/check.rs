@@ -37,6 +37,42 @@ fn a_good_file_is_told_in_a_line() {
     );
 }
 
+/// A plan with a step of each kind that a file about firmware has, with the names that are promised.
+const UPGRADE: &str = r#"
+[[step]]
+check = "facts.free_disk > 20000000 && facts.version >= version('7.12.1')"
+[[step]]
+backup = { max-age = "1h" }
+[[step]]
+ensure = "/ip/firewall/address-list"
+key = ["list", "address"]
+items = [{ list = "mgmt", address = "{{ labels.mgmt_net }}" }]
+purge = "list=mgmt"                     # remove items of this query that are not named
+[[step]]
+command = "/ip/dns/cache/flush"
+[[step]]
+upgrade = { version = "7.16.2", source = "vendor", routerboot = true, wait = "15m" }
+[[step]]
+check = "post.interfaces_up >= pre.interfaces_up"
+"#;
+
+#[test]
+fn a_plan_for_firmware_is_good_alone_and_in_a_rollout() {
+    for head in ["", "name = \"firmware\"\nall = true\n"] {
+        let output = check(&format!("{head}{UPGRADE}"), &[]);
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{told}");
+        assert_eq!(head.is_empty(), told.contains("a plan of"), "{told}");
+    }
+    let output = check(&UPGRADE.replace("free_disk", "free_disc"), &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        told.starts_with("x.toml:3:") && told.contains("free_disc"),
+        "{told}"
+    );
+}
+
 #[test]
 fn every_mistake_has_its_line() {
     let bad = GOOD

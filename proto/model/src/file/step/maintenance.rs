@@ -135,7 +135,7 @@ pub(super) fn reboot(table: &Table<'_>) -> Option<Step> {
         .map(Step::Reboot)
 }
 
-/// `upgrade = { version = "7.16.2", source = "vendor", routerboard = true, wait = "15m" }`, and `downgrade` likewise.
+/// `upgrade = { version = "7.16.2", source = "vendor", routerboot = true, wait = "15m" }`, and `downgrade` likewise.
 pub(super) fn upgrade(table: &Table<'_>, kind: &str) -> Option<Vec<Step>> {
     let value = table.get(kind)?;
     let inner = value.table()?;
@@ -180,7 +180,7 @@ fn read_upgrade(table: &Table<'_>, down: bool) -> Option<Upgrade> {
         Some(_) => value.integer(0..=1 << 40),
         None => value.parse(size),
     });
-    let (routerboard, stage_only) = (flag(table, "routerboard"), flag(table, "stage-only"));
+    let (routerboot, stage_only) = (flag(table, "routerboot"), flag(table, "stage-only"));
     let wait = time(table, "wait");
     Some(Upgrade {
         version: version?,
@@ -188,7 +188,7 @@ fn read_upgrade(table: &Table<'_>, down: bool) -> Option<Upgrade> {
         down,
         mirror: mirror?,
         sha256: sha256?.unwrap_or_default(),
-        routerboard: routerboard?,
+        routerboot: routerboot?,
         packages: packages?.unwrap_or_default(),
         wait: wait?,
         stage_only: stage_only?,
