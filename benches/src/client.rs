@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 use muster_proto::v1;
 use muster_proto::v1::credential_service_client::CredentialServiceClient;
 use muster_proto::v1::job_service_client::JobServiceClient;
+use tonic::Streaming;
 use tonic::transport::Channel;
 
 use crate::fill;
@@ -13,6 +14,8 @@ use crate::process::EngineProcess;
 
 /// No job here waits for its devices.
 const TIMEOUT: Duration = Duration::from_secs(3600);
+
+const MESSAGE_BYTES: usize = 64 << 20;
 
 /// A client; cheap to clone.
 #[derive(Clone, Debug)]
@@ -65,6 +68,17 @@ impl Client {
         };
         let created = JobServiceClient::new(self.0.clone()).create_job(request).await?;
         created.into_inner().job.context("a created job is told")
+    }
+
+    /// Watches a job from its beginning, with results.
+    pub async fn watch(&self, id: &str) -> anyhow::Result<Streaming<v1::WatchJobResponse>> {
+        let request = v1::WatchJobRequest {
+            id: id.to_owned(),
+            results: true,
+            ..v1::WatchJobRequest::default()
+        };
+        let mut client = JobServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES);
+        Ok(client.watch_job(request).await?.into_inner())
     }
 
     /// Fails unless a job is over and all of its executions succeeded, so many.

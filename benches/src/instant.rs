@@ -4,8 +4,8 @@
 //! before anything is said to be done, reports that are kept until they are acknowledged, and credit back for those.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -123,6 +123,51 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Ends so many executions, a handful every `tick`, and notes in `sent` when each was told. How late the
+    /// acknowledgements came, milliseconds.
+    pub async fn paced(
+        &mut self,
+        executions: u64,
+        handful: u32,
+        tick: Duration,
+        sent: &Mutex<HashMap<u64, Instant>>,
+    ) -> anyhow::Result<Vec<f64>> {
+        let mut ticks = tokio::time::interval(tick);
+        let (mut asked, mut ended, mut late) = (0_u64, 0_u64, Vec::new());
+        let mut at = HashMap::new();
+        while ended < executions {
+            let message = tokio::select! {
+                message = self.next() => message?,
+                _ = ticks.tick(), if asked < executions => {
+                    let more = u64::from(handful).min(executions - asked);
+                    asked += more;
+                    self.demand(more as u32).await?;
+                    continue;
+                }
+            };
+            match message {
+                Down::Assignments(assignments) => {
+                    let leases = assignments.assignments.iter().map(|a| (a.execution, a.epoch));
+                    let now = Instant::now();
+                    sent.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .extend(leases.clone().map(|(execution, _)| (execution, now)));
+                    self.report(leases, Answers::Own).await?;
+                    at.insert(self.seq, now);
+                }
+                Down::ReportsAck(ack) => {
+                    let told = self.told.remove(&ack.seq);
+                    ended += u64::from(told.context("an acknowledgement of what was not told")?);
+                    if let Some(at) = at.remove(&ack.seq) {
+                        late.push(at.elapsed().as_secs_f64() * 1e3);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(late)
     }
 
     /// Waits for the next executions, and says when they came.

@@ -8,7 +8,8 @@ use muster_engine_core::Outcome;
 use muster_engine_core::budget::Asked;
 use muster_model::{Command, ExecutionState, JobState, Plan, Priority, Selector, Step};
 use muster_store::{
-    ApplyReports, Claim, CreateJob, LayOut, Lease, OpenSession, Report, ReportAnswer, Store, Zones,
+    ApplyReports, AssignWaves, Claim, CreateJob, GrantIntents, IntentRequest, LayOut, Lease, OpenSession,
+    OpenWave, Report, ReportAnswer, StartJob, Store, Verdict, Zones,
 };
 use routeros_wire::encode;
 
@@ -62,8 +63,13 @@ impl Queue {
     /// Makes a job on all devices, and lays it out to its end. Returns how many executions it has.
     pub async fn create(&self) -> anyhow::Result<u64> {
         let uuid = uuid::Uuid::new_v4().to_string();
-        let create = CreateJob {
-            uuid: uuid.clone(),
+        self.lay_out(self.job(&uuid)).await
+    }
+
+    /// A job of a read on all devices.
+    fn job(&self, uuid: &str) -> CreateJob {
+        CreateJob {
+            uuid: uuid.to_owned(),
             request_id: None,
             request_hash: [0; 32],
             name: "bench".into(),
@@ -84,7 +90,11 @@ impl Queue {
             now: now(),
             expires_at: FAR,
             claimed_by: String::new(),
-        };
+        }
+    }
+
+    async fn lay_out(&self, create: CreateJob) -> anyhow::Result<u64> {
+        let uuid = create.uuid.clone();
         let created = self.store.write(create).await?;
         let mut draft = created.context("a job on all devices")?.draft;
         while draft {
@@ -96,6 +106,67 @@ impl Queue {
         }
         let job = self.store.job(&uuid).await?.context("the job that was made")?;
         Ok(job.total)
+    }
+
+    /// Makes a job of a change on all devices, which are numbered from 1, in so many waves of one size, and lets it begin.
+    pub async fn create_in_waves(&self, devices: u64, waves: u32) -> anyhow::Result<String> {
+        let uuid = uuid::Uuid::new_v4().to_string();
+        let command = Command::parse(&["/ip/dns/set", "=servers=192.0.2.1"])?;
+        let create = CreateJob {
+            plan: Plan::new(vec![Step::Command(command)]),
+            // Counted as any other, and never in the way.
+            budget: Asked::Count(devices),
+            waves: vec![Some(devices); waves as usize],
+            start: JobState::Scheduled,
+            ..self.job(&uuid)
+        };
+        self.lay_out(create).await?;
+        let places = (1..=devices).map(|device| (device, ((device - 1) * u64::from(waves) / devices) as u32));
+        for part in places.collect::<Vec<_>>().chunks(10_000) {
+            let assign = AssignWaves {
+                uuid: uuid.clone(),
+                waves: part.to_vec(),
+            };
+            ensure!(self.store.write(assign).await?, "a job that has not begun");
+        }
+        let start = StartJob {
+            uuid: uuid.clone(),
+            now: now(),
+        };
+        ensure!(self.store.write(start).await?, "a job that waits");
+        Ok(uuid)
+    }
+
+    /// Lets the executions of a wave be handed out, from 0. The first is open from the beginning.
+    pub async fn open_wave(&self, job: &str, wave: u32) -> anyhow::Result<()> {
+        let open = OpenWave {
+            uuid: job.to_owned(),
+            wave,
+            now: now(),
+        };
+        let opened = self.store.write(open).await?;
+        ensure!(opened || wave == 0, "wave {wave} was open");
+        Ok(())
+    }
+
+    /// Gets the intents of a batch.
+    pub async fn grant(&self, leases: &[Lease]) -> anyhow::Result<()> {
+        let intents = leases.iter().map(|lease| IntentRequest {
+            execution: lease.execution,
+            epoch: lease.epoch,
+            step: 0,
+            memo: Vec::new(),
+        });
+        let grant = GrantIntents {
+            intents: intents.collect(),
+            now: now(),
+        };
+        let verdicts = self.store.write(grant).await?;
+        ensure!(
+            verdicts.iter().all(|verdict| *verdict == Verdict::Granted),
+            "an intent was not granted"
+        );
+        Ok(())
     }
 
     /// Claims a batch, or what is left.

@@ -161,6 +161,78 @@ impl System {
         anyhow::bail!("the audit was not told to its end")
     }
 
+    /// Previews a rollout over the fleet as a client does: what it would do, what every device needs for it, those alike
+    /// together, and what it would do then. Returns the time of the first, and of all.
+    pub async fn preview(&self) -> anyhow::Result<(Duration, Duration)> {
+        let ensure = v1::Ensure {
+            menu: "/ip/dns".to_owned(),
+            want: Some(v1::ensure::Want::Set(v1::Values {
+                values: [("servers".to_owned(), "192.0.2.1".to_owned())].into(),
+            })),
+        };
+        let step = v1::Step {
+            kind: Some(v1::step::Kind::Ensure(ensure)),
+        };
+        let plan = v1::Plan {
+            steps: vec![step],
+            ..v1::Plan::default()
+        };
+        let reads = v1::JobSpec {
+            plan: Some(plan),
+            selector: format!("{ROLE}=fleet"),
+            preview: true,
+            ..v1::JobSpec::default()
+        };
+        let rollout = v1::JobSpec {
+            preview: false,
+            policy: Some(v1::Policy::default()),
+            ..reads.clone()
+        };
+        let mut client = JobServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20);
+        let began = Instant::now();
+        let request = v1::PreviewJobRequest {
+            spec: Some(rollout.clone()),
+        };
+        client.preview_job(request).await?;
+        let planned = began.elapsed();
+        let request = v1::CreateJobRequest {
+            spec: Some(reads),
+            ..v1::CreateJobRequest::default()
+        };
+        let created = client.create_job(request).await?.into_inner();
+        let id = created.job.context("a created job is told")?.id;
+        let watch = v1::WatchJobRequest {
+            id: id.clone(),
+            results: true,
+            ..v1::WatchJobRequest::default()
+        };
+        let mut news = client.watch_job(watch).await?.into_inner();
+        let mut told = 0;
+        while let Some(message) = news.message().await? {
+            told += message.results.len();
+        }
+        ensure!(told == self.devices, "{told} devices told what they need");
+        let request = v1::GroupResultsRequest {
+            id: id.clone(),
+            ..v1::GroupResultsRequest::default()
+        };
+        client.group_results(request).await?;
+        let request = v1::PreviewJobRequest {
+            spec: Some(v1::JobSpec {
+                previewed: id,
+                ..rollout
+            }),
+        };
+        let answer = client.preview_job(request).await?.into_inner();
+        ensure!(
+            answer.total == self.devices as u64 && answer.unseen == Some(0) && !answer.digest.is_empty(),
+            "a preview of {} devices, {:?} unseen",
+            answer.total,
+            answer.unseen
+        );
+        Ok((planned, began.elapsed()))
+    }
+
     async fn job(&self, role: &str, words: &[&str], devices: usize) -> anyhow::Result<(Duration, Tally)> {
         let command = v1::Command {
             words: words.iter().map(ToString::to_string).collect(),

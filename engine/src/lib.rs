@@ -26,12 +26,12 @@ mod seal;
 mod services;
 mod sessions;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use muster_store::Store;
 use thiserror::Error;
@@ -120,6 +120,10 @@ pub(crate) struct Shared {
     pub(crate) reconcilers: Reconcilers,
     /// Gates whose servers are being asked: job, wave, gate.
     pub(crate) asking: Mutex<BTreeSet<(i64, u32, usize)>>,
+    /// When it was last looked for devices that join a rollout, by its row.
+    pub(crate) joined: Mutex<BTreeMap<i64, Instant>>,
+    /// Who was asked last whether they are there, by the rollout's row.
+    pub(crate) probed: Mutex<BTreeMap<i64, rollout::probe::Probed>>,
     pub(crate) ended: Ended,
     /// Limits that were set.
     pub(crate) limits: limits::Current,
@@ -216,6 +220,8 @@ impl Engine {
             sync_time: OnceLock::new(),
             reconcilers: Reconcilers::default(),
             asking: Mutex::default(),
+            joined: Mutex::default(),
+            probed: Mutex::default(),
             ended: Ended::default(),
             limits: limits::Current::default(),
             asked: services::Asked::default(),

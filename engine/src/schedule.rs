@@ -264,7 +264,7 @@ async fn make(
                 claimed_by,
                 ..request.clone()
             };
-            Ok(audit::create(shared, &request).await?.uuid)
+            Ok(audit::create(shared, &request, None).await?.uuid)
         }
         None => Err(error::internal("a schedule of nothing")),
     }

@@ -16,6 +16,7 @@ mod fleet;
 mod loops;
 mod peers;
 mod rivals;
+mod rollouts;
 mod sessions;
 mod store;
 mod tls;
@@ -60,6 +61,9 @@ pub fn all() -> Vec<Box<dyn Row>> {
         Box::new(create::Q5),
         Box::new(store::Q6),
         Box::new(create::Q7),
+        Box::new(rollouts::P1),
+        Box::new(rollouts::P2),
+        Box::new(rollouts::P3),
         Box::new(audits::R1),
         Box::new(audits::R3a),
         Box::new(audits::R3b),

@@ -3,9 +3,10 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use muster_model::file::{self, Rollout};
-use muster_model::policy::NotYet;
+use muster_model::file::{self, Beside, Rollout};
 use muster_model::{Effect, FileError, FileErrors, Plan};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
 use crate::exit::{Done, Exit, Failure};
@@ -47,7 +48,7 @@ pub(crate) fn run(path: &Path, json: bool) -> Done {
             Err(errors) => Ok(wrong(path, &errors, json)),
         };
     }
-    match file::rollout(&text).and_then(supported) {
+    match rollout(path, &text) {
         Ok(rollout) => {
             match json {
                 true => out(
@@ -108,26 +109,43 @@ fn describe_audit(audit: &muster_audit::Audit) -> Value {
     })
 }
 
-/// A rollout of which this version can do every part.
-pub(crate) fn supported(rollout: Rollout) -> Result<Rollout, FileErrors> {
-    let error = |part: NotYet| FileError {
-        line: 1,
-        column: 1,
-        field: part.file.to_owned(),
-        value: None,
-        message: "is right, but not there yet in this version".to_owned(),
+/// A rollout's file, with those that it names: they are looked for beside it.
+pub(crate) fn rollout(path: &Path, text: &str) -> Result<Rollout, FileErrors> {
+    let beside = |what, name: &str| {
+        if what == Beside::Audit && name == BASELINE {
+            return Ok(muster_audit::BASELINE.to_owned());
+        }
+        let path = path.parent().unwrap_or(Path::new("")).join(name);
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| format!("cannot be read: {}: {error}", path.display()))?;
+        match what {
+            Beside::Audit => match muster_audit::file::audit(&text) {
+                Ok(_) => Ok(text),
+                Err(errors) => {
+                    let told = errors.0.iter().map(|error| format!("{}:{error}", path.display()));
+                    Err(format!(
+                        "is no right audit: {}",
+                        told.collect::<Vec<_>>().join("; ")
+                    ))
+                }
+            },
+            Beside::Certificates => {
+                let read = CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<Vec<_>, _>>();
+                match read {
+                    Ok(certificates) if certificates.is_empty() => {
+                        Err("has no certificate; write the name of a PEM file".into())
+                    }
+                    Ok(_) => Ok(text),
+                    Err(error) => Err(format!("is no PEM file: {error}")),
+                }
+            }
+        }
     };
-    let errors = rollout
-        .policy
-        .not_there_yet()
-        .into_iter()
-        .map(error)
-        .collect::<Vec<_>>();
-    match errors.is_empty() {
-        true => Ok(rollout),
-        false => Err(FileErrors(errors)),
-    }
+    file::rollout_beside(text, &beside)
 }
+
+/// The name under which the hardening baseline is run without a file.
+const BASELINE: &str = "baseline";
 
 /// The text of a file; `-` is standard input.
 pub(crate) fn read(path: &Path) -> Result<String, Failure> {

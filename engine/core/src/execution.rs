@@ -44,6 +44,10 @@ const AWAY: Duration = Duration::from_secs(30);
 /// How long after the quiet time an open question may still be asked.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long a device that was changed may be silent between two steps, or at the end of its soak, beyond its plan's longest
+/// step, before it is given up (A9, A11).
+pub const SILENT: Duration = Duration::from_secs(600);
+
 /// Between two looks at what became of an open question.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
@@ -76,6 +80,8 @@ pub struct Execution {
     pub open_intent: Option<Intent>,
     /// Whether its device is one that another job harmed, which counts it.
     pub exempt: bool,
+    /// Since when its device, which was changed, could not be reached, Unix milliseconds.
+    pub silent_since: Option<i64>,
     /// Why the last attempt did not do it.
     pub error: Option<DeviceError>,
     /// What was found out about the open intent after the end.
@@ -120,6 +126,8 @@ pub struct Context<'a> {
     pub stops: bool,
     /// The budget that lets no further execution be touched (C3).
     pub full: Option<Full>,
+    /// Whether too many of those beside its device are out of service for it to be taken out, too (D3).
+    pub unavailable: bool,
     /// The delays between tries.
     pub backoff: Backoff,
     /// The deadline of one command.
@@ -247,6 +255,9 @@ pub enum Held {
     /// It would be the first to touch its device, and no unit of the budget is left for it (C3).
     #[error("{0}")]
     Budget(Full),
+    /// It would take its device out of service, and of those beside it too many are (D3).
+    #[error("too many devices with the same value of a label are out of service")]
+    Availability,
 }
 
 impl Execution {
@@ -262,6 +273,7 @@ impl Execution {
             touched_from: None,
             open_intent: None,
             exempt: false,
+            silent_since: None,
             error: None,
             resolution: None,
         }
@@ -376,8 +388,12 @@ impl Execution {
         if let Some(full) = context.full.filter(|_| touches && !self.touched && !self.exempt) {
             return Err(Illegal::Held(Held::Budget(full)));
         }
+        if context.unavailable && context.steps.effect(step) == Effect::Disrupt {
+            return Err(Illegal::Held(Held::Availability));
+        }
         let mut to = self.clone();
         to.state = ExecutionState::Running;
+        to.silent_since = None;
         // Steps run one after the other: those before this one are done.
         to.next_step = step;
         to.open_intent = Some(Intent {
@@ -396,7 +412,8 @@ impl Execution {
         let error = DeviceError::new(ErrorClass::Worker, "the worker that held it is gone");
         match self.open_intent {
             Some(_) if self.is_resolving() => self.look_again(context.now, self.error.clone(), context),
-            Some(_) => self.undecided(Some(error), context),
+            // It is the worker that is gone: nothing says that the device needs a pause.
+            Some(_) => self.undecided(Some(error), context.now, context),
             None if context.aborting => self.stopped(Some(error), context),
             None => self.again(context.now, Some(error), context),
         }
@@ -428,6 +445,7 @@ impl Execution {
         let mut to = self.with_error(None);
         to.state = ExecutionState::Pending;
         to.open_intent = None;
+        to.silent_since = None;
         to.next_step = context.steps.len();
         Transition {
             to,
@@ -450,16 +468,35 @@ impl Execution {
     }
 
     fn wait_or_give_up(&self, error: Option<DeviceError>, context: &Context<'_>) -> Transition {
-        let left = context.expires_at - context.now;
-        let base = millis(context.backoff.base);
         if context.aborting {
             return self.with_error(error).aborted(context);
         }
+        if self.touched {
+            return self.silent(error, context);
+        }
+        let left = context.expires_at - context.now;
+        let base = millis(context.backoff.base);
         // A try with less than the first delay left to it would be cut off before it could say anything.
         match self.delay(context) {
             _ if left <= base => self.given_up(error),
             delay => self.again(context.now + delay.min(left - base), error, context),
         }
+    }
+
+    /// A device that was changed holds a unit of the budget and keeps its wave open: it is asked often, and not for ever.
+    fn silent(&self, error: Option<DeviceError>, context: &Context<'_>) -> Transition {
+        let since = self.silent_since.unwrap_or(context.now);
+        let until = since.saturating_add(millis(SILENT.saturating_add(context.linger)));
+        let left = until.min(context.expires_at) - context.now;
+        let backoff = Backoff::INTERACTIVE;
+        let base = millis(backoff.base);
+        if left <= base {
+            return self.given_up(error);
+        }
+        let delay = millis(backoff.delay(self.attempts, retry::jitter(self.id, self.attempts)));
+        let mut again = self.again(context.now + delay.min(left - base), error, context);
+        again.to.silent_since = Some(since);
+        again
     }
 
     fn delay(&self, context: &Context<'_>) -> i64 {

@@ -50,6 +50,8 @@ pub enum Kind {
     Dependency = 35,
     /// It was changed, and is left alone until it is looked at again.
     Soak = 36,
+    /// Too many devices beside it are out of service.
+    Availability = 37,
 }
 
 impl Kind {
@@ -66,6 +68,7 @@ impl Kind {
         Self::Wave,
         Self::Dependency,
         Self::Budget,
+        Self::Availability,
         Self::NoWorker,
         Self::WorkersFull,
         Self::Cap,

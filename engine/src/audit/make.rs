@@ -7,7 +7,7 @@ use muster_audit::{Audit, Reads, file};
 use muster_engine_core::budget::Asked;
 use muster_model::{JobState, Priority, Selector, SelectorError};
 use muster_proto::{Violation, duration, v1};
-use muster_store::{AuditRecord, CreateAudit, CreateJob, CreateRefused, CreatedAudit, Mode};
+use muster_store::{AuditRecord, CreateAudit, CreateJob, CreateRefused, CreatedAudit, Mode, Retry};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use tonic::Status;
@@ -30,10 +30,11 @@ struct Checked {
     min_coverage: Option<f64>,
 }
 
-/// Starts a run. Everything that is wrong is told at once.
+/// Starts a run. Everything that is wrong is told at once. `over` is whose devices are meant, beside what the request says.
 pub(crate) async fn create(
     shared: &Arc<Shared>,
     request: &v1::CreateAuditRequest,
+    over: Option<Retry>,
 ) -> Result<AuditRecord, Status> {
     let checked = check(request).map_err(error::invalid)?;
     let hashed = v1::CreateAuditRequest {
@@ -67,7 +68,7 @@ pub(crate) async fn create(
             name: format!("audit {}", audit.name),
             plan: Reads::of(&audit).plan,
             selector,
-            retry: None,
+            retry: over,
             mode: Mode::Apply,
             timeout_ms: millis(timeout),
             priority: Priority::Audit,

@@ -6,17 +6,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use muster_engine_core::rollout::advance::{self, Advance, Counted, Hold, Standing};
 use muster_engine_core::rollout::ramp::{self, Pace};
-use muster_engine_core::rollout::snapshot;
 use muster_engine_core::rollout::window::{self, Opening};
 use muster_model::JobState;
-use muster_model::policy::{AtEnd, GateKind};
+use muster_model::policy::AtEnd;
 use muster_store::{
     EndWave, HoldRecord, NoteVerdict, OpenWave, RolloutRecord, SettleRollout, StoreError, WaveRecord,
 };
-use serde_json::json;
 
 use super::{Pass, Reconcile, Reconciler};
-use crate::rollout::webhook;
+use crate::rollout::gate::ask;
+use crate::rollout::{join, probe};
 use crate::{Shared, rollout};
 
 /// While there are rollouts. Bounds how late a bake, a window or a gate is.
@@ -37,6 +36,13 @@ impl Reconcile for Rollouts {
         let rollouts = shared.store.rollouts().await?;
         let mut did = Vec::new();
         for rollout in &rollouts {
+            if matches!(
+                rollout.state,
+                JobState::Running | JobState::Gated | JobState::WaitingWindow
+            ) {
+                let joined = join::join(shared, rollout).await?;
+                did.extend(joined.map(|joined| format!("{}: {joined}", rollout.uuid)));
+            }
             let done = match rollout.state {
                 JobState::Scheduled if !rollout.assigned => begin(shared, rollout).await?,
                 JobState::Running | JobState::Gated | JobState::WaitingWindow => {
@@ -45,6 +51,10 @@ impl Reconcile for Rollouts {
                 _ => None,
             };
             did.extend(done.map(|done| format!("{}: {done}", rollout.uuid)));
+            if rollout.state == JobState::Running {
+                let asked = probe::probe(shared, rollout).await?;
+                did.extend(asked.map(|asked| format!("{}: {asked}", rollout.uuid)));
+            }
         }
         let next = if rollouts.is_empty() { IDLE } else { PERIOD };
         Ok(Pass {
@@ -259,7 +269,8 @@ pub(crate) async fn opening(shared: &Shared, rollout: &RolloutRecord) -> Result<
     }
     let mut samples = shared.store.durations(&rollout.plan_digest).await?;
     let deadlines = rollout.timeout.saturating_mul(rollout.steps.max(1));
-    let needs = window::needs(&mut samples, deadlines);
+    let needs = window::needs(&mut samples, deadlines.saturating_add(rollout.lasts));
+    let needs = needs.saturating_add(rollout.back);
     Ok(Times {
         opening: window::opening(&policy.windows, &policy.freezes, needs, wall),
         needs,
@@ -334,6 +345,7 @@ async fn record(
                     gate,
                     verdict,
                     reason,
+                    run: None,
                     now: shared.clock.now(),
                 };
                 shared.store.write(note).await?;
@@ -343,78 +355,4 @@ async fn record(
         }
     }
     Ok(())
-}
-
-/// Finds out what a gate says that has to be asked: a server, or what devices measured. Beside everything else, and once
-/// at a time.
-fn ask(shared: &Arc<Shared>, rollout: &RolloutRecord, gate: usize, waves: &[WaveRecord]) {
-    let number = rollout.open_wave;
-    let wave = rollout.policy.waves.get(number as usize);
-    let Some(asked) = wave.and_then(|wave| wave.gates.get(gate)).cloned() else {
-        return;
-    };
-    if !matches!(asked.kind, GateKind::Webhook { .. } | GateKind::Snapshot { .. }) {
-        return;
-    }
-    let key = (rollout.job, number, gate);
-    if !shared
-        .asking
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .insert(key)
-    {
-        return;
-    }
-    let told = waves.iter().map(|wave| {
-        json!({
-            "number": wave.number + 1,
-            "total": wave.total,
-            "ended": wave.tally.ended,
-            "good": wave.tally.good,
-            "harmed": wave.tally.harmed,
-            "rescued": wave.tally.rescued,
-            "refused": wave.tally.refused,
-        })
-    });
-    let question = json!({
-        "job": rollout.uuid,
-        "gate": asked.id,
-        "wave": number + 1,
-        "waves": told.collect::<Vec<_>>(),
-    });
-    let (shared, job) = (shared.clone(), rollout.job);
-    tokio::spawn(async move {
-        let answer = match &asked.kind {
-            GateKind::Webhook { url, timeout } => Ok(webhook::ask(url, *timeout, &question).await),
-            GateKind::Snapshot { tolerances, max } => {
-                let samples = shared.store.measurements(job, number).await;
-                samples.map(|samples| snapshot::judge(tolerances, *max, &samples))
-            }
-            GateKind::Rule { .. } | GateKind::Timer(_) | GateKind::Approval { .. } => return,
-        };
-        let noted = match answer {
-            Ok((verdict, reason)) => {
-                let note = NoteVerdict {
-                    job,
-                    wave: number,
-                    gate,
-                    verdict,
-                    reason,
-                    now: shared.clock.now(),
-                };
-                shared.store.write(note).await
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = noted {
-            tracing::error!(%error, "a gate's verdict cannot be noted");
-        }
-        shared
-            .asking
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .remove(&key);
-        shared.committed();
-        shared.reconcilers.rollouts.wake();
-    });
 }

@@ -1,7 +1,10 @@
-//! Rollouts: laying their waves, asking servers at gates. What a rollout does next is taken care of by a reconciler.
+//! Rollouts: laying their waves, asking at gates. What a rollout does next is taken care of by a reconciler.
 
+pub(crate) mod gate;
+pub(crate) mod join;
 mod lay;
-pub(crate) mod webhook;
+pub(crate) mod probe;
+mod webhook;
 
 pub(crate) use lay::{Laid, LayError, lay, seed};
 

@@ -79,7 +79,7 @@ async fn gather(
     let mut blockers = Vec::new();
     let pending: u64 = waiting.iter().map(|waiting| waiting.executions).sum();
     blockers.extend(of_the_job(job, pending));
-    blockers.extend(explain_rollout::blockers(shared, job, pending).await?);
+    blockers.extend(explain_rollout::blockers(shared, job, device, pending).await?);
     let ready = waiting.iter().filter(|waiting| waiting.wait == Wait::Ready);
     if job.state == JobState::Running {
         blockers.extend(for_budget(shared, job, device, &waiting).await?);

@@ -3,7 +3,7 @@
 use muster_engine_core::explain::{Blocker, Kind};
 use muster_engine_core::rollout::approval;
 use muster_model::{Effect, JobState};
-use muster_store::JobRecord;
+use muster_store::{JobRecord, Unavailable};
 use tonic::Status;
 
 use crate::reconcile::rollouts::opening;
@@ -13,6 +13,7 @@ use crate::{Shared, error};
 pub(super) async fn blockers(
     shared: &Shared,
     job: &JobRecord,
+    device: Option<i64>,
     executions: u64,
 ) -> Result<Vec<Blocker>, Status> {
     let blocker = |kind, text: String| Blocker {
@@ -71,6 +72,11 @@ pub(super) async fn blockers(
             ..blocker(Kind::Gate, format!("{}: {}{next}", hold.by, hold.evidence))
         });
     }
+    if job.state == JobState::Running && !rollout.policy.limits.availability.is_empty() {
+        let now = shared.clock.now();
+        let shut = shared.store.unavailable(job.id, device, now).await;
+        blockers.extend(shut.map_err(error::store)?.into_iter().map(unavailable));
+    }
     let times = opening(shared, rollout).await.map_err(error::store)?;
     if times.is_closed() {
         let text = match times.opens_at() {
@@ -83,4 +89,41 @@ pub(super) async fn blockers(
         });
     }
     Ok(blockers)
+}
+
+/// Devices named in a sentence.
+const NAMED: usize = 5;
+
+/// A value of a label whose devices may not be disrupted now.
+fn unavailable(shut: Unavailable) -> Blocker {
+    let Unavailable {
+        key,
+        value,
+        most,
+        down,
+        disrupted,
+        unknown,
+        waiting,
+    } = shut;
+    let named = |names: &[String]| {
+        let more = if names.len() > NAMED { ", …" } else { "" };
+        let names = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+        format!("{names}{more}")
+    };
+    let parts = [
+        ("did not answer when they were last asked", &down),
+        ("are being taken out of service", &disrupted),
+        ("are being asked first, whether they are there", &unknown),
+    ];
+    let parts = parts.into_iter().filter(|(_, names)| !names.is_empty());
+    let told = parts.map(|(what, names)| format!("{} {what} ({})", names.len(), named(names)));
+    let told = told.collect::<Vec<_>>().join(", ");
+    Blocker {
+        kind: Kind::Availability,
+        text: format!("of {key}={value} at most {most} may be out of service at once; {told}"),
+        holders: [down, disrupted].concat(),
+        until: None,
+        next_check: None,
+        executions: waiting,
+    }
 }

@@ -440,6 +440,7 @@ impl JobService for Service {
             retry: Some(Retry {
                 job: record.uuid.clone(),
                 states: wanted,
+                wave: None,
             }),
             mode: record.mode.clone(),
             timeout_ms: record.timeout_ms,

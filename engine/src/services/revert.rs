@@ -77,6 +77,7 @@ async fn make(
         retry: Some(Retry {
             job: record.uuid.clone(),
             states: CHANGED.to_vec(),
+            wave: None,
         }),
         mode: Mode::Apply,
         timeout_ms: record.timeout_ms,

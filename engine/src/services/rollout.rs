@@ -7,7 +7,7 @@ use std::time::Duration;
 use muster_engine_core::budget::Asked;
 use muster_engine_core::rollout::digest::Approved;
 use muster_engine_core::rollout::{forecast, rule, sequential};
-use muster_model::policy::{Amount, Membership, NotYet, Unseen};
+use muster_model::policy::{Amount, Membership, Unseen};
 use muster_model::{Effect, Plan, Policy, Selector};
 use muster_proto::{Violation, time, v1};
 use muster_store::{
@@ -130,12 +130,32 @@ async fn laid(shared: &Shared, spec: &Spec, policy: &Policy) -> Result<Laid, Sta
         _ => (None, HashMap::new()),
     };
     let records = devices(shared, &spec.selector).await?;
+    check_labels(policy, &records)?;
     let seed = seed(&spec.plan, policy);
     let mut laid = lay(records, &spec.plan, policy, seed, &found).map_err(|error| match error {
         LayError::Cycle(cycle) => error::invalid_field("spec.policy.parent_label", cycle.to_string()),
     })?;
     laid.approved.previewed = previewed;
     Ok(laid)
+}
+
+/// A limit of a label that no device has limits nothing, which nobody can have meant.
+fn check_labels(policy: &Policy, records: &[DeviceRecord]) -> Result<(), Status> {
+    let unknown = |label: &str| {
+        !records
+            .iter()
+            .any(|record| record.device.labels.get(label).is_some())
+    };
+    let limits = policy.limits.availability.iter().enumerate();
+    let wrong = limits.filter(|(_, limit)| !records.is_empty() && unknown(&limit.label));
+    let violations = wrong.map(|(at, limit)| {
+        let what = format!("no device that is meant has the label {:?}", limit.label);
+        Violation::new(format!("spec.policy.availability[{at}].label"), what)
+    });
+    match violations.collect::<Vec<_>>() {
+        none if none.is_empty() => Ok(()),
+        violations => Err(error::invalid(violations)),
+    }
 }
 
 async fn devices(shared: &Shared, selector: &Selector) -> Result<Vec<DeviceRecord>, Status> {
@@ -243,6 +263,10 @@ pub(super) async fn preview(
             "everything is frozen by {}: {}",
             freeze.claimed_by, freeze.reason
         ));
+    }
+    if policy.membership == Membership::Continuous {
+        let text = "devices that come to match later join the last open wave; the budget stays as it is";
+        answer.notes.push(text.into());
     }
     if policy.approval.needed > 0 {
         answer.notes.push(format!(
@@ -472,13 +496,4 @@ pub(super) async fn get_freeze(shared: &Shared) -> Result<v1::GetFreezeResponse,
             claimed_by: freeze.claimed_by,
         },
     })
-}
-
-/// Parts of a policy that jobs do not follow yet: they are refused, so that nobody relies on them.
-pub(super) fn not_there_yet(policy: &Policy) -> Vec<Violation> {
-    let told = |part: NotYet| {
-        let field = format!("spec.policy.{}", part.message);
-        Violation::new(field, "that is not there yet in this version")
-    };
-    policy.not_there_yet().into_iter().map(told).collect()
 }

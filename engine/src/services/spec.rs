@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_engine_core::budget::{Asked, BadBudget};
-use muster_model::policy::Amount;
+use muster_model::policy::{Amount, GateKind};
 use muster_model::{Effect, Plan, Policy, Priority, Selector, Step, Want};
 use muster_proto::{Violation, duration, plan, v1};
 use muster_store::{Deed, Mode, Spread};
@@ -118,10 +118,27 @@ fn policy(message: &v1::Policy, budget: &str, concurrency: Option<u32>) -> Resul
         text => text.parse().unwrap_or(Amount::All),
     };
     let policy = muster_proto::policy(message, "spec.policy", budget, concurrency)?;
-    match rollout::not_there_yet(&policy) {
+    match check_audits(&policy) {
         none if none.is_empty() => Ok(policy),
-        missing => Err(missing),
+        wrong => Err(wrong),
     }
+}
+
+/// Audits that gates run.
+fn check_audits(policy: &Policy) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (wave, gates) in policy.waves.iter().map(|wave| &wave.gates).enumerate() {
+        for (gate, asked) in gates.iter().enumerate() {
+            let GateKind::Audit { definition, .. } = &asked.kind else {
+                continue;
+            };
+            let field = format!("spec.policy.waves[{wave}].gates[{gate}].audit.definition");
+            let errors = muster_audit::file::audit(definition).err();
+            let errors = errors.into_iter().flat_map(|errors| errors.0);
+            violations.extend(errors.map(|error| Violation::new(&*field, error.to_string())));
+        }
+    }
+    violations
 }
 
 /// What the worst of a job that is asked for does to a device.

@@ -426,6 +426,7 @@ async fn grant(shared: &Shared, mut intents: v1::Intents) -> Result<Vec<v1::Inte
             Verdict::Granted => (v1::IntentVerdict::Granted, v1::HeldReason::Unspecified),
             Verdict::Held(Held::Job(_)) => (v1::IntentVerdict::Held, v1::HeldReason::Job),
             Verdict::Held(Held::Budget(_)) => (v1::IntentVerdict::Held, v1::HeldReason::Budget),
+            Verdict::Held(Held::Availability) => (v1::IntentVerdict::Held, v1::HeldReason::Availability),
             Verdict::Revoked => (v1::IntentVerdict::Revoked, v1::HeldReason::Unspecified),
         };
         v1::IntentAnswer {

@@ -91,6 +91,8 @@ pub struct Retry {
     pub job: String,
     /// Executions in these states. Those that turned out to be done are left out whatever their state (A5).
     pub states: Vec<ExecutionState>,
+    /// Of one of its waves alone, from 0.
+    pub wave: Option<u32>,
 }
 
 /// Whether a job does its plan, and where.
@@ -181,7 +183,11 @@ impl Write for CreateJob {
             job,
             selector: self.selector.clone(),
             retry: match &self.retry {
-                Some(retry) => Some((self.source(tx, retry).await?, numbers(&retry.states))),
+                Some(retry) => Some(Again {
+                    job: self.source(tx, retry).await?,
+                    states: numbers(&retry.states),
+                    wave: retry.wave,
+                }),
                 None => None,
             },
             previewed: self.previewed(tx, job).await?,
@@ -250,11 +256,12 @@ impl CreateJob {
             .bind(self.spread.map(|spread| spread.ms))
             .bind(self.spread.map(|spread| spread.seed))
             .bind(i64::try_from(self.plan.longest_ms()).unwrap_or(i64::MAX))
+            .bind(self.retry.as_ref().and_then(|retry| retry.wave))
             .execute(&mut *tx)
             .await?;
         let job = created.last_insert_rowid();
         if let Some(new) = &self.rollout {
-            rollout::insert(tx, job, new).await?;
+            rollout::insert(tx, job, &self.plan, new).await?;
         }
         let one = [None];
         let waves = if self.waves.is_empty() {
@@ -332,11 +339,13 @@ impl Write for LayOut {
             Option<i64>,
             Option<u32>,
             Option<u32>,
+            Option<u32>,
         );
         let query = sqlx::query_as(sql::JOB_DRAFT).bind(&self.uuid);
         let found: Option<Row> = query.fetch_optional(&mut *tx).await?;
         // Ended early meanwhile, or done already.
-        let Some((job, _, selector, ready_at, source, states, previewed, spread_ms, seed)) = found else {
+        let Some((job, _, selector, ready_at, source, states, previewed, spread_ms, seed, wave)) = found
+        else {
             return Ok(false);
         };
         let corrupt = |what: String| StoreError::Corrupt(format!("job {}: {what}", self.uuid));
@@ -348,7 +357,9 @@ impl Write for LayOut {
                     .parse()
                     .map_err(|error: muster_model::SelectorError| corrupt(error.to_string()))?,
             },
-            retry: source.zip(states),
+            retry: source
+                .zip(states)
+                .map(|(job, states)| Again { job, states, wave }),
             previewed,
             ready_at,
             spread: spread_ms.zip(seed).map(|(ms, seed)| Spread { ms, seed }),
@@ -357,12 +368,19 @@ impl Write for LayOut {
     }
 }
 
+/// Outcomes of a job whose devices are meant.
+struct Again {
+    job: i64,
+    /// As JSON.
+    states: String,
+    wave: Option<u32>,
+}
+
 /// What laying out needs to know of a job.
 struct Draft {
     job: i64,
     selector: Selector,
-    /// The job to look at, and the states as JSON.
-    retry: Option<(i64, String)>,
+    retry: Option<Again>,
     /// The preview whose fingerprints are expected.
     previewed: Option<i64>,
     ready_at: i64,
@@ -403,14 +421,14 @@ impl Draft {
             Some(_) if reverts => (
                 "execution s JOIN device d ON d.id = s.device_id",
                 "s.job_id = ? AND s.device_id > ? AND s.state IN (SELECT value FROM json_each(?)) \
-                 AND s.touched = 1 AND s.resolution IS NOT 0 AND EXISTS (SELECT 1 FROM pre_state p \
+                 AND s.wave = coalesce(?, s.wave) AND s.touched = 1 AND s.resolution IS NOT 0 AND EXISTS (SELECT 1 FROM pre_state p \
                  WHERE p.execution_id = s.id AND length(p.pre) > 0) AND ",
             ),
             // Those that are known to be done are not done again.
             Some(_) => (
                 "execution s JOIN device d ON d.id = s.device_id",
                 "s.job_id = ? AND s.device_id > ? AND s.state IN (SELECT value FROM json_each(?)) \
-                 AND s.resolution IS NOT 1 AND ",
+                 AND s.wave = coalesce(?, s.wave) AND s.resolution IS NOT 1 AND ",
             ),
         };
         let audit: Option<i64> = sqlx::query_scalar(sql::audit::AUDIT_OF_JOB)
@@ -452,8 +470,8 @@ impl Draft {
         if let Some(previewed) = self.previewed {
             query = query.bind(previewed);
         }
-        if let Some((job, states)) = &self.retry {
-            query = query.bind(job).bind(after).bind(states);
+        if let Some(Again { job, states, wave }) = &self.retry {
+            query = query.bind(job).bind(after).bind(states).bind(wave);
         }
         if let Some(audit) = audit {
             query = query.bind(audit);

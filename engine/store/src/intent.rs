@@ -7,6 +7,7 @@ use muster_engine_core::{Event, Held, Illegal};
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
+use crate::availability::Gatekeeper;
 use crate::transition::Moves;
 use crate::{StoreError, Write, loaded, sql};
 
@@ -54,6 +55,12 @@ impl Write for GrantIntents {
             .map(|row| (row.execution.id, row))
             .collect::<BTreeMap<_, _>>();
         let mut moves = Moves::under_budget(tx, loaded.values()).await?;
+        let disrupts = |intent: &&IntentRequest| {
+            let row = loaded.get(&intent.execution)?;
+            row.disrupts(intent.step).then_some((row.job, row.device))
+        };
+        let disrupting = self.intents.iter().filter_map(|intent| disrupts(&intent));
+        let mut keeper = Gatekeeper::new(tx, &disrupting.collect::<Vec<_>>(), self.now).await?;
         let (mut answers, mut memos) = (Vec::new(), Vec::new());
         for intent in &self.intents {
             let Some(row) = loaded.get_mut(&intent.execution) else {
@@ -64,8 +71,13 @@ impl Write for GrantIntents {
                 epoch: intent.epoch,
                 step: intent.step,
             };
+            let disrupts = row.disrupts(intent.step);
+            row.unavailable = disrupts && keeper.is_shut(row.job, row.device, self.now);
             match moves.decide(row, &event, self.now, None) {
                 Ok(()) => {
+                    if disrupts {
+                        keeper.disrupt(row.device);
+                    }
                     if !intent.memo.is_empty() {
                         memos.push(json!([intent.execution, hex(&intent.memo)]));
                     }

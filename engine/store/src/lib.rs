@@ -11,6 +11,7 @@
 //! See `engine/store/DESIGN.md` for what was rejected.
 
 mod audit;
+mod availability;
 mod blob;
 mod claim;
 pub mod conformance;
@@ -64,6 +65,7 @@ pub use audit::{
     AcceptAudit, AskedRecord, AuditRecord, AuditResultRecord, CreateAudit, CreatedAudit, FindingPage,
     FindingRecord, FinishAudit, ListedFinding, NewOutcome, StoreOutcomes, WaiveFindings, WaiverRecord,
 };
+pub use availability::{FRESH_MS, Unavailable};
 pub(crate) use claim::PREPARING;
 pub use claim::{Claim, Claimed, Expected, Holder, Lease, NoteHolders, ShareDevices, Zones};
 pub use create::{CreateJob, CreateRefused, Created, LayOut, Mode, PART, Retry, Spread};
@@ -92,8 +94,8 @@ pub use retention::{
 };
 pub use rollout::{
     AfterChildren, Approval, Approve, ApproveRefused, Approved, BeginRollout, Begun, EndWave, FreezeRecord,
-    HoldRecord, Measurement, NewRollout, NoteVerdict, RolloutRecord, SetFreeze, SettleRollout, Settled,
-    SpreadWaves, StoreMeasurements, StorePreview, VerdictRecord,
+    HoldRecord, JoinWave, Measurement, NewRollout, NoteAsked, NoteVerdict, RolloutRecord, SetFreeze,
+    SettleRollout, Settled, SpreadWaves, StoreMeasurements, StorePreview, VerdictRecord,
 };
 pub use scan::{Batch, Details, Scan, Scanned, ScannedAnswer, ScannedDetails, ScannedDevice};
 pub use schedule::{
@@ -386,6 +388,16 @@ fn migrations() -> Vec<Migration> {
             28,
             "answer sets",
             include_str!("../../../migrations/sqlite/0028_answer_sets.sql"),
+        ),
+        (
+            30,
+            "rollout times",
+            include_str!("../../../migrations/sqlite/0030_rollout_times.sql"),
+        ),
+        (
+            31,
+            "availability",
+            include_str!("../../../migrations/sqlite/0031_availability.sql"),
         ),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {

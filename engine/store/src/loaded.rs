@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use muster_engine_core::retry::Backoff;
 use muster_engine_core::{Context, Execution, Intent, Ledger, job};
-use muster_model::{ExecutionState, JobState, Marks, Priority};
+use muster_model::{Effect, ExecutionState, JobState, Marks, Priority};
 use serde::Deserialize;
 use sqlx::SqliteConnection;
 
@@ -23,6 +23,8 @@ pub(crate) struct Loaded {
     pub(crate) locked: bool,
     pub(crate) wave: u32,
     says: Arc<Says>,
+    /// Too many of those beside its device are out of service (D3).
+    pub(crate) unavailable: bool,
     /// How long its device may go on with a command that nobody waits for any more, milliseconds.
     lag_ms: i64,
     /// How long what is armed on its device may take to act.
@@ -70,6 +72,11 @@ impl Loaded {
         steps.any_change_before(steps.len())
     }
 
+    /// Whether a step of its plan takes the device out of service.
+    pub(crate) fn disrupts(&self, step: u32) -> bool {
+        Marks::new(&self.says.steps).effect(step) == Effect::Disrupt
+    }
+
     /// Whether a window or a freeze lets nothing new of its job touch a device.
     fn is_shut(&self, now: i64) -> bool {
         self.says.frozen || self.says.admit_until.is_some_and(|until| until <= now)
@@ -95,6 +102,7 @@ impl Loaded {
             held: job::held(says.state).or(self.is_shut(now).then_some(JobState::WaitingWindow)),
             stops: says.stop_at.is_some_and(|at| at <= now),
             full: ledger.and_then(|ledger| ledger.full(self.wave)),
+            unavailable: self.unavailable,
             backoff: match says.priority {
                 Priority::Emergency | Priority::Interactive => Backoff::INTERACTIVE,
                 Priority::Rollout | Priority::Audit => Backoff::ROLLOUT,
@@ -146,6 +154,7 @@ struct More {
     resolution: Option<u8>,
     resolution_epoch: Option<i64>,
     resolution_at: Option<i64>,
+    silent_since: Option<i64>,
     lag_ms: i64,
     guard_ms: i64,
 }
@@ -161,6 +170,7 @@ impl Columns {
             touched: self.flags & 1 != 0,
             touched_from: more.touched_from,
             exempt: self.flags & 4 != 0,
+            silent_since: more.silent_since,
             next_step: self.next_step,
             open_intent: intent(more.open_intent, more.intent_epoch, more.intent_at),
             error: device_error(more.error_class, more.error_message, more.error_category),
@@ -178,6 +188,7 @@ impl Columns {
             locked: self.flags & 2 != 0,
             wave: self.wave,
             says: says.clone(),
+            unavailable: false,
             lag_ms: more.lag_ms,
             guard_ms: more.guard_ms,
         })

@@ -8,8 +8,9 @@ use muster_model::{DeviceError, ErrorClass, ExecutionState};
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
+use crate::loaded::Loaded;
 use crate::transition::Moves;
-use crate::{StoreError, Write, blob, json_ids, loaded, sql};
+use crate::{StoreError, Write, availability, blob, json_ids, loaded, sql};
 
 /// How an attempt ended.
 #[derive(Clone, Debug)]
@@ -100,7 +101,16 @@ impl Write for ApplyReports {
             .iter()
             .filter(|report| report.outcome == Outcome::HandedBack);
         let handed_back = handed_back.filter_map(|report| loaded.get(&report.execution));
-        let mut moves = Moves::under_budget(tx, handed_back).await?;
+        let mut moves = Moves::under_budget(tx, handed_back.clone()).await?;
+        let stands = |row: &&Loaded| row.disrupts(row.execution.next_step);
+        let at_a_restart = handed_back.filter(stands).map(|row| row.job).collect::<Vec<_>>();
+        let bounded = availability::bounded(tx, at_a_restart.into_iter()).await?;
+        for row in loaded.values_mut() {
+            row.unavailable = bounded.contains(&row.job) && row.disrupts(row.execution.next_step);
+        }
+        let told = self.reports.iter();
+        let told = told.filter_map(|report| Some((loaded.get(&report.execution)?.device, report)));
+        availability::note_reports(tx, told, self.now).await?;
         let (mut answers, mut results) = (Vec::new(), Vec::new());
         let (mut reached, mut found) = (Vec::new(), Vec::new());
         for report in &self.reports {
@@ -162,6 +172,20 @@ impl Write for ApplyReports {
 }
 
 impl Report {
+    /// Whether the device answered in this attempt, if the attempt says so.
+    pub(crate) fn answered(&self) -> Option<bool> {
+        use ErrorClass::{Address, Refused, Reset, Timeout};
+        let class = self.error.as_ref().map(|error| error.class);
+        match self.outcome {
+            Outcome::HandedBack | Outcome::Cancelled => None,
+            Outcome::Lost => Some(false),
+            Outcome::Unreached | Outcome::Interrupted | Outcome::Unknown => {
+                Some(!matches!(class, None | Some(Address | Refused | Reset | Timeout)))
+            }
+            _ => Some(true),
+        }
+    }
+
     /// Whether a connection to the device was there (A9).
     fn reached_its_device(&self) -> bool {
         let refused = self

@@ -21,7 +21,7 @@ macro_rules! loaded_columns {
              CASE WHEN coalesce(e.open_intent, e.error_class, e.touched_from, e.resolution) IS NOT NULL
              THEN json_array(
                  e.touched_from, e.open_intent, e.intent_epoch, e.intent_at, e.error_class, e.error_message,
-                 e.error_category, e.resolution, e.resolution_epoch, e.resolution_at,
+                 e.error_category, e.resolution, e.resolution_epoch, e.resolution_at, e.silent_since,
                  -- Over REST a router goes on, for up to a minute, with a command that nobody waits for any more.
                  CASE WHEN e.open_intent IS NULL THEN 0 ELSE coalesce((SELECT 60000 FROM device q
                      WHERE q.id = e.device_id AND q.transport IN ('http', 'https', 'auto')), 0) END,
@@ -149,6 +149,18 @@ macro_rules! job {
     };
 }
 
+/// Whether something is restarting a device.
+macro_rules! disrupted {
+    ($device:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM execution x JOIN job y ON y.id = x.job_id WHERE x.device_id = ",
+            $device,
+            " AND x.locked = 1 AND x.state < 10 AND x.open_intent IS NOT NULL ",
+            "AND lower(substr(y.steps, x.open_intent + 1, 1)) IN ('d', 'z'))"
+        )
+    };
+}
+
 /// The columns a [`crate::RolloutRecord`] is read from, in its order.
 macro_rules! rollout {
     ($rest:literal) => {
@@ -156,7 +168,7 @@ macro_rules! rollout {
             "SELECT r.job_id, j.uuid, j.state, j.claimed_by, r.policy, r.seed, r.assigned, r.digest, j.open_wave, ",
             "j.steps, j.timeout_ms, j.plan_digest, j.budget, j.concurrency, j.pace, r.pace_since, r.warned_at, ",
             "r.acknowledged, r.runs, r.hold_by, r.hold_evidence, r.hold_until, r.hold_person, j.admit_until, ",
-            "r.break_glass FROM rollout r JOIN job j ON j.id = r.job_id ",
+            "r.break_glass, r.lasts_ms, r.back_ms, j.selector FROM rollout r JOIN job j ON j.id = r.job_id ",
             $rest
         )
     };

@@ -1,3 +1,4 @@
+mod availability;
 mod budget;
 mod conformance;
 mod file;

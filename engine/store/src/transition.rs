@@ -61,6 +61,7 @@ struct Alike {
     attempts: u32,
     touched: bool,
     touched_from: Option<u32>,
+    silent_since: Option<i64>,
     locked: bool,
     next_step: u32,
     open_intent: Option<u32>,
@@ -139,6 +140,7 @@ impl Moves {
             attempts: to.attempts,
             touched: to.touched,
             touched_from: to.touched_from,
+            silent_since: to.silent_since,
             locked,
             next_step: to.next_step,
             open_intent: to.open_intent.map(|intent| intent.step),
@@ -275,6 +277,7 @@ async fn write_rows(
             .bind(alike.error_category)
             .bind(alike.finished_at)
             .bind(alike.touched_from)
+            .bind(alike.silent_since)
             .execute(&mut *tx)
             .await?;
     }
@@ -304,6 +307,7 @@ fn row(alike: &Alike, id: u64, started_at: Option<i64>) -> Value {
         alike.intent_epoch,
         alike.intent_at,
         alike.touched_from,
+        alike.silent_since,
     ])
 }
 

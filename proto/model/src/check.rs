@@ -35,11 +35,18 @@ pub enum Source {
     Routes,
     /// DHCP leases that are bound.
     Leases,
+    /// BGP sessions that are established.
+    Bgp,
+    /// The same on a router of version 6. Asked where there is no [`Source::Bgp`].
+    BgpPeers,
+    /// OSPF neighbours whose state is full.
+    Ospf,
 }
 
 /// What an expression may name, with its kind and where it comes from. Durations are seconds, sizes bytes.
 pub const FACTS: &[(&str, Kind, Source)] = &[
     ("architecture", Kind::Text, Source::Resource),
+    ("bgp_up", Kind::Number, Source::Bgp),
     ("board", Kind::Text, Source::Resource),
     ("cpu_count", Kind::Number, Source::Resource),
     ("cpu_load", Kind::Number, Source::Resource),
@@ -48,6 +55,7 @@ pub const FACTS: &[(&str, Kind, Source)] = &[
     ("identity", Kind::Text, Source::Identity),
     ("interfaces_up", Kind::Number, Source::Interfaces),
     ("leases", Kind::Number, Source::Leases),
+    ("ospf_up", Kind::Number, Source::Ospf),
     ("routes", Kind::Number, Source::Routes),
     ("total_disk", Kind::Number, Source::Resource),
     ("total_memory", Kind::Number, Source::Resource),

@@ -18,7 +18,7 @@ use crate::revert::Revert;
 use crate::script::Script;
 use crate::template;
 use crate::wait::Wait;
-use crate::way_back::WayBack;
+use crate::way_back::{Level, RESTORED_WITHIN, SAFE_MODE_WITHIN, WayBack};
 
 /// The most steps in one plan.
 pub const MAX_STEPS: usize = 1000;
@@ -207,6 +207,20 @@ impl Plan {
         self.steps.iter().map(Step::lasts_ms).fold(0, u64::saturating_add)
     }
 
+    /// How long the way back from one of its steps may take that a device goes by itself, milliseconds; 0 where none is
+    /// demanded.
+    pub fn back_ms(&self) -> u64 {
+        let way = &self.way_back;
+        let back = |step: &Step| match way.needs(step) {
+            _ if step.effect() < Effect::Change => Duration::ZERO,
+            Level::L0 => Duration::ZERO,
+            Level::L1 => SAFE_MODE_WITHIN,
+            _ => way.after().saturating_add(RESTORED_WITHIN),
+        };
+        let longest = self.steps.iter().map(back).max().unwrap_or_default();
+        u64::try_from(longest.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Whether it is different for each device.
     pub fn is_template(&self) -> bool {
         self.steps.iter().any(|step| match step {
@@ -303,6 +317,17 @@ mod tests {
         assert_eq!(plan.digest(), wish([b, a]).digest());
         assert_eq!(serde_json::from_str::<Plan>(canonical).expect("round trip"), plan);
         assert_eq!((plan.effect(), plan.marks().as_str()), (Effect::Change, "C"));
+    }
+
+    #[test]
+    fn its_way_back_takes_time_where_one_is_demanded() {
+        let mut plan = plan(&[&["/ip/dns/set", "servers=1.1.1.1"], &["/ip/dns/print"]]);
+        assert_eq!(plan.back_ms(), 0);
+        plan.way_back.min = Level::L1;
+        assert_eq!(plan.back_ms(), 600_000);
+        plan.way_back.min = Level::L2;
+        plan.way_back.after_ms = Some(60_000);
+        assert_eq!(plan.back_ms(), 360_000);
     }
 
     #[test]

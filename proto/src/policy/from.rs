@@ -156,9 +156,21 @@ impl From<&Gate> for v1::Gate {
                     max: *max,
                 }))
             }
-            GateKind::Webhook { url, timeout } => Some(v1::gate::Kind::Webhook(v1::WebhookGate {
+            GateKind::Audit {
+                name,
+                definition,
+                min_coverage,
+                max,
+            } => Some(v1::gate::Kind::Audit(v1::AuditGate {
+                name: name.clone(),
+                definition: definition.clone(),
+                max: *max,
+                min_coverage: min_coverage.to_string(),
+            })),
+            GateKind::Webhook { url, timeout, roots } => Some(v1::gate::Kind::Webhook(v1::WebhookGate {
                 url: url.clone(),
                 timeout: (*timeout).try_into().ok(),
+                roots: roots.clone().unwrap_or_default(),
             })),
         };
         Self {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_model::policy::{
-    Action, Class, Classes, Condition, Gate, GateKind, Rule, Scope, Share, Tolerance,
+    Action, Class, Classes, Condition, Gate, GateKind, Rule, Scope, Share, Tolerance, web_address,
 };
 
 use super::Check;
@@ -109,7 +109,7 @@ impl Check {
         let Some(kind) = kind else {
             self.tell(
                 path,
-                "a gate needs a kind: rule, timer, approval, webhook or snapshot",
+                "a gate needs a kind: rule, timer, approval, webhook, snapshot or audit",
             );
             return None;
         };
@@ -149,16 +149,19 @@ impl Check {
                 }
             }
             v1::gate::Kind::Webhook(message) => {
-                let host = message
-                    .url
-                    .strip_prefix("http://")
-                    .and_then(|rest| rest.split('/').next());
-                let right = host.is_some_and(|host| !host.is_empty())
-                    && message.url.is_ascii()
-                    && !message.url.contains(char::is_whitespace);
-                if !right {
-                    let told = format!("{:?} cannot be asked; give http://host:port/path", message.url);
+                let parts = web_address(&message.url);
+                if parts.is_none() {
+                    let told = format!(
+                        "{:?} cannot be asked; give https://host:port/path, or http://",
+                        message.url
+                    );
                     self.tell(format!("{path}.webhook.url"), told);
+                }
+                if !message.roots.is_empty() && parts.is_some_and(|(tls, ..)| !tls) {
+                    self.tell(
+                        format!("{path}.webhook.roots"),
+                        "what is asked over http has no certificate",
+                    );
                 }
                 GateKind::Webhook {
                     url: message.url.clone(),
@@ -166,6 +169,25 @@ impl Check {
                         message.timeout.as_ref(),
                         Duration::from_secs(10),
                         format!("{path}.webhook.timeout"),
+                    ),
+                    roots: Some(message.roots.clone()).filter(|roots| !roots.is_empty()),
+                }
+            }
+            v1::gate::Kind::Audit(message) => {
+                if message.definition.is_empty() {
+                    self.tell(
+                        format!("{path}.audit.definition"),
+                        "it is empty; give an audit's file",
+                    );
+                }
+                GateKind::Audit {
+                    name: message.name.clone(),
+                    definition: message.definition.clone(),
+                    max: message.max,
+                    min_coverage: self.text(
+                        &message.min_coverage,
+                        Share::ALL,
+                        format!("{path}.audit.min_coverage"),
                     ),
                 }
             }

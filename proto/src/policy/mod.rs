@@ -134,10 +134,10 @@ pub fn policy(
             false => Unseen::Reject,
         },
     };
-    if membership == Membership::Continuous && checked.approval.needed > 0 {
+    if let Some((part, why)) = checked.against_newcomers() {
         check.tell(
             format!("{path}.membership"),
-            "an approval is of a known selection; with approvals it is to be snapshot",
+            format!("{why}; with {part} it is to be snapshot"),
         );
     }
     match check.violations.is_empty() {

@@ -40,6 +40,9 @@ pub(crate) fn question(source: Source) -> Vec<Vec<u8>> {
         Source::Identity => &["/system/identity/print", "=.proplist=name"],
         Source::Interfaces => &["/interface/print", "=.proplist=running"],
         Source::Routes => &["/ip/route/print", "=count-only="],
+        Source::Bgp => &["/routing/bgp/session/print", "=.proplist=established"],
+        Source::BgpPeers => &["/routing/bgp/peer/print", "=.proplist=state"],
+        Source::Ospf => &["/routing/ospf/neighbor/print", "=.proplist=state"],
         Source::Leases => &["/ip/dhcp-server/lease/print", "=count-only=", "?status=bound"],
     };
     words.iter().map(|word| word.as_bytes().to_vec()).collect()
@@ -58,8 +61,31 @@ pub(crate) fn read(source: Source, answer: &[u8], facts: &mut Facts) {
             facts.insert("interfaces_up", Fact::Number(up));
         }
         Source::Routes => facts.extend(count(answer).map(|count| ("routes", Fact::Number(count)))),
+        Source::Bgp => {
+            let up = counted(answer, b"established", |value| boolean(value) == Some(true));
+            facts.insert("bgp_up", Fact::Number(up));
+        }
+        Source::BgpPeers => {
+            let up = counted(answer, b"state", |state| {
+                state.eq_ignore_ascii_case(b"established")
+            });
+            facts.insert("bgp_up", Fact::Number(up));
+        }
+        Source::Ospf => {
+            let up = counted(answer, b"state", |state| state.eq_ignore_ascii_case(b"full"));
+            facts.insert("ospf_up", Fact::Number(up));
+        }
         Source::Leases => facts.extend(count(answer).map(|count| ("leases", Fact::Number(count)))),
     }
+}
+
+/// How many items have a value for which this holds.
+fn counted(answer: &[u8], property: &[u8], holds: impl Fn(&[u8]) -> bool) -> i64 {
+    let mut count = 0;
+    read_rows(answer, |row| {
+        count += i64::from(row.get(property).is_some_and(&holds))
+    });
+    count
 }
 
 fn resource(row: &Sentence<'_>, facts: &mut Facts) {
@@ -153,6 +179,22 @@ mod tests {
             of(Source::Routes, &[&["!done", "=ret=42"]])["routes"],
             Fact::Number(42)
         );
+        let sessions: &[&[&str]] = &[&["!re", "=established=true"], &["!re"], &["!done"]];
+        assert_eq!(of(Source::Bgp, sessions)["bgp_up"], Fact::Number(1));
+        let peers: &[&[&str]] = &[
+            &["!re", "=state=established"],
+            &["!re", "=state=idle"],
+            &["!done"],
+        ];
+        assert_eq!(of(Source::BgpPeers, peers)["bgp_up"], Fact::Number(1));
+        let neighbours: &[&[&str]] = &[
+            &["!re", "=state=Full"],
+            &["!re", "=state=full"],
+            &["!re", "=state=2-Way"],
+            &["!done"],
+        ];
+        assert_eq!(of(Source::Ospf, neighbours)["ospf_up"], Fact::Number(2));
+        assert_eq!(of(Source::Ospf, &[&["!done"]])["ospf_up"], Fact::Number(0));
         assert!(of(Source::Leases, &[&["!done"]]).is_empty());
     }
 }

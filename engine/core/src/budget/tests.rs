@@ -121,6 +121,7 @@ proptest! {
                         held: None,
                         stops: false,
                         full: ledger.full(wave(at)),
+                        unavailable: false,
                         backoff: Backoff::INTERACTIVE,
                         command: std::time::Duration::from_secs(1),
                         soak: std::time::Duration::from_secs(1),

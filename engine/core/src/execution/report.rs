@@ -28,7 +28,9 @@ impl Execution {
                     false => to.again(context.now + to.pause(context), self.error.clone(), context),
                 }
             }
-            Outcome::Interrupted if told.open_intent.is_some() => told.undecided(error, context),
+            Outcome::Interrupted if told.open_intent.is_some() => {
+                told.undecided(error, context.now + self.delay(context), context)
+            }
             Outcome::Interrupted if context.aborting => told.stopped(error, context),
             Outcome::Interrupted => {
                 let ready_at = context.now + self.delay(context);
@@ -37,7 +39,7 @@ impl Execution {
                     false => told.end(ExecutionState::Failed, error),
                 }
             }
-            Outcome::Unknown => told.undecided(error, context),
+            Outcome::Unknown => told.undecided(error, context.now + self.delay(context), context),
             // Its intent came too late, and that is all that happened to it.
             Outcome::Cancelled if !told.touched && context.now >= context.expires_at && !context.aborting => {
                 told.given_up(self.error.clone())
@@ -55,7 +57,9 @@ impl Execution {
             Outcome::Lost if told.touched => told.open_ended(ExecutionState::Lost, error),
             Outcome::Lost => told.decided().wait_or_give_up(error, context),
             // Only an attempt that was to look tells these. It decides nothing here.
-            Outcome::FoundDone | Outcome::FoundNotDone => told.undecided(error, context),
+            Outcome::FoundDone | Outcome::FoundNotDone => {
+                told.undecided(error, context.now + self.delay(context), context)
+            }
         }
     }
 
@@ -88,12 +92,14 @@ impl Execution {
         to
     }
 
-    /// How long one that was handed back stays away: while the budget has no unit for it, others use its slot.
+    /// How long one that was handed back stays away: while the budget has no unit for it, or its device has to stay in
+    /// service, others use its slot.
     fn pause(&self, context: &Context<'_>) -> i64 {
         let touches = context.steps.effect(self.next_step) >= Effect::Change;
-        match context.full.filter(|_| touches && !self.touched) {
-            Some(_) => millis(AWAY),
-            None => 0,
+        let waits = context.full.is_some() && touches && !self.touched;
+        match waits || context.unavailable {
+            true => millis(AWAY),
+            false => 0,
         }
     }
 
@@ -117,16 +123,19 @@ impl Execution {
     }
 
     /// An effect that may or may not have happened. Staging adds files only and harms nothing, so it has failed.
-    /// Anything else is looked after, if there is a way, or stays unknown.
-    pub(super) fn undecided(&self, error: Option<DeviceError>, context: &Context<'_>) -> Transition {
+    /// Anything else is looked after, if there is a way, or stays unknown. `ready_at` is when staging is begun again.
+    pub(super) fn undecided(
+        &self,
+        error: Option<DeviceError>,
+        ready_at: i64,
+        context: &Context<'_>,
+    ) -> Transition {
         let stages = |intent: Intent| {
             context.steps.effect(intent.step) == Effect::Stage && context.steps.is_repeatable(intent.step)
         };
         if self.open_intent.is_some_and(stages) && !context.aborting && self.attempts < STAGE_ATTEMPTS {
             // It looks first what is there, and does only what is left.
-            return self
-                .decided()
-                .again(context.now + self.delay(context), error, context);
+            return self.decided().again(ready_at, error, context);
         }
         let Some(intent) = self.open_intent.filter(|_| self.touched) else {
             return self.end(ExecutionState::Failed, error);

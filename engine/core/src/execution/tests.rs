@@ -16,6 +16,7 @@ const CONTEXT: Context<'static> = Context {
     held: None,
     stops: false,
     full: None,
+    unavailable: false,
     backoff: Backoff::INTERACTIVE,
     command: Duration::from_secs(1),
     soak: Duration::ZERO,
@@ -424,6 +425,23 @@ fn events() -> impl Strategy<Value = Vec<(Event, i64, bool, bool)>> {
         1 => Just(Event::JobAborted),
     ];
     proptest::collection::vec((event, 0_i64..5_000, any::<bool>(), any::<bool>()), 0..60)
+}
+
+#[test]
+fn what_a_crash_of_the_worker_cut_off_goes_on_at_once() {
+    let rollout = |steps| {
+        let mut life = Life::of(steps);
+        life.context.backoff = Backoff::ROLLOUT;
+        life.context.expires_at = 86_400_000;
+        life.at(1000).claim()
+    };
+    assert_eq!(rollout("rc").lose().is(Pending).ready_at, Some(1000));
+    // A download looks first what is there.
+    let life = rollout("X").ask(0).lose();
+    assert_eq!(life.is(Pending).ready_at, Some(1000));
+    // It is the device that cut this one off.
+    let life = rollout("X").ask(0).told(Outcome::Unknown, 0, ErrorClass::Reset);
+    assert!(life.is(Pending).ready_at >= Some(45_000));
 }
 
 proptest! {

@@ -264,9 +264,13 @@ fn gate_holds(
                 }),
             }
         }
-        GateKind::Webhook { .. } | GateKind::Snapshot { .. } => {
+        GateKind::Webhook { .. } | GateKind::Snapshot { .. } | GateKind::Audit { .. } => {
             let (whom, asking) = match &gate.kind {
                 GateKind::Webhook { url, .. } => (format!("{url} says"), format!("{url} is being asked")),
+                GateKind::Audit { name, .. } => (
+                    format!("audit {name}"),
+                    format!("audit {name} is being run over wave {}", wave.number + 1),
+                ),
                 _ => (
                     "before and after".into(),
                     "what the devices measured is being compared".into(),

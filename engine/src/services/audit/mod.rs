@@ -36,7 +36,7 @@ impl AuditService for Service {
         &self,
         request: Request<v1::CreateAuditRequest>,
     ) -> Result<Response<v1::CreateAuditResponse>, Status> {
-        let record = audit::create(&self.0, &request.into_inner()).await?;
+        let record = audit::create(&self.0, &request.into_inner(), None).await?;
         let audit = answer(&self.0, &record).await.map_err(error::store)?;
         Ok(Response::new(v1::CreateAuditResponse {
             job: record.uuid,

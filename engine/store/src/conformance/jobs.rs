@@ -125,6 +125,7 @@ pub(super) async fn a_retry_takes_outcomes_and_nothing_that_is_done<O: Opener>(o
     again.retry = Some(Retry {
         job: first.clone(),
         states: vec![ExecutionState::Failed, ExecutionState::Unknown],
+        wave: None,
     });
     let again = scene.job(again).await?;
     let devices = scene.executions(&again).await?.into_iter().map(|one| one.device);

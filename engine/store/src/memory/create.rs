@@ -61,7 +61,7 @@ impl Model {
         let id = self.jobs.keys().last().map_or(1, |last| last + 1);
         let retry = create.retry.as_ref().map(|retry| {
             let row = self.row_of(&retry.job).unwrap_or_default();
-            (row, retry.job.clone(), retry.states.clone())
+            (row, retry.clone())
         });
         let one = [None];
         let budgets = if create.waves.is_empty() {
@@ -192,14 +192,15 @@ impl Model {
             version: None,
             board: None,
         };
-        let again = |(row, _, states): &(i64, String, Vec<ExecutionState>)| {
+        let again = |(row, retry): &(i64, crate::Retry)| {
             let mut before = self.executions.values().filter(|other| other.job == *row);
             before.any(|other| {
                 let done = other
                     .execution
                     .resolution
                     .is_some_and(|resolution| resolution.done);
-                other.device == number && states.contains(&other.execution.state) && !done
+                let meant = retry.wave.is_none_or(|wave| wave == other.wave);
+                other.device == number && meant && retry.states.contains(&other.execution.state) && !done
             })
         };
         job.selector.matches(device, facts) && job.retry.as_ref().is_none_or(again)

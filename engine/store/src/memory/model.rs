@@ -66,7 +66,7 @@ pub(super) struct Job {
     pub(super) paused_at: Option<i64>,
     pub(super) mode: Mode,
     /// The job's row, its id, and which outcomes.
-    pub(super) retry: Option<(i64, String, Vec<ExecutionState>)>,
+    pub(super) retry: Option<(i64, crate::Retry)>,
     pub(super) asked: Asked,
     pub(super) budget: Option<u64>,
     pub(super) stretch_ms: Option<u64>,
@@ -213,6 +213,7 @@ impl Model {
             held: job::held(job.state),
             stops: false,
             full: ledger.and_then(|ledger| ledger.full(row.wave)),
+            unavailable: false,
             backoff: match job.priority {
                 Priority::Emergency | Priority::Interactive => Backoff::INTERACTIVE,
                 Priority::Rollout | Priority::Audit => Backoff::ROLLOUT,
@@ -467,7 +468,7 @@ impl Model {
             retry_of: job
                 .retry
                 .as_ref()
-                .and_then(|(row, uuid, _)| self.jobs.contains_key(row).then(|| uuid.clone())),
+                .and_then(|(row, retry)| self.jobs.contains_key(row).then(|| retry.job.clone())),
             rollout: None,
             mode: job.mode.clone(),
             counts: job.counted().iter().collect(),

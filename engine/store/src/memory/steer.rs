@@ -164,9 +164,7 @@ impl Model {
     pub(super) fn sweep(&mut self, _: &Sweep) -> Swept {
         // Not while another job is being laid out from what became of it.
         let drafts = self.jobs.values().filter(|job| job.state == JobState::Draft);
-        let looked_at = drafts
-            .filter_map(|job| job.retry.as_ref())
-            .map(|(row, _, _)| *row);
+        let looked_at = drafts.filter_map(|job| job.retry.as_ref()).map(|(row, _)| *row);
         let looked_at = looked_at.collect::<BTreeSet<_>>();
         let mut removed = self.jobs.iter().filter(|(_, job)| job.removed).map(|(id, _)| *id);
         let Some(id) = removed.find(|id| !looked_at.contains(id)) else {

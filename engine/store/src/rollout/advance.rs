@@ -115,6 +115,38 @@ impl SettleRollout {
     }
 }
 
+/// Notes whom a gate asks that takes long, so that what it says is waited for, also by another process.
+#[derive(Clone, Debug)]
+pub struct NoteAsked {
+    /// The job's row number.
+    pub job: i64,
+    /// The wave, from 0.
+    pub wave: u32,
+    /// The gate's place in the wave.
+    pub gate: usize,
+    /// The id of the run.
+    pub run: String,
+    /// Unix milliseconds.
+    pub now: i64,
+}
+
+impl Write for NoteAsked {
+    type Out = ();
+
+    async fn apply(&self, tx: &mut SqliteConnection) -> Result<(), StoreError> {
+        sqlx::query(sql::VERDICT_STORE)
+            .bind(self.job)
+            .bind(self.wave)
+            .bind(self.gate as i64)
+            .bind(self.now)
+            .bind(0)
+            .bind(&self.run)
+            .execute(tx)
+            .await?;
+        Ok(())
+    }
+}
+
 /// Notes what a server said of a gate.
 #[derive(Clone, Debug)]
 pub struct NoteVerdict {
@@ -128,6 +160,8 @@ pub struct NoteVerdict {
     pub verdict: GateVerdict,
     /// Why.
     pub reason: String,
+    /// The run that said so: nothing is noted when the gate asks another one by now, or none.
+    pub run: Option<String>,
     /// Unix milliseconds.
     pub now: i64,
 }
@@ -136,6 +170,17 @@ impl Write for NoteVerdict {
     type Out = ();
 
     async fn apply(&self, tx: &mut SqliteConnection) -> Result<(), StoreError> {
+        if self.run.is_some() {
+            let asks: Option<String> = sqlx::query_scalar(sql::GATE_ASKS)
+                .bind(self.job)
+                .bind(self.wave)
+                .bind(self.gate as i64)
+                .fetch_optional(&mut *tx)
+                .await?;
+            if asks != self.run {
+                return Ok(());
+            }
+        }
         sqlx::query(sql::VERDICT_STORE)
             .bind(self.job)
             .bind(self.wave)

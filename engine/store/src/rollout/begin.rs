@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use muster_engine_core::rollout::digest;
-use muster_model::{JobState, Policy};
+use muster_model::{JobState, Plan, Policy};
 use serde_json::json;
 use sqlx::SqliteConnection;
 
@@ -22,7 +22,13 @@ pub struct NewRollout {
     pub break_glass: Option<String>,
 }
 
-pub(crate) async fn insert(tx: &mut SqliteConnection, job: i64, new: &NewRollout) -> Result<(), StoreError> {
+pub(crate) async fn insert(
+    tx: &mut SqliteConnection,
+    job: i64,
+    plan: &Plan,
+    new: &NewRollout,
+) -> Result<(), StoreError> {
+    let millis = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
     // Plain values: nothing in a policy can fail to be JSON.
     let policy = serde_json::to_string(&new.policy).unwrap_or_default();
     sqlx::query(sql::ROLLOUT_ADD)
@@ -30,6 +36,8 @@ pub(crate) async fn insert(tx: &mut SqliteConnection, job: i64, new: &NewRollout
         .bind(policy)
         .bind(new.seed.cast_signed())
         .bind(&new.break_glass)
+        .bind(millis(plan.lasts_ms()))
+        .bind(millis(plan.back_ms()))
         .execute(tx)
         .await?;
     Ok(())
@@ -187,11 +195,16 @@ async fn limit(tx: &mut SqliteConnection, job: i64, policy: &Policy) -> Result<(
     let caps = caps.collect::<BTreeMap<_, _>>();
     let soaks = policy.waves.iter().any(|wave| !wave.soak.is_zero());
     let measures = policy.measures();
+    let availability = policy.limits.availability.iter();
+    let availability = availability
+        .map(|limit| (&limit.label, limit.max_unavailable))
+        .collect::<BTreeMap<_, _>>();
     sqlx::query(sql::JOB_SET_CAPS)
         .bind(job)
         .bind((!caps.is_empty()).then(|| json!(caps).to_string()))
         .bind(soaks)
         .bind((!measures.is_empty()).then(|| json!(measures).to_string()))
+        .bind((!availability.is_empty()).then(|| json!(availability).to_string()))
         .execute(&mut *tx)
         .await?;
     for (number, wave) in policy.waves.iter().enumerate().filter(|_| soaks) {

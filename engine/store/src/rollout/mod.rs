@@ -5,14 +5,16 @@ mod advance;
 mod approve;
 mod begin;
 mod freeze;
+mod join;
 mod judge;
 mod measure;
 mod read;
 
-pub use advance::{EndWave, NoteVerdict, SettleRollout, Settled};
+pub use advance::{EndWave, NoteAsked, NoteVerdict, SettleRollout, Settled};
 pub use approve::{Approval, Approve, ApproveRefused, Approved};
 pub use begin::{AfterChildren, BeginRollout, Begun, NewRollout, SpreadWaves, StorePreview};
 pub use freeze::{FreezeRecord, SetFreeze};
+pub use join::JoinWave;
 pub use measure::{Measurement, StoreMeasurements};
 pub use read::{HoldRecord, RolloutRecord, VerdictRecord};
 

@@ -37,6 +37,10 @@ pub struct RolloutRecord {
     pub steps: u32,
     /// Deadline of a command.
     pub timeout: Duration,
+    /// What its steps may take beyond that, together.
+    pub lasts: Duration,
+    /// What the way back from a step may take.
+    pub back: Duration,
     /// SHA-256 of its plan.
     pub plan_digest: Vec<u8>,
     /// B; none for no limit.
@@ -51,6 +55,8 @@ pub struct RolloutRecord {
     pub warned_at: Option<i64>,
     /// Nothing new starts from this time on, Unix milliseconds.
     pub admit_until: Option<i64>,
+    /// Which devices it is for; empty for all.
+    pub selector: String,
     /// Why it passes approvals, windows and freezes by.
     pub break_glass: Option<String>,
     /// What keeps its next wave shut.
@@ -130,6 +136,9 @@ impl FromRow<'_, SqliteRow> for RolloutRecord {
             },
             admit_until: row.try_get(23)?,
             break_glass: row.try_get(24)?,
+            selector: row.try_get(27)?,
+            lasts: Duration::from_millis(row.try_get::<i64, _>(25)?.unsigned_abs()),
+            back: Duration::from_millis(row.try_get::<i64, _>(26)?.unsigned_abs()),
         })
     }
 }
@@ -216,6 +225,12 @@ impl Store {
             told: Told::Verdict(verdict_from(verdict), why),
         });
         Ok(approvals.chain(verdicts).collect())
+    }
+
+    /// The run that a gate asks, if it waits for one.
+    pub async fn gate_asks(&self, job: i64, wave: u32, gate: usize) -> Result<Option<String>, StoreError> {
+        let query = sqlx::query_scalar(sql::GATE_ASKS).bind(job).bind(wave);
+        Ok(query.bind(gate as i64).fetch_optional(self.readers()).await?)
     }
 
     /// What gates of a job said, in their order.

@@ -29,7 +29,7 @@ statements! {
     MOVE = "
         UPDATE execution SET state = n.state, attempts = n.attempts, touched = n.touched, locked = n.locked,
             next_step = n.next_step, open_intent = n.open_intent, intent_epoch = n.intent_epoch,
-            touched_from = n.touched_from,
+            touched_from = n.touched_from, silent_since = n.silent_since,
             intent_at = n.intent_at, ready_at = coalesce(n.ready_at, execution.ready_at),
             session_id = CASE WHEN n.state IN (2, 3) THEN session_id END,
             error_class = n.error_class, error_message = n.error_message, error_category = n.error_category,
@@ -39,7 +39,8 @@ statements! {
                      value ->> 4 AS locked, value ->> 5 AS open_intent, value ->> 6 AS ready_at,
                      value ->> 7 AS error_class, value ->> 8 AS error_message, value ->> 9 AS error_category,
                      value ->> 10 AS started_at, value ->> 11 AS finished_at, value ->> 12 AS next_step,
-                     value ->> 13 AS intent_epoch, value ->> 14 AS intent_at, value ->> 15 AS touched_from
+                     value ->> 13 AS intent_epoch, value ->> 14 AS intent_at, value ->> 15 AS touched_from,
+                     value ->> 16 AS silent_since
               FROM json_each(?1)) AS n
         WHERE execution.id = n.id";
     FINGERPRINTS = "
@@ -62,7 +63,7 @@ statements! {
             intent_epoch = ?8, intent_at = ?9, ready_at = coalesce(?10, ready_at),
             session_id = CASE WHEN ?2 IN (2, 3) THEN session_id END,
             error_class = ?11, error_message = ?12, error_category = ?13, started_at = n.value, finished_at = ?14,
-            touched_from = ?15, memo = CASE WHEN ?2 < 10 THEN memo END
+            touched_from = ?15, silent_since = ?16, memo = CASE WHEN ?2 < 10 THEN memo END
         FROM json_each(?1) AS n WHERE execution.id = n.key";
     MEMOS = "
         UPDATE execution SET memo = unhex(n.memo)

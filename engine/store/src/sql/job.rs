@@ -9,13 +9,15 @@ statements! {
     JOB_CREATE = "
         INSERT INTO job (uuid, request_id, request_hash, name, plan_digest, selector, timeout_ms, effect, state,
                          total, created_at, expires_at, claimed_by, steps, priority, concurrency, retry_of,
-                         retry_states, budget_asked, start_state, stretch_ms, mode, previewed, spread_ms, spread_seed, linger_ms)
+                         retry_states, budget_asked, start_state, stretch_ms, mode, previewed, spread_ms, spread_seed, linger_ms,
+                         retry_wave)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
-                (SELECT id FROM job WHERE uuid = ?22), ?23, ?24, ?25)";
+                (SELECT id FROM job WHERE uuid = ?22), ?23, ?24, ?25, ?26)";
     JOB_UNDO = "DELETE FROM job WHERE id = ?1";
     JOB_GROW = "UPDATE job SET total = total + ?2 WHERE id = ?1";
     JOB_DRAFT = "
-        SELECT id, uuid, selector, created_at, retry_of, retry_states, previewed, spread_ms, spread_seed FROM job
+        SELECT id, uuid, selector, created_at, retry_of, retry_states, previewed, spread_ms, spread_seed, retry_wave
+        FROM job
         WHERE uuid = ?1 AND state = 1";
     JOB_PREVIEWED = "SELECT previewed FROM job WHERE id = ?1";
     JOB_LAID_OUT = "SELECT total, effect, budget_asked, start_state FROM job WHERE id = ?1";

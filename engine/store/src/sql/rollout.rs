@@ -2,7 +2,9 @@
 
 statements! {
     // Rollouts
-    ROLLOUT_ADD = "INSERT INTO rollout (job_id, policy, seed, break_glass) VALUES (?1, ?2, ?3, ?4)";
+    ROLLOUT_ADD = "
+        INSERT INTO rollout (job_id, policy, seed, break_glass, lasts_ms, back_ms)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     ROLLOUTS = rollout!("WHERE j.state < 20 ORDER BY j.id");
     ROLLOUT_OF = rollout!("WHERE r.job_id = ?1");
     ROLLOUT_BY_UUID = rollout!("WHERE j.uuid = ?1");
@@ -24,6 +26,15 @@ statements! {
     ROLLOUT_ORDER = "
         UPDATE execution SET ready_at = ?3 - 86400000 + (a.value ->> 1) FROM json_each(?2) a
         WHERE execution.job_id = ?1 AND execution.device_id = a.value ->> 0 AND execution.state = 1";
+    // ?1 job, ?2 devices, ?3 now.
+    ROLLOUT_JOIN = "
+        INSERT INTO execution (job_id, device_id, device_name, zone, state, ready_at, wave)
+        SELECT ?1, d.id, d.name, d.zone, 1, ?3, j.open_wave
+        FROM json_each(?2) w JOIN device d ON d.id = w.value JOIN job j ON j.id = ?1
+        WHERE NOT EXISTS (SELECT 1 FROM execution x WHERE x.job_id = ?1 AND x.device_id = d.id)";
+    WAVE_JOINED = "
+        UPDATE wave SET total = total + ?2, ended_at = NULL
+        WHERE job_id = ?1 AND number = (SELECT j.open_wave FROM job j WHERE j.id = ?1)";
     ROLLOUT_ASSIGNED = "UPDATE rollout SET assigned = 1, digest = ?2, pace_since = ?3 WHERE job_id = ?1";
     ROLLOUT_RUNS = "UPDATE rollout SET runs = ?2 WHERE job_id = ?1";
     ROLLOUT_WARNED = "UPDATE rollout SET warned_at = ?2 WHERE job_id = ?1";
@@ -32,7 +43,7 @@ statements! {
         UPDATE rollout SET hold_by = ?2, hold_evidence = ?3, hold_until = ?4, hold_person = ?5, pace_since = ?6
         WHERE job_id = ?1";
     JOB_SET_TIMES = "UPDATE job SET state = ?2, admit_until = ?3, pace = ?4, stop_at = ?5 WHERE id = ?1";
-    JOB_SET_CAPS = "UPDATE job SET caps = ?2, soaks = ?3, measures = ?4 WHERE id = ?1";
+    JOB_SET_CAPS = "UPDATE job SET caps = ?2, soaks = ?3, measures = ?4, availability = ?5 WHERE id = ?1";
     WAVE_SET_SOAK = "UPDATE wave SET soak_ms = ?3 WHERE job_id = ?1 AND number = ?2";
     JOB_SET_PACE = "UPDATE job SET pace = ?2, admit_until = ?3 WHERE id = ?1";
     WAVES_END = "
@@ -61,10 +72,45 @@ statements! {
         INSERT INTO gate_verdict (job_id, wave, gate, at, verdict, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
         ON CONFLICT (job_id, wave, gate) DO UPDATE SET at = excluded.at, verdict = excluded.verdict,
             reason = excluded.reason";
-    VERDICTS_OF_WAVE = "SELECT gate, verdict, reason FROM gate_verdict WHERE job_id = ?1 AND wave = ?2 ORDER BY gate";
+    VERDICTS_OF_WAVE = "
+        SELECT gate, verdict, reason FROM gate_verdict
+        WHERE job_id = ?1 AND wave = ?2 AND verdict > 0 ORDER BY gate";
     VERDICTS_OF_JOB = "
-        SELECT wave, gate, verdict, reason, at FROM gate_verdict WHERE job_id = ?1 ORDER BY wave, gate";
+        SELECT wave, gate, verdict, reason, at FROM gate_verdict
+        WHERE job_id = ?1 AND verdict > 0 ORDER BY wave, gate";
+    // A gate that is being asked has no verdict yet, and says whom it asks.
+    GATE_ASKS = "SELECT reason FROM gate_verdict WHERE job_id = ?1 AND wave = ?2 AND gate = ?3 AND verdict = 0";
     VERDICTS_FORGET = "DELETE FROM gate_verdict WHERE job_id = ?1";
+    // Availability. Whether something disrupts a device: an open intent for such a step.
+    AVAILABILITY_WATCHED = "SELECT EXISTS (SELECT 1 FROM job WHERE availability IS NOT NULL AND state < 20)";
+    AVAILABILITY_OF = "
+        SELECT id, availability FROM job
+        WHERE id IN (SELECT value FROM json_each(?1)) AND availability IS NOT NULL";
+    AVAILABILITY_MEMBERS = concat!("
+        SELECT l.device_id, d.name, c.at, coalesce(c.up, 0), ", disrupted!("l.device_id"), "
+        FROM device_label l JOIN device d ON d.id = l.device_id LEFT JOIN device_contact c ON c.device_id = l.device_id
+        WHERE l.key = ?1 AND l.value = ?2 ORDER BY d.name");
+    // Executions that would disrupt and have not been let in. ?1 job, ?2 device or null, ?3 labels. The last column is a device
+    // of those that wait.
+    AVAILABILITY_VALUES = concat!("
+        SELECT l.key, l.value, count(*), min(e.device_id) FROM execution e JOIN device_label l ON l.device_id = e.device_id
+        WHERE e.job_id = ?1 AND (e.state IN (2, 3) OR (e.state = 1 AND e.attempts > 0))
+          AND (?2 IS NULL OR e.device_id = ?2) AND l.key IN (SELECT value FROM json_each(?3))
+          AND NOT ", disrupted!("e.device_id"), " GROUP BY l.key, l.value");
+    // ?1 job, ?2 contacts since then count, ?3 limit.
+    AVAILABILITY_UNASKED = concat!("
+        SELECT d.name FROM device d LEFT JOIN device_contact c ON c.device_id = d.id
+        WHERE d.id IN (
+            SELECT m.device_id FROM job j JOIN execution e ON e.job_id = j.id AND e.state IN (2, 3)
+            JOIN device_label l ON l.device_id = e.device_id
+            JOIN device_label m ON m.key = l.key AND m.value = l.value
+            WHERE j.id = ?1 AND l.key IN (SELECT key FROM json_each(j.availability)))
+          AND (c.at IS NULL OR c.at < ?2) AND NOT ", disrupted!("d.id"), " ORDER BY d.id LIMIT ?3");
+    CONTACTS_NOTE = "
+        INSERT INTO device_contact (device_id, at, up)
+        SELECT value ->> 0, ?2, value ->> 1 FROM json_each(?1)
+        WHERE EXISTS (SELECT 1 FROM device d WHERE d.id = value ->> 0)
+        ON CONFLICT (device_id) DO UPDATE SET at = excluded.at, up = excluded.up";
     FREEZE = "SELECT since, claimed_by, reason FROM freeze";
     FREEZE_ON = "INSERT INTO freeze (id, since, claimed_by, reason) VALUES (1, ?1, ?2, ?3) ON CONFLICT DO NOTHING";
     FREEZE_OFF = "DELETE FROM freeze";

@@ -264,6 +264,7 @@ async fn a_retry_takes_the_outcomes_it_is_told_and_nothing_that_is_done() {
     retry.retry = Some(Retry {
         job: job.clone(),
         states: vec![ExecutionState::Failed, ExecutionState::Unknown],
+        wave: None,
     });
     let made = bench.store.write(retry).await.expect("write").expect("made").uuid;
     let names = bench

@@ -190,6 +190,7 @@ async fn act(store: &impl JobStore, world: &mut World, deed: &Deed, first: bool)
                     ExecutionState::Unknown,
                     ExecutionState::Skipped,
                 ],
+                wave: None,
             });
             (create.now, create.expires_at) = (now, now + 30_000);
             // A store is not asked for what is not there: the engine looks before.

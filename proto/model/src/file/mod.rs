@@ -15,7 +15,7 @@ mod tests;
 mod value;
 
 pub use error::{FileError, FileErrors};
-pub use rollout::{Rollout, rollout};
+pub use rollout::{Rollout, rollout, rollout_beside};
 pub use table::Table;
 pub use value::Value;
 
@@ -30,7 +30,32 @@ pub const MAX_BYTES: usize = 4 << 20;
 ///
 /// `take` gives `None` only after it told an error.
 pub fn read<T>(text: &str, take: impl FnOnce(&Table<'_>) -> Option<T>) -> Result<T, FileErrors> {
-    let errors = Errors::new(text);
+    read_beside(
+        text,
+        &|_, _| Err("files beside this one cannot be read here".into()),
+        take,
+    )
+}
+
+/// What a file that is named in another one is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// An audit's.
+    Audit,
+    /// Certificates, PEM.
+    Certificates,
+}
+
+/// Reads a file that is named in another one, and checks it: its text, or what is wrong.
+pub type Files<'t> = dyn Fn(Beside, &str) -> Result<String, String> + 't;
+
+/// The same for a text that names other files.
+pub fn read_beside<T>(
+    text: &str,
+    files: &Files<'_>,
+    take: impl FnOnce(&Table<'_>) -> Option<T>,
+) -> Result<T, FileErrors> {
+    let errors = Errors::new(text, files);
     if text.len() > MAX_BYTES {
         errors.tell(0, "", None, format!("the file is over {} MiB", MAX_BYTES >> 20));
         return Err(errors.into());
@@ -60,16 +85,25 @@ pub fn is_plan(text: &str) -> bool {
 }
 
 /// What was found to be wrong with a text so far.
-#[derive(Debug)]
 struct Errors<'t> {
     text: &'t str,
+    files: &'t Files<'t>,
     found: RefCell<Vec<(usize, FileError)>>,
 }
 
+impl std::fmt::Debug for Errors<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Errors")
+            .field("found", &self.found)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<'t> Errors<'t> {
-    fn new(text: &'t str) -> Self {
+    fn new(text: &'t str, files: &'t Files<'t>) -> Self {
         Self {
             text,
+            files,
             found: RefCell::default(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{FileErrors, Table, policy, read, step};
+use super::{FileErrors, Files, Table, policy, read, read_beside, step};
 use crate::outcome::Priority;
 use crate::plan::Plan;
 use crate::policy::Policy;
@@ -33,6 +33,11 @@ pub struct Rollout {
 /// Reads a rollout's file; everything that is wrong with it, if anything is.
 pub fn rollout(text: &str) -> Result<Rollout, FileErrors> {
     read(text, take)
+}
+
+/// The same for one that names other files: audits of gates, certificates.
+pub fn rollout_beside(text: &str, files: &Files<'_>) -> Result<Rollout, FileErrors> {
+    read_beside(text, files, take)
 }
 
 fn take(file: &Table<'_>) -> Option<Rollout> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::{Errors, Table, number};
+use super::{Beside, Errors, Table, number};
 use crate::policy::{Amount, Share, Zone};
 
 /// A value. Each way to read it tells what would be right when it cannot be read so, and gives `None` then.
@@ -55,6 +55,14 @@ impl<'f> Value<'f> {
             DeValue::String(text) => Some(text),
             _ => self.wrong("is to be a text in quotes"),
         }
+    }
+
+    /// The text of the file that it names.
+    pub fn file(&self, what: Beside) -> Option<String> {
+        let name = self.text()?;
+        (self.errors.files)(what, name)
+            .map_err(|error| self.tell(error))
+            .ok()
     }
 
     /// A text, if it is one; tells nothing.

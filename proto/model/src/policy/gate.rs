@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Classes, Condition, Scope, Tolerance};
+use super::{Classes, Condition, Scope, Share, Tolerance};
 
 /// One gate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,10 +54,25 @@ pub enum GateKind {
     /// What a server says to a POST: 2xx with `{"verdict": "pass" | "fail" | "inconclusive"}`.
     #[serde(rename_all = "kebab-case")]
     Webhook {
-        /// `http://…`.
+        /// `http://…` or `https://…`: see [`web_address`].
         url: String,
         /// How long an answer is waited for.
         timeout: Duration,
+        /// Certificates that its chain may end in, PEM; none for those that the engine's system trusts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        roots: Option<String>,
+    },
+    /// Whether the devices of the wave that went well are as an audit wants them. Devices that do not answer are no answer.
+    #[serde(rename_all = "kebab-case")]
+    Audit {
+        /// The file's name, for people.
+        name: String,
+        /// The audit's file, TOML.
+        definition: String,
+        /// The share of devices and checks that has to be judged.
+        min_coverage: Share,
+        /// So many devices may fail.
+        max: u64,
     },
 }
 
@@ -70,6 +85,37 @@ impl GateKind {
             Self::Approval { .. } => "approval",
             Self::Webhook { .. } => "webhook",
             Self::Snapshot { .. } => "snapshot",
+            Self::Audit { .. } => "audit",
         }
     }
+}
+
+/// A web address taken apart: whether it is asked over TLS, the host, the port, and the path with its slash. `None` for what
+/// cannot be asked.
+///
+/// ```
+/// use muster_model::policy::web_address;
+/// assert_eq!(web_address("https://hooks/gate"), Some((true, "hooks", 443, "/gate")));
+/// assert_eq!(web_address("http://[::1]:9000"), Some((false, "::1", 9000, "/")));
+/// assert_eq!(web_address("ftp://hooks"), None);
+/// ```
+pub fn web_address(url: &str) -> Option<(bool, &str, u16, &str)> {
+    let (tls, rest) = match url.strip_prefix("https://") {
+        Some(rest) => (true, rest),
+        None => (false, url.strip_prefix("http://")?),
+    };
+    if !url.is_ascii() || url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return None;
+    }
+    let at = rest.find('/').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(at);
+    let (host, port) = match authority.rsplit_once(':') {
+        // An address of version 6 without a port ends with its bracket.
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok().filter(|port| *port > 0)?),
+        _ => (authority, if tls { 443 } else { 80 }),
+    };
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host = bare.unwrap_or(host);
+    let right = !host.is_empty() && !host.contains(['@', '[', ']', '?', '#']);
+    right.then_some((tls, host, port, if path.is_empty() { "/" } else { path }))
 }

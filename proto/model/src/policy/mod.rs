@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use amount::{Amount, Share};
-pub use gate::{Gate, GateKind};
+pub use gate::{Gate, GateKind, web_address};
 pub use limit::{Availability, Cap, Limits, Ramp};
 pub use rule::{Action, Class, Classes, Condition, Evidence, Rule, Scope};
 pub use snapshot::{Range, Tolerance, measured};
@@ -125,15 +125,6 @@ pub enum Unseen {
     Allow,
 }
 
-/// A part of a policy that is checked and kept, and that jobs do not follow yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotYet {
-    /// Where it stands in a file.
-    pub file: &'static str,
-    /// Where it stands in a message.
-    pub message: &'static str,
-}
-
 impl Policy {
     /// What gates compare of each device, before and after; sorted, each once.
     pub fn measures(&self) -> Vec<&str> {
@@ -148,28 +139,22 @@ impl Policy {
         names
     }
 
+    /// What does not go with devices that join later, if anything: the part, and why.
+    pub fn against_newcomers(&self) -> Option<(&'static str, &'static str)> {
+        match (self.membership, self.approval.needed, &self.parent_label) {
+            (Membership::Snapshot, ..) => None,
+            (Membership::Continuous, 1.., _) => Some(("approval", "an approval is of a known selection")),
+            (Membership::Continuous, 0, Some(_)) => {
+                Some(("order", "an order by parents is of a known selection"))
+            }
+            (Membership::Continuous, 0, None) => None,
+        }
+    }
+
     /// Whether it may have what was changed taken back (A7), so that its plan has to have an inverse.
     pub fn may_revert(&self) -> bool {
         let reverts = |rule: &Rule| rule.action == Action::AbortRevert;
         self.abort.changed == Changed::Revert || self.rules.iter().any(reverts)
-    }
-
-    /// Parts of it that jobs do not follow yet: they are refused, so that nobody relies on them.
-    pub fn not_there_yet(&self) -> Vec<NotYet> {
-        let parts = [
-            (
-                !self.limits.availability.is_empty(),
-                "availability",
-                "availability",
-            ),
-            (
-                self.membership == Membership::Continuous,
-                "membership",
-                "membership",
-            ),
-        ];
-        let used = parts.into_iter().filter(|(used, ..)| *used);
-        used.map(|(_, file, message)| NotYet { file, message }).collect()
     }
 }
 

@@ -15,6 +15,7 @@ impl Attempt {
             match step {
                 Step::Ensure(_) => return Some(steps::look(step, None)),
                 Step::Command(command) if command.verify().is_some() => return Some(steps::look(step, None)),
+                Step::Firmware(firmware) if let Some(run) = steps::still(firmware) => return Some(run),
                 Step::Check(check) if check.needs_before().is_empty() => {
                     return Some(steps::apply(step, None));
                 }

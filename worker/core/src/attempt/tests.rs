@@ -589,6 +589,68 @@ fn at_the_end_of_a_soak_it_is_looked_whether_all_is_still_as_it_was_done() {
 }
 
 #[test]
+fn at_the_end_of_a_soak_firmware_is_looked_at_too() {
+    let steps = || {
+        let upgrade = muster_model::Upgrade {
+            version: Some("7.16.2".into()),
+            ..muster_model::Upgrade::default()
+        };
+        upgrade.steps().expect("valid")
+    };
+    let after = || {
+        let first_step = steps().len() as u32;
+        in_mode(
+            steps(),
+            Mode::Apply {
+                first_step,
+                expected: None,
+            },
+        )
+    };
+    let runs = |version| {
+        answer(&[&[
+            version,
+            "=architecture-name=arm64",
+            "=board-name=hAP",
+            "=uptime=1h",
+            "=free-hdd-space=9000000",
+        ]])
+    };
+    let mut attempt = after();
+    let (words, _) = sent(attempt.connected());
+    assert!(words.starts_with("/system/resource/print"), "{words}");
+    let end = attempt.answered(StepEnd::Completed, runs("=version=7.16.2 (stable)"));
+    assert_eq!(outcome(end), (Outcome::Unchanged, None));
+    // It came up with its other partition.
+    let mut attempt = after();
+    let _ = attempt.connected();
+    let end = attempt.answered(StepEnd::Completed, runs("=version=7.13.5 (stable)"));
+    assert_eq!(outcome(end), (Outcome::Broken, Some(ErrorClass::NotAsWanted)));
+}
+
+#[test]
+fn neighbours_of_bgp_are_counted_whatever_the_version() {
+    let mut attempt = of(vec![check("facts.bgp_up > 1 && facts.ospf_up > 0")]);
+    assert!(
+        sent(attempt.connected())
+            .0
+            .starts_with("/routing/bgp/session/print")
+    );
+    let none = StepEnd::Trapped(DeviceError::new(ErrorClass::Trap, "no such command prefix"));
+    let (words, _) = sent(attempt.answered(none, Bytes::new()));
+    assert!(words.starts_with("/routing/bgp/peer/print"), "{words}");
+    let peers = answer(&[
+        &["=state=established"],
+        &["=state=established"],
+        &["=state=active"],
+    ]);
+    let (words, _) = sent(attempt.answered(StepEnd::Completed, peers));
+    assert!(words.starts_with("/routing/ospf/neighbor/print"), "{words}");
+    let end = attempt.answered(StepEnd::Completed, answer(&[&["=state=Full"]]));
+    assert_eq!(outcome(end), (Outcome::Succeeded, None));
+}
+
+#[test]
 fn what_a_check_finds_bad_is_taken_back_if_the_plan_wants_it() {
     let plan = |on_failed_check| Plan {
         steps: vec![dns(), check("facts.free_disk > 1000")],

@@ -43,6 +43,12 @@ impl Questions {
         let source = self.sources.remove(0);
         match end {
             StepEnd::Completed => facts::read(source, answer, &mut self.facts),
+            // Version 6 tells of its peers elsewhere.
+            StepEnd::Trapped(error)
+                if source == Source::Bgp && refusal(&error.message) == Refusal::Permanent =>
+            {
+                self.sources.insert(0, Source::BgpPeers);
+            }
             // The device has no such thing to tell of; whether that matters is for the check to say.
             StepEnd::Trapped(error) if refusal(&error.message) == Refusal::Permanent => {}
             end => return Err(question_failed(end).telling(answer.clone())),

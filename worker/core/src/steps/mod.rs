@@ -216,6 +216,11 @@ pub(crate) fn look(step: &Step, recorded: Option<&Recorded>) -> Box<dyn Run> {
     }
 }
 
+/// Whether firmware that was installed is what the router still runs, where that can be told.
+pub(crate) fn still(firmware: &muster_model::Firmware) -> Option<Box<dyn Run>> {
+    firmware::still(firmware)
+}
+
 /// A step that is only told of. `None` is for one whose menu is looked at with everybody else's: see
 /// [`crate::attempt`].
 pub(crate) fn preview(step: &Step) -> Option<Box<dyn Run>> {

@@ -34,7 +34,10 @@ impl Apply {
     fn came(came: Came) -> Next {
         match came {
             Came::Next(next) => next,
-            Came::Back(router) => Next::done(told::row("reboot", [("version", router.version.as_str())])),
+            Came::Back(router, away) => {
+                let named = [("version", router.version.as_str()), ("away", away.as_str())];
+                Next::done(told::row("reboot", named))
+            }
         }
     }
 }

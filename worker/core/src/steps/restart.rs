@@ -64,8 +64,8 @@ pub(super) struct Restart {
 pub(super) enum Came {
     /// This is to be done for it.
     Next(Next),
-    /// The router is back, started anew.
-    Back(Router),
+    /// The router is back, started anew; how long it was away, as it is told.
+    Back(Router, String),
 }
 
 impl Restart {
@@ -132,7 +132,7 @@ impl Restart {
         }
         self.well += 1;
         match self.well {
-            LOOKS.. => Came::Back(router),
+            LOOKS.. => Came::Back(router, away(around.now.saturating_sub(self.began))),
             _ => Came::Next(Next::Wait(BETWEEN)),
         }
     }
@@ -207,6 +207,11 @@ impl Restart {
         self.pause = pause.mul_f64(LONGER).min(LONGEST);
         pause
     }
+}
+
+/// In tens of seconds, rounded up: what is told of thousands of routers should be alike where they are.
+fn away(time: Duration) -> String {
+    format!("{}s", time.as_secs().div_ceil(10).max(1) * 10)
 }
 
 /// Whether a router that was up for `before` was started anew in the time that has passed since, being up for `now`.

@@ -4,7 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use muster_proto::v1;
 
 use super::super::result::{class_name, job_state_name, state_name, timestamp};
-use super::summary::{Summary, unix};
+use super::summary::{Away, Summary, unix};
 use crate::terminal::number;
 
 /// Rows of failures shown; the rest is counted.
@@ -22,7 +22,7 @@ td.n{text-align:right;font-variant-numeric:tabular-nums}.good{fill:#2f9e5b}.bad{
 .dim{color:#66707a}svg{width:100%;height:auto;background:#f7f8f9}svg text{font:11px system-ui,sans-serif;fill:#66707a}\
 code{font-size:.85em;word-break:break-all}";
 
-pub(super) fn page(job: &v1::Job, summary: &Summary, history: &[v1::HistoryEntry]) -> String {
+pub(super) fn page(job: &v1::Job, summary: &Summary, away: &[Away], history: &[v1::HistoryEntry]) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -40,6 +40,10 @@ pub(super) fn page(job: &v1::Job, summary: &Summary, history: &[v1::HistoryEntry
                 (timeline(job, summary))
                 h2 { "Waves" }
                 (waves(job))
+                @if !away.is_empty() {
+                    h2 { "Away for restarts" }
+                    (sites(away))
+                }
                 h2 { "Not well" }
                 (bad(summary))
                 h2 { "Who did what" }
@@ -195,6 +199,27 @@ fn share_of(wave: &v1::Wave) -> Markup {
     }
 }
 
+/// Minutes that devices of each site were away.
+fn sites(away: &[Away]) -> Markup {
+    let minutes = |seconds: u64| format!("{:.1}", seconds as f64 / 60.0);
+    html! {
+        table {
+            tr { th { "Site" } th { "Devices" } th { "Minutes, all together" } th { "The longest, minutes" } }
+            @for away in away.iter().take(SHOWN) {
+                tr {
+                    td { @if away.site.is_empty() { span.dim { "none" } } @else { (away.site) } }
+                    td.n { (number(away.devices)) }
+                    td.n { (minutes(away.seconds)) }
+                    td.n { (minutes(away.longest)) }
+                }
+            }
+        }
+        @if away.len() > SHOWN {
+            p.dim { "and " (number((away.len() - SHOWN) as u64)) " more" }
+        }
+    }
+}
+
 fn bad(summary: &Summary) -> Markup {
     html! {
         @if summary.bad.is_empty() { p { "None." } } @else {
@@ -264,7 +289,14 @@ mod tests {
             reason: "\"><script>".into(),
             ..Default::default()
         }];
-        let page = page(&job, &summary, &history);
+        let away = [Away {
+            site: "<img>".into(),
+            devices: 1,
+            seconds: 90,
+            longest: 90,
+        }];
+        let page = page(&job, &summary, &away, &history);
+        assert!(page.contains("&lt;img&gt;") && page.contains(">1.5<"));
         for never in ["<script", "<img", "<b>", "no <such>"] {
             assert!(!page.contains(never), "{never}");
         }

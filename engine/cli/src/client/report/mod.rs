@@ -4,6 +4,8 @@ mod html;
 mod junit;
 mod summary;
 
+use std::collections::BTreeMap;
+
 use muster_proto::v1;
 
 use super::connect::Engine;
@@ -54,9 +56,38 @@ pub(super) async fn run(engine: &Engine, id: String, format: Format) -> Done {
     }
     match format.junit {
         true => out(junit::write(&summary)),
-        false => out(html::page(&job, &summary, &history(engine, &id).await?)),
+        false => {
+            let sites = match summary.away.is_empty() {
+                true => BTreeMap::new(),
+                false => sites(engine).await?,
+            };
+            let away = summary::by_site(&summary.away, &sites);
+            out(html::page(&job, &summary, &away, &history(engine, &id).await?));
+        }
     }
     Ok(Exit::Ok)
+}
+
+/// The sites of devices, by name: their label `site`, as the inventory has it now.
+async fn sites(engine: &Engine) -> Result<BTreeMap<String, String>, Failure> {
+    let (mut all, mut page_token) = (BTreeMap::new(), String::new());
+    loop {
+        let request = v1::ListDevicesRequest {
+            page_size: 5000,
+            page_token,
+            ..Default::default()
+        };
+        let page = engine.devices().list_devices(request).await?.into_inner();
+        for mut device in page.devices {
+            if let Some(site) = device.labels.remove("site") {
+                all.insert(device.name, site);
+            }
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(all);
+        }
+    }
 }
 
 async fn history(engine: &Engine, id: &str) -> Result<Vec<v1::HistoryEntry>, Failure> {
@@ -77,7 +108,7 @@ async fn history(engine: &Engine, id: &str) -> Result<Vec<v1::HistoryEntry>, Fai
 }
 
 /// The columns of a report as CSV.
-const COLUMNS: [&str; 8] = [
+const COLUMNS: [&str; 9] = [
     "device",
     "state",
     "attempts",
@@ -86,6 +117,7 @@ const COLUMNS: [&str; 8] = [
     "started_at",
     "finished_at",
     "seconds",
+    "away_seconds",
 ];
 
 async fn csv(mut pages: Pages<'_>) -> Result<(), Failure> {
@@ -105,6 +137,9 @@ async fn csv(mut pages: Pages<'_>) -> Result<(), Failure> {
                 timestamp(result.finished_at.as_ref()).unwrap_or_default(),
                 summary::seconds(result)
                     .map(|seconds| format!("{seconds:.3}"))
+                    .unwrap_or_default(),
+                summary::away(result)
+                    .map(|seconds| seconds.to_string())
                     .unwrap_or_default(),
             ];
             writer.write_record(row).map_err(told)?;

@@ -21,6 +21,8 @@ pub(crate) struct Summary {
     pub(crate) bad: Vec<v1::ExecutionResult>,
     /// When executions ended, Unix seconds, and whether well.
     pub(crate) ends: Vec<(f64, bool)>,
+    /// How long devices were away for restarts, seconds, by name.
+    pub(crate) away: Vec<(String, u64)>,
 }
 
 impl Summary {
@@ -35,6 +37,7 @@ impl Summary {
             devices: Vec::new(),
             bad: Vec::new(),
             ends: Vec::new(),
+            away: Vec::new(),
         }
     }
 
@@ -43,6 +46,8 @@ impl Summary {
         *self.states.entry(state.clone()).or_default() += 1;
         self.devices.push((result.device.clone(), state, seconds(result)));
         let good = is_good(result.state());
+        self.away
+            .extend(away(result).map(|seconds| (result.device.clone(), seconds)));
         if let Some(at) = result.finished_at.as_ref().map(unix) {
             self.ends.push((at, good));
         }
@@ -66,6 +71,53 @@ impl Summary {
     }
 }
 
+/// How long a device was away for restarts, seconds, as far as it was told; nothing for one that was not restarted.
+pub(super) fn away(result: &v1::ExecutionResult) -> Option<u64> {
+    let rows = result.steps.iter().flat_map(|step| &step.rows);
+    let restarts = rows.filter(|row| {
+        let told = |value: &&v1::Attribute| value.name == "op";
+        let op = row.attributes.iter().find(told);
+        op.is_some_and(|op| RESTARTS.iter().any(|known| op.value == *known))
+    });
+    let seconds = restarts.filter_map(|row| {
+        let away = row.attributes.iter().find(|value| value.name == "away")?;
+        away.value.strip_suffix('s')?.parse::<u64>().ok()
+    });
+    seconds.reduce(|all, one| all + one)
+}
+
+/// Rows of steps that restart a router.
+const RESTARTS: [&str; 3] = ["reboot", "firmware", "routerboot"];
+
+/// Minutes that devices of a site were away.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Away {
+    /// The site; empty for devices without one.
+    pub(super) site: String,
+    /// How many.
+    pub(super) devices: u64,
+    /// All of them together, seconds.
+    pub(super) seconds: u64,
+    /// The longest, seconds.
+    pub(super) longest: u64,
+}
+
+/// By site, those that were away longest first. `sites` has the sites of devices by name.
+pub(super) fn by_site(away: &[(String, u64)], sites: &BTreeMap<String, String>) -> Vec<Away> {
+    let mut all = BTreeMap::<&str, Away>::new();
+    for (device, seconds) in away {
+        let site = sites.get(device).map(String::as_str).unwrap_or_default();
+        let away = all.entry(site).or_default();
+        away.site = site.to_owned();
+        away.devices += 1;
+        away.seconds += seconds;
+        away.longest = away.longest.max(*seconds);
+    }
+    let mut all = all.into_values().collect::<Vec<_>>();
+    all.sort_by_key(|away| std::cmp::Reverse(away.seconds));
+    all
+}
+
 /// How long the last attempt took.
 pub(super) fn seconds(result: &v1::ExecutionResult) -> Option<f64> {
     let (from, to) = (result.started_at.as_ref()?, result.finished_at.as_ref()?);
@@ -82,6 +134,38 @@ mod tests {
     use super::super::result;
     use super::*;
     use v1::ExecutionState::{Failed, Succeeded};
+
+    #[test]
+    fn time_away_is_summed_up_by_site() {
+        let restarted = |device: &str, away: &[&str]| {
+            let mut result = result(device, Succeeded, 0, 1000);
+            let attribute = |name: &str, value: &str| v1::Attribute {
+                name: name.to_owned(),
+                value: value.to_owned(),
+                ..Default::default()
+            };
+            let row = |away: &&str| v1::Row {
+                attributes: vec![attribute("op", "reboot"), attribute("away", away)],
+                ..Default::default()
+            };
+            result.steps = vec![v1::StepResult {
+                rows: away.iter().map(row).collect(),
+                ..Default::default()
+            }];
+            result
+        };
+        let mut summary = Summary::new(&v1::Job::default());
+        summary.add(&restarted("a", &["30s"]));
+        summary.add(&restarted("b", &["60s", "20s"]));
+        summary.add(&restarted("c", &["10s"]));
+        summary.add(&restarted("d", &[]));
+        let sites = [("a", "ams"), ("b", "ams")].map(|(device, site)| (device.to_owned(), site.to_owned()));
+        let away = by_site(&summary.away, &sites.into());
+        let told = away
+            .iter()
+            .map(|away| (away.site.as_str(), away.devices, away.seconds, away.longest));
+        assert_eq!(told.collect::<Vec<_>>(), [("ams", 2, 110, 80), ("", 1, 10, 10)]);
+    }
 
     #[test]
     fn results_are_summed_up() {

@@ -9,7 +9,6 @@ pub(super) use show::{rollout_json, show};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use muster_model::file;
 use muster_model::policy::Amount;
 use muster_proto::v1;
 use serde_json::json;
@@ -101,9 +100,7 @@ async fn start(start: Start, engine: &str, json: bool) -> Done {
 /// What a file asks for.
 pub(super) fn spec(path: &Path) -> Result<v1::JobSpec, Failure> {
     let text = check::read(path)?;
-    let rollout = file::rollout(&text)
-        .and_then(check::supported)
-        .map_err(|errors| check::failure(path, &errors))?;
+    let rollout = check::rollout(path, &text).map_err(|errors| check::failure(path, &errors))?;
     let limits = &rollout.policy.limits;
     Ok(v1::JobSpec {
         name: rollout.name,

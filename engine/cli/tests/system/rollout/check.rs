@@ -92,3 +92,56 @@ fn every_mistake_has_its_line() {
     assert_eq!(json["errors"][1]["line"], 6);
     assert_eq!(json["errors"][1]["field"], "wave[1].sice");
 }
+
+#[test]
+fn files_that_a_file_names_are_looked_at_too() {
+    let gate = |more: &str| {
+        GOOD.replace(
+            "budget = 1\n",
+            &format!("budget = 1\n[[wave.gate]]\nkind = {more}\n"),
+        )
+    };
+    let good = check(
+        &gate("\"audit\"\nfile = \"baseline\"\nmin-coverage = \"95%\""),
+        &[],
+    );
+    assert_eq!(
+        good.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&good.stdout)
+    );
+    let mistakes = [
+        (
+            "\"audit\"\nfile = \"none.toml\"",
+            "x.toml:10:8: wave[1].gate[1].file = \"none.toml\": cannot be read: none.toml: ",
+        ),
+        (
+            "\"audit\"\nfile = \"x.toml\"",
+            "x.toml:10:8: wave[1].gate[1].file = \"x.toml\": is no right audit: x.toml:",
+        ),
+        (
+            "\"audit\"",
+            "x.toml:8:1: wave[1].gate[1].file: is missing; write the audit's file",
+        ),
+        (
+            "\"webhook\"\nurl = \"ftp://x\"",
+            "x.toml:10:7: wave[1].gate[1].url = \"ftp://x\": is no address that can be asked",
+        ),
+        (
+            "\"webhook\"\nurl = \"https://x\"\nca = \"x.toml\"",
+            "x.toml:11:6: wave[1].gate[1].ca = \"x.toml\": has no certificate",
+        ),
+        (
+            "\"webhook\"\nurl = \"http://x\"\nca = \"x.toml\"",
+            "x.toml:11:6: wave[1].gate[1].ca = \"x.toml\": says whom to trust",
+        ),
+    ];
+    for (more, line) in mistakes {
+        let told = String::from_utf8(check(&gate(more), &[]).stdout).unwrap();
+        assert!(
+            told.lines().any(|found| found.starts_with(line)),
+            "{line}\n{told}"
+        );
+    }
+}

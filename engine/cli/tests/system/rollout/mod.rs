@@ -1,7 +1,10 @@
 //! Rollouts: waves, budgets, rules, gates, windows and approvals, shown with real processes.
 
 mod attack;
+mod audits;
+mod availability;
 mod check;
+mod continuous;
 mod digest;
 mod gates;
 mod ramp;

@@ -12,8 +12,10 @@ fn a_device_keeps_its_unit_until_its_soak_is_over_and_is_looked_at_then() {
     std::fs::write(engine.directory.path().join("s.toml"), format!("{ENSURE}{rest}")).unwrap();
     let id = detached(&engine, "s.toml");
     until("one is changed", || fleet.journal().len() == 1);
-    let soaks = engine.run(&["job", "explain", &id]).ok().stdout();
-    assert!(soaks.contains("it was changed, and soaks"), "{soaks}");
+    until("it soaks", || {
+        let told = engine.run(&["job", "explain", &id]).ok().stdout();
+        told.contains("it was changed, and soaks")
+    });
     assert_eq!(job(&engine, &id)["budget_use"]["in_flight"], 1);
     until("the other one is changed", || fleet.journal().len() == 2);
     let shown = job(&engine, &id);

@@ -70,3 +70,58 @@ fn what_was_found_to_be_done_soaks_too() {
     life.is(Pending);
     assert!(life.execution.is_soaking(&life.context));
 }
+
+#[test]
+fn a_changed_device_that_stays_silent_is_lost_at_a_deadline_of_its_own() {
+    let mut life = soaking();
+    // Three days, as rollouts have them.
+    life.context.expires_at = 3 * 86_400_000;
+    let mut life = life.at(SOAK);
+    let mut tries = 0;
+    let since = SOAK;
+    while life.execution.state == Pending {
+        life = life.claim().told(Outcome::Unreached, 2, ErrorClass::Timeout);
+        tries += 1;
+        if let Some(ready_at) = life.ready_at {
+            assert!(
+                ready_at - life.context.now <= 37_500,
+                "it holds a unit: it is asked often"
+            );
+            assert_eq!(life.execution.silent_since, Some(since));
+            life = life.at(ready_at);
+        }
+    }
+    life.is(Lost);
+    let silent = life.context.now - since;
+    let most = millis(SILENT);
+    assert!(
+        (most - 2000..=most).contains(&silent),
+        "{silent} after {tries} tries"
+    );
+}
+
+#[test]
+fn one_that_answers_in_between_is_silent_from_anew() {
+    let mut life = Life::granted("cc", 0);
+    life.context.expires_at = 86_400_000;
+    let life = life.told(Outcome::Unreached, 1, ErrorClass::Timeout);
+    assert_eq!(life.execution.silent_since, Some(0));
+    let life = life.at(500_000).claim().ask(1);
+    assert_eq!(life.execution.silent_since, None);
+    let life = life.told(Outcome::Unreached, 1, ErrorClass::Timeout);
+    assert_eq!(life.execution.silent_since, Some(500_000));
+    life.is(Pending);
+}
+
+#[test]
+fn one_that_restarts_for_long_may_be_silent_for_longer() {
+    let mut life = soaking();
+    life.context.expires_at = 86_400_000;
+    life.context.linger = Duration::from_secs(3600);
+    let life = life
+        .at(SOAK)
+        .claim()
+        .told(Outcome::Unreached, 2, ErrorClass::Timeout);
+    let life = life.at(SOAK + 3_600_000).claim();
+    life.told(Outcome::Unreached, 2, ErrorClass::Timeout).is(Pending);
+}

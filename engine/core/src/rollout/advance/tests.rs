@@ -140,6 +140,7 @@ fn people_and_timers_and_servers_are_waited_for() {
     let server = GateKind::Webhook {
         url: "http://x/".into(),
         timeout: Duration::from_secs(1),
+        roots: None,
     };
     let policy = policy(vec![timer, asked, server]);
     let mut wave = standing(10, 0);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{approvers, rules};
-use crate::file::{Table, Value};
-use crate::policy::{Approval, Gate, GateKind, Tolerance};
+use crate::file::{Beside, Table, Value};
+use crate::policy::{Approval, Gate, GateKind, Share, Tolerance, web_address};
 
 /// The gates after a wave.
 pub(super) fn gates(wave: &Table<'_>) -> Option<Vec<Gate>> {
@@ -22,20 +22,18 @@ fn gate(at: usize, table: &Table<'_>) -> Option<Gate> {
         None => {
             table.need(
                 "kind",
-                "write \"rule\", \"timer\", \"approval\", \"webhook\" or \"snapshot\"",
+                "write \"rule\", \"timer\", \"approval\", \"webhook\", \"snapshot\" or \"audit\"",
             );
             None
         }
-        Some(value) if value.as_text() == Some("audit") => {
-            value.wrong("gates of the kind audit are not there yet; use a rule, a webhook or an approval")
-        }
         Some(value) => {
-            let kinds: [(&str, Read); 5] = [
+            let kinds: [(&str, Read); 6] = [
                 ("rule", rule),
                 ("timer", timer),
                 ("approval", approval),
                 ("webhook", webhook),
                 ("snapshot", snapshot),
+                ("audit", audit),
             ];
             value.one_of(&kinds).and_then(|read| read(table))
         }
@@ -84,18 +82,18 @@ fn webhook(table: &Table<'_>) -> Option<GateKind> {
     let url = table.need("url", "write for example \"http://127.0.0.1:9000/gate\"");
     let url = url.and_then(|value| {
         let text = value.text()?;
-        let host = text
-            .strip_prefix("http://")
-            .and_then(|rest| rest.split('/').next());
-        match host {
-            Some(host) if !host.is_empty() && text.is_ascii() && !text.contains(char::is_whitespace) => {
-                Some(text.to_owned())
-            }
-            _ => value.wrong(
-                "is no address that can be asked; write http://host:port/path (https is not there yet)",
-            ),
+        match web_address(text) {
+            Some(_) => Some(text.to_owned()),
+            None => value.wrong("is no address that can be asked; write https://host:port/path, or http://"),
         }
     });
+    let roots = match table.get("ca") {
+        None => Some(None),
+        Some(value) => match url.as_deref().is_some_and(|url| url.starts_with("http://")) {
+            true => value.wrong("says whom to trust, and what is asked over http has no certificate"),
+            false => value.file(Beside::Certificates).map(Some),
+        },
+    };
     let timeout = match table.get("timeout") {
         None => Some(Duration::from_secs(10)),
         Some(value) => value.duration().and_then(|timeout| {
@@ -108,6 +106,30 @@ fn webhook(table: &Table<'_>) -> Option<GateKind> {
     Some(GateKind::Webhook {
         url: url?,
         timeout: timeout?,
+        roots: roots?,
+    })
+}
+
+fn audit(table: &Table<'_>) -> Option<GateKind> {
+    let file = table.need(
+        "file",
+        "write the audit's file, for example \"checks.toml\", or \"baseline\"",
+    );
+    let name = file.as_ref().and_then(|value| value.text().map(str::to_owned));
+    let definition = file.and_then(|value| value.file(Beside::Audit));
+    let min_coverage = match table.get("min-coverage") {
+        None => Some(Share::ALL),
+        Some(value) => value.share(),
+    };
+    let max = match table.get("max") {
+        None => Some(0),
+        Some(value) => value.integer(0..=u32::MAX.into()),
+    };
+    Some(GateKind::Audit {
+        name: name?,
+        definition: definition?,
+        min_coverage: min_coverage?,
+        max: max?,
     })
 }
 

@@ -41,14 +41,9 @@ pub(super) fn policy(file: &Table<'_>) -> Option<Policy> {
         &[("reject", Unseen::Reject), ("allow", Unseen::Allow)],
     );
     let (windows, freezes, at_end) = times?;
-    let (membership, approval) = (membership?, approval?);
-    if membership == Membership::Continuous && approval.needed > 0 {
-        let value = file.get("membership")?;
-        return value.wrong("an approval is of a known selection; with [approval] it is to be \"snapshot\"");
-    }
-    Some(Policy {
+    let policy = Policy {
         waves: waves?,
-        membership,
+        membership: membership?,
         rules: rules?,
         evidence: evidence?,
         limits: limits?,
@@ -58,10 +53,16 @@ pub(super) fn policy(file: &Table<'_>) -> Option<Policy> {
         freezes,
         at_end,
         expires: expires?,
-        approval,
+        approval: approval?,
         abort: abort?,
         unseen: unseen?,
-    })
+    };
+    match policy.against_newcomers() {
+        Some((part, why)) => file
+            .get("membership")?
+            .wrong(format!("{why}; with [{part}] it is to be \"snapshot\"")),
+        None => Some(policy),
+    }
 }
 
 /// A word with a meaning, or its default.

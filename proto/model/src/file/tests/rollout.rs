@@ -212,12 +212,20 @@ fn mistakes_say_what_would_be_right() {
             "later than from",
         ),
         (
-            "[[wave]]\nsize = \"rest\"\n[[wave.gate]]\nkind = \"webhook\"\nurl = \"https://x/\"",
-            "https is not there yet",
+            "[[wave]]\nsize = \"rest\"\n[[wave.gate]]\nkind = \"webhook\"\nurl = \"x/gate\"",
+            "write https://host:port/path",
         ),
         (
             "[[wave]]\nsize = \"rest\"\n[[wave.gate]]\nkind = \"audit\"",
-            "not there yet",
+            "gate[1].file: is missing",
+        ),
+        (
+            "[[wave]]\nsize = \"rest\"\n[[wave.gate]]\nkind = \"audit\"\nfile = \"a.toml\"",
+            "files beside this one cannot be read here",
+        ),
+        (
+            "membership = \"continuous\"\n[order]\nparent = \"uplink\"",
+            "an order by parents is of a known selection",
         ),
         ("[windows]\ncron = \"0 1 * * *\"", "did you mean window?"),
         ("expires = \"0s\"", "how long it may take"),

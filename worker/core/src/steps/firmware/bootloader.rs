@@ -57,6 +57,7 @@ pub(super) struct Apply {
     firmware: Firmware,
     phase: Phase,
     from: String,
+    away: String,
     /// Its uptime, and when that was read.
     read: (Duration, Duration),
 }
@@ -76,6 +77,7 @@ impl Apply {
             firmware,
             phase: Phase::Versions,
             from: String::new(),
+            away: String::new(),
             read: (Duration::ZERO, Duration::ZERO),
         }
     }
@@ -127,14 +129,19 @@ impl Run for Apply {
             }
             (Phase::Restarting(Some(restart)), end) => match restart.ended(end, &answer, around) {
                 Came::Next(next) => next,
-                Came::Back(_) => {
+                Came::Back(_, away) => {
+                    self.away = away;
                     self.phase = Phase::Proving;
                     prove(QUESTION)
                 }
             },
             (Phase::Proving, StepEnd::Completed) => match Versions::of(StepEnd::Completed, &answer) {
                 Ok(Some(versions)) if versions.is_done() => {
-                    let named = [("from", self.from.as_str()), ("to", versions.current.as_str())];
+                    let named = [
+                        ("from", self.from.as_str()),
+                        ("to", versions.current.as_str()),
+                        ("away", self.away.as_str()),
+                    ];
                     Next::done(told::row("routerboot", named))
                 }
                 Ok(Some(versions)) => failed(format!(

@@ -39,6 +39,7 @@ pub(super) struct Apply {
     to: String,
     has: BTreeSet<String>,
     needs: BTreeSet<String>,
+    away: String,
 }
 
 #[derive(Debug)]
@@ -61,6 +62,7 @@ impl Apply {
             to,
             has: BTreeSet::new(),
             needs: BTreeSet::new(),
+            away: String::new(),
         }
     }
 
@@ -223,13 +225,17 @@ impl Run for Apply {
             (Phase::Staged, StepEnd::Completed) => self.staged(&answer),
             (Phase::Restarting(Some(restart)), end) => match restart.ended(end, &answer, around) {
                 Came::Next(next) => next,
-                Came::Back(router) => self.back(&router),
+                Came::Back(router, away) => {
+                    self.away = away;
+                    self.back(&router)
+                }
             },
             (Phase::Proving, StepEnd::Completed) => match missing(&self.needs, &answer) {
                 Some(text) => broken(text),
                 None => {
                     let from = self.router.as_ref().map_or("", |router| router.version.as_str());
-                    Next::done(told::row("firmware", [("from", from), ("to", self.to.as_str())]))
+                    let named = [("from", from), ("to", &self.to), ("away", &self.away)];
+                    Next::done(told::row("firmware", named))
                 }
             },
             (Phase::Proving, end) => crate::steps::write_failed(end),

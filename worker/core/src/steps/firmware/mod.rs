@@ -5,6 +5,7 @@ mod channel;
 mod install;
 mod precheck;
 mod stage;
+mod still;
 mod updater;
 
 use bytes::Bytes;
@@ -34,6 +35,8 @@ pub(super) fn look(firmware: &Firmware) -> Box<dyn Run> {
         Part::Bootloader => Box::new(bootloader::Look::default()),
     }
 }
+
+pub(super) use still::still;
 
 /// A part that is told of.
 pub(super) fn preview(firmware: &Firmware) -> Box<dyn Run> {

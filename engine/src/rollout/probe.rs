@@ -1,0 +1,162 @@
+//! Asking devices whether they are there, before others with the same value of a label are taken out of service (D3).
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use muster_engine_core::budget::Asked;
+use muster_model::{Command, JobState, Plan, Priority, Selector, Step, selector};
+use muster_store::{CreateJob, Mode, RolloutRecord, StoreError};
+
+use crate::Shared;
+use crate::services::job::lay_out;
+
+/// At most so many devices are asked by one job.
+const MOST: u32 = 1000;
+/// A device that does not answer for so long is not there.
+const WITHIN: Duration = Duration::from_secs(5);
+/// Between two looks at who has to be asked.
+const LOOK: Duration = Duration::from_millis(500);
+/// Devices that nobody could ask, for want of a worker, are not asked again before.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// What was asked for a rollout last.
+#[derive(Debug)]
+pub(crate) struct Probed {
+    looked: Instant,
+    /// The job that asks, and when it was made.
+    job: Option<(String, Instant)>,
+}
+
+/// Asks the devices that have to be asked, unless that is under way. What it did, in words.
+pub(crate) async fn probe(
+    shared: &Arc<Shared>,
+    rollout: &RolloutRecord,
+) -> Result<Option<String>, StoreError> {
+    if rollout.policy.limits.availability.is_empty() {
+        return Ok(None);
+    }
+    let now = Instant::now();
+    let last = {
+        let mut all = shared.probed.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, probed| now - probed.looked < AGAIN * 2);
+        let probed = all.entry(rollout.job).or_insert(Probed {
+            looked: now - LOOK,
+            job: None,
+        });
+        if now - probed.looked < LOOK {
+            return Ok(None);
+        }
+        probed.looked = now;
+        probed.job.clone()
+    };
+    if let Some((uuid, at)) = last {
+        let record = shared.store.job(&uuid).await?;
+        let under_way = record.is_some_and(|record| !record.state.is_terminal());
+        // One that ended late had devices that nobody could ask.
+        if under_way || (at.elapsed() < AGAIN && at.elapsed() > WITHIN) {
+            return Ok(None);
+        }
+    }
+    let names = shared
+        .store
+        .unasked(rollout.job, shared.clock.now(), MOST)
+        .await?;
+    ask(shared, rollout, names).await
+}
+
+async fn ask(
+    shared: &Arc<Shared>,
+    rollout: &RolloutRecord,
+    names: Vec<String>,
+) -> Result<Option<String>, StoreError> {
+    let Some(selector) = select(&names) else {
+        return Ok(None);
+    };
+    let corrupt = |error: String| StoreError::Corrupt(error);
+    let command = Command::parse(["/system/identity/print"]).map_err(|error| corrupt(error.to_string()))?;
+    // Whoever changes the inventory has it alone: it is asked again later.
+    let Ok(frozen) = shared.inventory.clone().try_read_owned() else {
+        return Ok(None);
+    };
+    let now = shared.clock.now();
+    let within = i64::try_from(WITHIN.as_millis()).unwrap_or(i64::MAX);
+    let uuid = uuid::Uuid::now_v7().to_string();
+    let create = CreateJob {
+        uuid: uuid.clone(),
+        request_id: None,
+        request_hash: [0; 32],
+        name: format!("whether they are there, for rollout {}", rollout.uuid),
+        plan: Plan::new(vec![Step::Command(command)]),
+        selector,
+        retry: None,
+        mode: Mode::Apply,
+        timeout_ms: within.unsigned_abs(),
+        priority: Priority::Interactive,
+        concurrency: None,
+        budget: Asked::RUN,
+        waves: Vec::new(),
+        start: JobState::Running,
+        rollout: None,
+        stretch_ms: None,
+        spread: None,
+        now,
+        expires_at: now + 2 * within,
+        claimed_by: "muster".to_owned(),
+        deeds: Vec::new(),
+    };
+    let created = shared.store.write(create).await?;
+    if let Ok(created) = &created
+        && created.draft
+    {
+        lay_out(shared, &uuid).await?;
+    }
+    drop(frozen);
+    if created.is_err() {
+        return Ok(None);
+    }
+    if let Some(probed) = shared
+        .probed
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get_mut(&rollout.job)
+    {
+        probed.job = Some((uuid, Instant::now()));
+    }
+    shared.committed();
+    shared.work_appeared();
+    Ok(Some(format!(
+        "{} devices are asked whether they are there",
+        names.len()
+    )))
+}
+
+/// A selector of as many of these devices as it holds.
+fn select(names: &[String]) -> Option<Selector> {
+    let mut text = String::new();
+    for name in names {
+        let before = if text.is_empty() { "name in (" } else { "," };
+        if text.len() + before.len() + name.len() + 1 > selector::MAX_BYTES {
+            break;
+        }
+        text.push_str(before);
+        text.push_str(name);
+    }
+    if text.is_empty() {
+        return None;
+    }
+    text.push(')');
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_make_a_selector() {
+        assert!(select(&[]).is_none());
+        let names = ["r1".to_owned(), "r-2.x".to_owned()];
+        let told = select(&names).expect("a selector").to_string();
+        assert_eq!(told, "name in (r-2.x,r1)");
+    }
+}
