@@ -83,7 +83,7 @@ pub(crate) fn read(source: Source, answer: &[u8], facts: &mut Facts) {
 fn counted(answer: &[u8], property: &[u8], holds: impl Fn(&[u8]) -> bool) -> i64 {
     let mut count = 0;
     read_rows(answer, |row| {
-        count += i64::from(row.get(property).is_some_and(&holds))
+        count += i64::from(row.get(property).is_some_and(&holds));
     });
     count
 }
