@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use muster_proto::v1;
+use muster_proto::v1::audit_service_client::AuditServiceClient;
 use muster_proto::v1::credential_service_client::CredentialServiceClient;
 use muster_proto::v1::job_service_client::JobServiceClient;
 use tonic::Streaming;
@@ -79,6 +80,27 @@ impl Client {
         };
         let mut client = JobServiceClient::new(self.0.clone()).max_decoding_message_size(MESSAGE_BYTES);
         Ok(client.watch_job(request).await?.into_inner())
+    }
+
+    /// Runs an audit of all devices to its end.
+    pub async fn audit(&self, definition: &str) -> anyhow::Result<v1::Audit> {
+        let mut client = AuditServiceClient::new(self.0.clone());
+        let request = v1::CreateAuditRequest {
+            definition: definition.to_owned(),
+            all: true,
+            timeout: Some(TIMEOUT.try_into()?),
+            ..v1::CreateAuditRequest::default()
+        };
+        let id = client.create_audit(request).await?.into_inner().job;
+        let watch = v1::WatchAuditRequest { id, results: false };
+        let mut news = client.watch_audit(watch).await?.into_inner();
+        while let Some(message) = news.message().await? {
+            let audit = message.audit.unwrap_or_default();
+            if audit.finished_at.is_some() {
+                return Ok(audit);
+            }
+        }
+        bail!("the audit was not told to its end")
     }
 
     /// Fails unless a job is over and all of its executions succeeded, so many.

@@ -255,7 +255,12 @@ impl Session {
                 ..v1::Report::default()
             })
         };
-        let reports = leases.map(report).collect::<anyhow::Result<Vec<_>>>()?;
+        self.tell(leases.map(report).collect::<anyhow::Result<Vec<_>>>()?)
+            .await
+    }
+
+    /// Reports these, and waits for nothing.
+    pub async fn tell(&mut self, reports: Vec<v1::Report>) -> anyhow::Result<()> {
         for batch in reports.chunks(BATCH) {
             self.seq += 1;
             self.told.insert(self.seq, batch.len() as u32);

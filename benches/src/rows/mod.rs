@@ -14,6 +14,7 @@ mod f1;
 mod feed;
 mod fleet;
 mod loops;
+mod nightly;
 mod peers;
 mod rivals;
 mod rollouts;
@@ -68,6 +69,7 @@ pub fn all() -> Vec<Box<dyn Row>> {
         Box::new(audits::R3a),
         Box::new(audits::R3b),
         Box::new(export::R2),
+        Box::new(nightly::R4),
         Box::new(export::R5),
     ]
 }

@@ -162,7 +162,7 @@ pub(crate) struct Serve {
     /// A worker that is silent for this long has lost its work [default: 15s]
     #[arg(long, value_name = "TIME", value_parser = config::parse_lease)]
     pub lease: Option<Duration>,
-    /// Delete jobs, with their results, so long after their end: 2160h, at least 24h, or forever [default: 2160h, 90 days]
+    /// Delete jobs and audits, with their results, so long after their end, and findings so long after they were closed: 2160h, at least 24h, or forever [default: 2160h, 90 days]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse_keep)]
     pub keep: Option<duration::Keep>,
     /// A configuration file, TOML; flags win over it

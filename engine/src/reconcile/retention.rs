@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_store::{
-    DeleteOld, ForgetPlans, ForgetRequests, ReturnSpace, StoreError, Sweep, Swept, Write as Operation,
+    DeleteOld, DeleteOldAudits, ForgetFindings, ForgetOutcomes, ForgetPlans, ForgetRequests, ReturnSpace,
+    StoreError, Sweep, SweepAudits, Swept, Write as Operation,
 };
 
 use super::{Pass, Reconcile, Reconciler};
@@ -27,12 +28,14 @@ impl Reconcile for Retention {
 
     async fn pass(shared: &Arc<Shared>) -> Result<Pass, StoreError> {
         let mut swept = Swept::default();
+        let mut audits = Audits::default();
         if let Some(keep) = shared.keep {
             let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
             let before = shared.clock.now().saturating_sub(keep);
             while gently(shared, DeleteOld { before }).await? > 0 {
                 sweep(shared, &mut swept).await?;
             }
+            audits = Audits::delete_old(shared, before).await?;
         }
         sweep(shared, &mut swept).await?;
         let now = shared.clock.now();
@@ -46,17 +49,60 @@ impl Reconcile for Retention {
             plans += gently(shared, ForgetPlans { digests }).await?;
         }
         let returned = return_space(shared).await?;
-        let did = match (swept.jobs, plans, returned) {
-            (0, 0, 0) => String::new(),
-            (jobs, plans, returned) => format!(
-                "{jobs} jobs with {} executions, {} answers and {plans} plans deleted; {returned} bytes returned",
-                swept.executions, swept.answers
+        let did = match (swept.jobs, plans, returned, audits.runs + audits.findings) {
+            (0, 0, 0, 0) => String::new(),
+            (jobs, plans, returned, _) => format!(
+                "{jobs} jobs with {} executions, {} answers, {plans} plans, {} audits and {} findings deleted; {returned} bytes \
+                 returned",
+                swept.executions, swept.answers, audits.runs, audits.findings
             ),
         };
         if !did.is_empty() {
             tracing::info!("{did}");
         }
         Ok(Pass { did, next: PERIOD })
+    }
+}
+
+/// What was deleted of audits.
+#[derive(Default)]
+struct Audits {
+    runs: u64,
+    findings: u64,
+}
+
+impl Audits {
+    /// Runs that ended before a time, and findings that were closed before it.
+    async fn delete_old(shared: &Shared, before: i64) -> Result<Self, StoreError> {
+        let mut all = Self::default();
+        let mut swept = 0;
+        loop {
+            let runs = gently(shared, DeleteOldAudits { before }).await?;
+            all.runs += runs;
+            loop {
+                match gently(shared, SweepAudits).await? {
+                    0 => break,
+                    rows => swept += rows,
+                }
+            }
+            if runs == 0 {
+                break;
+            }
+        }
+        while swept > 0 {
+            let Some(unused) = shared.store.unused_outcomes().await? else {
+                break;
+            };
+            if gently(shared, ForgetOutcomes(unused)).await? == 0 {
+                break;
+            }
+        }
+        loop {
+            match gently(shared, ForgetFindings { before }).await? {
+                0 => return Ok(all),
+                findings => all.findings += findings,
+            }
+        }
     }
 }
 

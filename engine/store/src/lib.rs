@@ -62,8 +62,9 @@ use sqlx::{ConnectOptions as _, Connection, SqlSafeStr, SqliteConnection, Sqlite
 use thiserror::Error;
 
 pub use audit::{
-    AcceptAudit, AskedRecord, AuditRecord, AuditResultRecord, CreateAudit, CreatedAudit, FindingPage,
-    FindingRecord, FinishAudit, ListedFinding, NewOutcome, StoreOutcomes, WaiveFindings, WaiverRecord,
+    AcceptAudit, AskedRecord, AuditRecord, AuditResultRecord, CreateAudit, CreatedAudit, DeleteOldAudits,
+    FindingPage, FindingRecord, FinishAudit, ForgetFindings, ForgetOutcomes, ListedFinding, NewOutcome,
+    StoreOutcomes, SweepAudits, UnusedOutcomes, WaiveFindings, WaiverRecord,
 };
 pub use availability::{FRESH_MS, Unavailable};
 pub(crate) use claim::PREPARING;
@@ -388,6 +389,11 @@ fn migrations() -> Vec<Migration> {
             28,
             "answer sets",
             include_str!("../../../migrations/sqlite/0028_answer_sets.sql"),
+        ),
+        (
+            29,
+            "audit retention",
+            include_str!("../../../migrations/sqlite/0029_audit_retention.sql"),
         ),
         (
             30,

@@ -1,4 +1,5 @@
 mod availability;
+mod audits;
 mod budget;
 mod conformance;
 mod file;

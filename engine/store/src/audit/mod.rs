@@ -6,9 +6,11 @@
 mod create;
 mod finding;
 mod judge;
+mod keep;
 mod read;
 
 pub use create::{CreateAudit, CreatedAudit};
 pub use finding::{FindingPage, FindingRecord, ListedFinding, WaiveFindings, WaiverRecord};
 pub use judge::{AcceptAudit, FinishAudit, NewOutcome, StoreOutcomes};
+pub use keep::{DeleteOldAudits, ForgetFindings, ForgetOutcomes, SweepAudits, UnusedOutcomes};
 pub use read::{AskedRecord, AuditRecord, AuditResultRecord};

@@ -111,4 +111,34 @@ statements! {
     WAIVER_ABOUT = "
         SELECT count(*) FROM finding
         WHERE audit = ?1 AND check_name = ?2 AND (?3 = '' OR device = ?3) AND state = 2";
+
+    // Retention. The baseline of a name stays, and the youngest run of all.
+    AUDITS_OLD = "
+        INSERT INTO audit_gone (run_id)
+        SELECT a.id FROM audit_run a
+        WHERE a.finished_at < ?1 AND a.id < (SELECT max(id) FROM audit_run)
+          AND a.id IS NOT (SELECT b.id FROM audit_run b WHERE b.name = a.name AND b.accepted_at IS NOT NULL
+                           ORDER BY b.accepted_at DESC, b.id DESC LIMIT 1)
+        ORDER BY a.id LIMIT ?2";
+    AUDITS_REMOVE = "DELETE FROM audit_run WHERE id IN (SELECT run_id FROM audit_gone)";
+    AUDIT_FILES_FORGET = "
+        DELETE FROM audit_file WHERE NOT EXISTS (SELECT 1 FROM audit_run a WHERE a.file = audit_file.digest)";
+    AUDIT_GONE = "SELECT run_id FROM audit_gone ORDER BY run_id LIMIT 1";
+    AUDIT_RESULTS_SWEEP = "
+        DELETE FROM audit_result WHERE run_id = ?1 AND device_id IN (
+            SELECT device_id FROM audit_result WHERE run_id = ?1 ORDER BY device_id LIMIT ?2)";
+    AUDIT_SWEPT = "DELETE FROM audit_gone WHERE run_id = ?1";
+    // The first run to which results may still be added.
+    AUDITS_OVER_BEFORE = "
+        SELECT coalesce((SELECT min(id) FROM audit_run WHERE finished_at IS NULL),
+                        (SELECT max(id) + 1 FROM audit_run), 0)";
+    OUTCOMES_UNUSED = "
+        SELECT id FROM audit_outcome WHERE id NOT IN (SELECT outcome_id FROM audit_result) ORDER BY id LIMIT ?1";
+    OUTCOMES_FORGET = "
+        DELETE FROM audit_outcome WHERE id IN (SELECT value FROM json_each(?1))
+          AND id NOT IN (SELECT outcome_id FROM audit_result WHERE run_id >= ?2)";
+    FINDINGS_FORGET = "
+        DELETE FROM finding WHERE (audit, check_name, device_id) IN (
+            SELECT audit, check_name, device_id FROM finding
+            WHERE state = 4 AND closed_at < ?1 ORDER BY closed_at LIMIT ?2)";
 }

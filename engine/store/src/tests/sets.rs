@@ -9,12 +9,17 @@ const DEVICES: u64 = 30;
 
 impl Bench {
     /// A run of an audit on all devices, whose job is over. What it was answered is `answer`, by the device's number.
-    async fn audit(&self, name: &str, answer: impl Fn(usize) -> Vec<Bytes>) -> String {
-        let job = create(READ, "", Some(name), 0);
+    pub(super) async fn audit(
+        &self,
+        request: &str,
+        name: &str,
+        answer: impl Fn(usize) -> Vec<Bytes>,
+    ) -> String {
+        let job = create(READ, "", Some(request), 0);
         let uuid = job.uuid.clone();
         let create = CreateAudit {
             job,
-            name: "a".into(),
+            name: name.into(),
             file: [1; 32],
             body: "name = \"a\"".into(),
             min_coverage: None,
@@ -91,7 +96,7 @@ async fn what_devices_say_again_is_stored_once_and_read_as_it_was_said() {
     for day in 0..5_u64 {
         // Three devices change for a day.
         let answer = said(day, 3 * day as usize..3 * day as usize + 3);
-        let audit = bench.audit(&format!("day {day}"), answer.clone()).await;
+        let audit = bench.audit(&format!("day {day}"), "a", answer.clone()).await;
         // The same answers to a job that is no audit: in steps of their own.
         let plain = bench.job(READ, &format!("!no{day}")).await;
         bench.answer_all(&plain, answer.clone()).await;
