@@ -173,8 +173,12 @@ impl Session {
     /// Waits for the next executions, and says when they came.
     pub async fn assigned(&mut self) -> anyhow::Result<(Instant, v1::Assignments)> {
         loop {
-            if let Down::Assignments(assignments) = self.next().await? {
-                return Ok((Instant::now(), assignments));
+            match self.next().await? {
+                Down::Assignments(assignments) => return Ok((Instant::now(), assignments)),
+                Down::ReportsAck(ack) => {
+                    self.told.remove(&ack.seq);
+                }
+                _ => {}
             }
         }
     }
@@ -183,6 +187,11 @@ impl Session {
     pub async fn done(&mut self, assignments: &v1::Assignments, answers: Answers) -> anyhow::Result<()> {
         let leases = assignments.assignments.iter().map(|a| (a.execution, a.epoch));
         self.report(leases, answers).await?;
+        self.acknowledged().await
+    }
+
+    /// Waits until everything that was told is acknowledged.
+    pub async fn acknowledged(&mut self) -> anyhow::Result<()> {
         while !self.told.is_empty() {
             if let Down::ReportsAck(ack) = self.next().await? {
                 self.told.remove(&ack.seq);

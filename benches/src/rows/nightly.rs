@@ -103,35 +103,9 @@ fn packed(path: &Path) -> anyhow::Result<u64> {
 async fn nights(run: &Run, place: &Place, data: &Path, fleet: &Fleet) -> anyhow::Result<Vec<String>> {
     let engine = EngineProcess::start(&run.program, place, data)?;
     let client = Client::new(&engine).await?;
-    let mut session = Session::open(&engine, "instant", CREDIT).await?;
-    session.demand(CREDIT).await?;
     let mut jobs = Vec::with_capacity(NIGHTS);
     for night in 0..NIGHTS {
-        let audit = tokio::spawn({
-            let client = client.clone();
-            async move { client.audit(BASELINE).await }
-        });
-        let mut left = fleet.devices;
-        while left > 0 {
-            let (_, assignments) = session.assigned().await?;
-            let reports = assignments.assignments.iter().map(|one| {
-                Ok(v1::Report {
-                    execution: one.execution,
-                    epoch: one.epoch,
-                    outcome: v1::ReportOutcome::Succeeded.into(),
-                    replies: fleet.said(one.device as usize, night)?,
-                    elapsed_ms: one.execution % 16,
-                    steps_done: fleet.steps.len() as u32,
-                    ..v1::Report::default()
-                })
-            });
-            let reports = reports.collect::<anyhow::Result<Vec<_>>>()?;
-            left -= reports.len();
-            let freed = reports.len() as u32;
-            session.tell(reports).await?;
-            session.demand(freed).await?;
-        }
-        let audit = audit.await??;
+        let (audit, ()) = tokio::try_join!(client.audit(BASELINE), fleet.answer(&engine, night))?;
         ensure!(
             audit.answered == fleet.devices as u64,
             "{} devices answered",
@@ -140,7 +114,7 @@ async fn nights(run: &Run, place: &Place, data: &Path, fleet: &Fleet) -> anyhow:
         jobs.push(audit.id);
         run.progress(&format!("R4: night {} of {NIGHTS}", night + 1));
     }
-    drop((session, client));
+    drop(client);
     engine.stop()?;
     Ok(jobs)
 }
@@ -212,6 +186,33 @@ impl Fleet {
             anyhow::Ok(Bytes::from(bytes))
         };
         self.steps.iter().map(answer).collect()
+    }
+
+    /// Answers for all devices in a night, in a session that ends when they have.
+    async fn answer(&self, engine: &EngineProcess, night: usize) -> anyhow::Result<()> {
+        let mut session = Session::open(engine, &format!("night-{night}"), CREDIT).await?;
+        session.demand(CREDIT).await?;
+        let mut left = self.devices;
+        while left > 0 {
+            let (_, assignments) = session.assigned().await?;
+            let reports = assignments.assignments.iter().map(|one| {
+                Ok(v1::Report {
+                    execution: one.execution,
+                    epoch: one.epoch,
+                    outcome: v1::ReportOutcome::Succeeded.into(),
+                    replies: self.said(one.device as usize, night)?,
+                    elapsed_ms: one.execution % 16,
+                    steps_done: self.steps.len() as u32,
+                    ..v1::Report::default()
+                })
+            });
+            let reports = reports.collect::<anyhow::Result<Vec<_>>>()?;
+            left -= reports.len();
+            let freed = reports.len() as u32;
+            session.tell(reports).await?;
+            session.demand(freed).await?;
+        }
+        session.acknowledged().await
     }
 
     /// Fails unless the results of a night are what devices said then.

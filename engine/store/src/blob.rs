@@ -179,9 +179,25 @@ async fn known<'a>(
     tx: &mut SqliteConnection,
     of: impl IntoIterator<Item = &'a Digest>,
 ) -> Result<BTreeSet<Digest>, StoreError> {
-    let query = sqlx::query_scalar(sql::BLOB_KNOWN).bind(digests(of));
-    let found: Vec<Vec<u8>> = query.fetch_all(tx).await?;
-    found.iter().map(|digest| fixed(digest)).collect()
+    let (of, mut known) = (of.into_iter().collect::<Vec<_>>(), BTreeSet::new());
+    let mut left = &of[..];
+    while !left.is_empty() {
+        let (statement, room) = sql::BLOB_KNOWN.of(left.len());
+        let (now, rest) = left.split_at(room.min(left.len()));
+        let mut query = sqlx::query_scalar(statement);
+        for digest in now {
+            query = query.bind(digest.to_vec());
+        }
+        for _ in now.len()..room {
+            query = query.bind(None::<Vec<u8>>);
+        }
+        let found: Vec<Vec<u8>> = query.fetch_all(&mut *tx).await?;
+        for digest in &found {
+            known.insert(fixed(digest)?);
+        }
+        left = rest;
+    }
+    Ok(known)
 }
 
 /// Stores answers that are named so many times more.

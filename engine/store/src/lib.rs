@@ -392,8 +392,8 @@ fn migrations() -> Vec<Migration> {
         ),
         (
             29,
-            "audit retention",
-            include_str!("../../../migrations/sqlite/0029_audit_retention.sql"),
+            "keep and claim",
+            include_str!("../../../migrations/sqlite/0029_keep_and_claim.sql"),
         ),
         (
             30,

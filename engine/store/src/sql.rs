@@ -45,27 +45,24 @@ macro_rules! loaded {
 }
 
 /// What a claim may take, with the fields of a `claim::Ready` in their order, in one text: the way of a row from the database's thread costs
-/// more than all of its columns. What few executions have costs the others nothing.
+/// more than all of its columns. What few executions have costs the others nothing, and those that are passed over are looked at
+/// in the index alone.
 macro_rules! ready {
     ($where:literal, $zones:literal) => {
         concat!(
             "SELECT json_group_array(json_array(
-                 id, job_id, epoch, device_id, next_step, name, address, port, transport, ports, credential, facts_at, zone,
-                 labels,
-                 CASE WHEN coalesce(serial, tls, pin, worked, offered_serial, in_flight) IS NOT NULL
-                 THEN json_array(serial, tls, pin, worked, worked_at, offered_serial, in_flight) END,
-                 CASE WHEN touched OR coalesce(open_intent, fingerprint, memo) IS NOT NULL
-                 THEN json_array(touched, open_intent, intent_at, nullif(hex(fingerprint), ''), nullif(hex(memo), '')) END))
-             FROM (SELECT e.id, e.job_id, e.epoch, e.device_id, e.next_step, d.name, d.address, d.port, d.transport,
-                          d.ports, d.credential, d.facts_at, d.zone, d.labels, d.serial, d.tls, d.pin, d.worked,
-                          d.worked_at, d.offered_serial, d.in_flight, e.touched, e.open_intent, e.intent_at,
-                          e.fingerprint, e.memo
-                   FROM execution e CROSS JOIN device d ON d.id = e.device_id
-                   WHERE ",
+                 e.id, e.job_id, e.epoch, e.device_id, e.next_step, d.name, d.address, d.port, d.transport, d.ports,
+                 d.credential, d.facts_at, d.zone, d.labels,
+                 CASE WHEN coalesce(d.serial, d.tls, d.pin, d.worked, d.offered_serial, d.in_flight) IS NOT NULL
+                 THEN json_array(d.serial, d.tls, d.pin, d.worked, d.worked_at, d.offered_serial, d.in_flight) END,
+                 CASE WHEN e.touched OR coalesce(e.open_intent, e.fingerprint, e.memo) IS NOT NULL
+                 THEN json_array(e.touched, e.open_intent, e.intent_at, nullif(hex(e.fingerprint), ''),
+                                 nullif(hex(e.memo), '')) END))
+             FROM (SELECT e.id FROM execution e WHERE ",
             $where,
             " AND e.ready_at <= ?1 AND ",
             $zones,
-            " ORDER BY e.ready_at LIMIT ?2)"
+            " ORDER BY e.ready_at LIMIT ?2) r CROSS JOIN execution e ON e.id = r.id CROSS JOIN device d ON d.id = e.device_id"
         )
     };
 }
@@ -77,9 +74,10 @@ macro_rules! ready_of_job {
             "e.job_id = ?4 AND e.wave = ?5 AND e.state = 1 AND e.open_intent IS NULL
              AND (?6 = 0 OR NOT EXISTS (
                  SELECT 1 FROM execution l WHERE l.device_id = e.device_id AND l.locked = 1 AND l.id <> e.id))
-             AND (?6 = 0 OR d.serial IS NULL OR NOT EXISTS (
-                 SELECT 1 FROM device o JOIN execution l ON l.device_id = o.id AND l.locked = 1
-                 WHERE o.serial = d.serial AND o.id <> d.id))
+             AND (?6 = 0 OR NOT EXISTS (
+                 SELECT 1 FROM device s CROSS JOIN device o ON o.serial = s.serial AND o.id <> s.id
+                 CROSS JOIN execution l ON l.device_id = o.id AND l.locked = 1
+                 WHERE s.id = e.device_id AND s.serial IS NOT NULL))
              AND (?7 = '[]' OR NOT EXISTS (
                  SELECT 1 FROM json_each(?7) f JOIN device_label dl
                  WHERE dl.device_id = e.device_id AND dl.key = f.value ->> 0 AND dl.value = f.value ->> 1))
@@ -174,33 +172,38 @@ macro_rules! rollout {
     };
 }
 
-/// Statements that insert rows whose values are given one by one, for values that JSON would have to spell out. A row
+/// Statements about rows whose values are given one by one, for values that JSON would have to spell out. A row
 /// without a first value is none, so that a statement of a fixed length, which stays prepared, takes any number of rows.
-pub(crate) struct Insert {
+pub(crate) struct Rows {
     few: LazyLock<String>,
     many: LazyLock<String>,
 }
 
-pub(crate) static BLOB_STORE: Insert = Insert {
-    few: LazyLock::new(|| insert("blob (digest, encoding, bytes)", Insert::FEW)),
-    many: LazyLock::new(|| insert("blob (digest, encoding, bytes)", Insert::MANY)),
+/// Of digests, those of answers that are stored.
+pub(crate) static BLOB_KNOWN: Rows = Rows {
+    few: LazyLock::new(|| known(Rows::FEW)),
+    many: LazyLock::new(|| known(Rows::MANY)),
 };
-pub(crate) static STEP_STORE: Insert = Insert {
+pub(crate) static BLOB_STORE: Rows = Rows {
+    few: LazyLock::new(|| insert("blob (digest, encoding, bytes)", Rows::FEW)),
+    many: LazyLock::new(|| insert("blob (digest, encoding, bytes)", Rows::MANY)),
+};
+pub(crate) static STEP_STORE: Rows = Rows {
     few: LazyLock::new(|| {
         insert(
             "step_result (execution_id, step, digest, encoding, bytes)",
-            Insert::FEW,
+            Rows::FEW,
         )
     }),
     many: LazyLock::new(|| {
         insert(
             "step_result (execution_id, step, digest, encoding, bytes)",
-            Insert::MANY,
+            Rows::MANY,
         )
     }),
 };
 
-impl Insert {
+impl Rows {
     const FEW: usize = 8;
     const MANY: usize = 256;
 
@@ -211,6 +214,11 @@ impl Insert {
             false => (&self.few, Self::FEW),
         }
     }
+}
+
+fn known(rows: usize) -> String {
+    let values = vec!["(?)"; rows].join(", ");
+    format!("SELECT b.digest FROM (VALUES {values}) v CROSS JOIN blob b ON b.digest = v.column1")
 }
 
 fn insert(into: &str, rows: usize) -> String {

@@ -14,12 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use model::Model;
 
-use crate::{
-    AbortJob, ApplyReports, AssignWaves, BeginSession, ChangeLimits, Claim, CreateJob, DeleteJob,
-    EventRecord, ExecutionRecord, ExpireJobs, GrantIntents, HistoryRecord, ImportDevices, JobRecord,
-    JobStore, LayOut, LoseLeases, OpenSession, OpenWave, PauseJob, ReleaseDevices, ResultPage, ResultRecord,
-    SetCredential, StartJob, StoreError, Sweep, Write,
-};
+use crate::jobs::operations;
+use crate::{JobStore, StoreError, Write};
 
 /// A store of jobs in memory; cheap to clone, and clones are the same store.
 #[derive(Clone, Debug, Default)]
@@ -68,71 +64,19 @@ impl MemoryStore {
 }
 
 macro_rules! forward {
-    ($($name:ident($operation:ty);)*) => {
+    (
+        writes { $($(#[$doc:meta])* $name:ident($operation:ty);)* }
+        reads { $($(#[$reads:meta])* $read:ident($($given:ident: $what:ty),*) -> $told:ty;)* }
+    ) => {
         impl JobStore for MemoryStore {
             $(async fn $name(&self, operation: $operation) -> Result<<$operation as Write>::Out, StoreError> {
                 Ok(self.write(|model| model.$name(&operation)))
             })*
 
-            async fn job(&self, uuid: &str) -> Result<Option<JobRecord>, StoreError> {
-                Ok(self.with(|model| model.job(uuid)))
-            }
-
-            async fn executions(&self, job: i64) -> Result<Vec<ExecutionRecord>, StoreError> {
-                Ok(self.with(|model| model.execution_records(job)))
-            }
-
-            async fn results(&self, page: &ResultPage) -> Result<Vec<ResultRecord>, StoreError> {
-                Ok(self.with(|model| model.results(page)))
-            }
-
-            async fn events(&self, job: i64, after: u64, limit: u32) -> Result<Vec<EventRecord>, StoreError> {
-                Ok(self.with(|model| model.events(job, after, limit)))
-            }
-
-            async fn history(
-                &self,
-                subject: &str,
-                after: i64,
-                limit: u32,
-            ) -> Result<Vec<HistoryRecord>, StoreError> {
-                Ok(self.with(|model| model.history(subject, after, limit)))
-            }
-
-            async fn quarantined(&self, now: i64) -> Result<Vec<String>, StoreError> {
-                Ok(self.with(|model| model.quarantined(now)))
-            }
-
-            async fn drafts(&self) -> Result<Vec<String>, StoreError> {
-                Ok(self.with(|model| model.drafts()))
-            }
-
-            async fn sessions_holding(&self) -> Result<Vec<(u64, String)>, StoreError> {
-                Ok(self.with(|model| model.sessions_holding()))
-            }
+            $(async fn $read(&self, $($given: $what),*) -> Result<$told, StoreError> {
+                Ok(self.with(|model| model.$read($($given),*)))
+            })*
         }
     };
 }
-
-forward! {
-    set_credential(SetCredential);
-    import_devices(ImportDevices);
-    create_job(CreateJob);
-    lay_out(LayOut);
-    assign_waves(AssignWaves);
-    start_job(StartJob);
-    open_wave(OpenWave);
-    change_limits(ChangeLimits);
-    open_session(OpenSession);
-    begin_session(BeginSession);
-    lose_leases(LoseLeases);
-    claim(Claim);
-    grant_intents(GrantIntents);
-    apply_reports(ApplyReports);
-    expire_jobs(ExpireJobs);
-    abort_job(AbortJob);
-    pause_job(PauseJob);
-    release_devices(ReleaseDevices);
-    delete_job(DeleteJob);
-    sweep(Sweep);
-}
+operations!(forward);

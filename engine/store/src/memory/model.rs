@@ -480,7 +480,7 @@ impl Model {
         })
     }
 
-    pub(super) fn execution_records(&self, job: i64) -> Vec<ExecutionRecord> {
+    pub(super) fn executions(&self, job: i64) -> Vec<ExecutionRecord> {
         let of = self.executions.values().filter(|row| row.job == job);
         let record = |row: &Row| ExecutionRecord {
             execution: row.execution.clone(),

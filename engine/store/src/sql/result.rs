@@ -2,7 +2,6 @@
 
 statements! {
     // Results
-    BLOB_KNOWN = "SELECT b.digest FROM json_each(?1) w JOIN blob b ON b.digest = unhex(w.value)";
     BLOB_SHARE = "
         INSERT INTO blob_share (digest, more)
         SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?1) WHERE true

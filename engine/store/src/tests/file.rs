@@ -39,7 +39,6 @@ async fn hot_statements_scan_no_table() {
         "COUNTS_MOVE",
         "COUNTS",
         "STEPS_REMOVE",
-        "BLOB_KNOWN",
         "BLOB_SHARE",
         "WAKE",
         "EVENTS_AFTER",
@@ -83,9 +82,9 @@ async fn hot_statements_scan_no_table() {
             assert!(!scans, "{name}: {plan:?}");
         }
     }
-    for insert in [&sql::BLOB_STORE, &sql::STEP_STORE] {
+    for statements in [&sql::BLOB_KNOWN, &sql::BLOB_STORE, &sql::STEP_STORE] {
         for rows in [1, 1_000] {
-            let (statement, _) = insert.of(rows);
+            let (statement, _) = statements.of(rows);
             connection
                 .prepare(statement.into_sql_str())
                 .await
