@@ -89,12 +89,11 @@ impl Audits {
                 break;
             }
         }
-        while swept > 0 {
-            let Some(unused) = shared.store.unused_outcomes().await? else {
-                break;
-            };
-            if gently(shared, ForgetOutcomes(unused)).await? == 0 {
-                break;
+        if swept > 0 {
+            while let Some(unused) = shared.store.unused_outcomes().await? {
+                if gently(shared, ForgetOutcomes(unused)).await? == 0 {
+                    break;
+                }
             }
         }
         loop {
