@@ -1,5 +1,5 @@
-mod availability;
 mod audits;
+mod availability;
 mod budget;
 mod conformance;
 mod file;
