@@ -159,7 +159,7 @@ impl Fleet {
     /// communities are its own; of the other menus there are eight kinds. Each night one device in [`CHANGE`] comes to
     /// have another rule.
     fn said(&self, device: usize, night: usize) -> anyhow::Result<Vec<Bytes>> {
-        let changed = |night: usize| (device + 7 * night) % CHANGE == 0;
+        let changed = |night: usize| (device + 7 * night).is_multiple_of(CHANGE);
         let changes = (1..=night).filter(|night| changed(*night)).count();
         let answer = |print: &Print| {
             let (rows, kind) = match print.menu.as_str() {
