@@ -21,6 +21,7 @@ use crate::conversation::{End, note};
 use crate::counters::add;
 use crate::device::Caller;
 use crate::fault::Fault;
+use crate::firmware::RestartEnd;
 use crate::menu::Verb;
 use crate::ping::Ping;
 use crate::route::{Act, NoRoute, Route};
@@ -165,6 +166,9 @@ impl Rest {
         {
             return Next::Answer(page(404));
         }
+        if let Some(next) = self.booting() {
+            return next;
+        }
         match fault {
             Some(Fault::Silent | Fault::NotReading) => return Next::Silence,
             Some(Fault::Drop | Fault::LostCommand) => return Next::End(End::Reset),
@@ -282,7 +286,7 @@ impl Rest {
             }
             _ => {}
         }
-        let (replies, reboots) = self.execute(route, sentence, caller);
+        let (replies, restart) = self.execute(route, sentence, caller);
         if !replies.traps.is_empty() {
             return Next::Answer(resource::refusal(&asked.shape, &replies.traps));
         }
@@ -295,9 +299,28 @@ impl Rest {
             _ => replies,
         };
         let response = resource::answer(&asked.shape, &replies);
-        match reboots {
-            true => Next::Last(response),
-            false => Next::Answer(response),
+        match restart {
+            None => Next::Answer(response),
+            Some(RestartEnd::Done) => Next::Last(response),
+            Some(RestartEnd::Close) => Next::End(End::Close),
+            Some(RestartEnd::Reset) => Next::End(End::Reset),
+            Some(RestartEnd::Hang) => Next::Silence,
+        }
+    }
+
+    /// What a device says that is restarting or has not come up yet; nothing of one that is up. The first answers after a
+    /// restart are refused logins, then answers of which nothing is true (facts §2).
+    fn booting(&self) -> Option<Next> {
+        let now = self.now();
+        let state = self.shell.world.at(self.device, now);
+        let firmware = &state.device.firmware;
+        match (firmware.is_away(now), firmware.is_coming_up(now)) {
+            (true, _) => Some(Next::End(End::Reset)),
+            (_, false) => None,
+            (_, true) if self.shell.world.next_session().is_multiple_of(2) => {
+                Some(Next::Answer(resource::error(401, b"")))
+            }
+            (_, true) => Some(Next::Answer(Response::json(200, b"{}".to_vec()))),
         }
     }
 
@@ -315,7 +338,8 @@ impl Rest {
         }
     }
 
-    fn execute(&self, route: Route, request: Sentence<'_>, caller: Caller) -> (Replies, bool) {
+    /// Carries a request out, and says how the connection ends when the device restarts by it.
+    fn execute(&self, route: Route, request: Sentence<'_>, caller: Caller) -> (Replies, Option<RestartEnd>) {
         let world = &self.shell.world;
         let now = self.now();
         let mut out = Vec::new();
@@ -335,10 +359,11 @@ impl Rest {
             state.device.tell_work(work, url, ends, &mut replies);
             replies.done();
         }
-        if executed.reboots {
+        let restart = executed.reboots.then(|| {
             state.disconnect_all(now);
-        }
-        (Replies::of(&out), executed.reboots)
+            state.device.firmware.end()
+        });
+        (Replies::of(&out), restart)
     }
 
     /// All of a bounded ping at its end; an unbounded one, or one that is too long, is cut.

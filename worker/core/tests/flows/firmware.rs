@@ -1,0 +1,189 @@
+//! Firmware.
+
+use std::time::Duration;
+
+use muster_model::{Fetch, Reboot, Step, Upgrade};
+use muster_worker_core::Outcome;
+
+use crate::engine::{Engine, Loss};
+use crate::router::Router;
+
+pub(crate) fn upgrade(routerboot: bool, version: &str) -> Vec<Step> {
+    let upgrade = Upgrade {
+        version: Some(version.to_owned()),
+        routerboot,
+        wait: Some(Duration::from_secs(120)),
+        ..Upgrade::default()
+    };
+    upgrade.steps().expect("valid")
+}
+
+/// To 7.12.1, which the router of a test gets when it is offered that.
+pub(crate) fn downgrade() -> Vec<Step> {
+    let upgrade = Upgrade {
+        version: Some("7.12.1".to_owned()),
+        down: true,
+        mirror: Some("http://mirror/{{ file }}".to_owned()),
+        wait: Some(Duration::from_secs(120)),
+        ..Upgrade::default()
+    };
+    upgrade.steps().expect("valid")
+}
+
+/// A router as such a plan wants to find it.
+fn found(name: &str) -> Router {
+    Router {
+        offers: if name == "downgrade" { "7.12.1" } else { "7.16.2" },
+        ..Router::new()
+    }
+}
+
+/// A plan: its name, its steps, whether a router is as it wants, and how often it restarts one.
+type Case = (&'static str, Vec<Step>, fn(&Router) -> bool, usize);
+
+/// Every kind of plan.
+fn plans() -> Vec<Case> {
+    let fetch = Fetch::new("http://mirror/ca.pem", None, None, None).expect("valid");
+    let reboot = Reboot::new(Some(Duration::from_secs(120))).expect("valid");
+    let channel = Upgrade {
+        channel: Some("stable".into()),
+        wait: Some(Duration::from_secs(120)),
+        ..Upgrade::default()
+    };
+    vec![
+        (
+            "upgrade",
+            upgrade(false, "7.16.2"),
+            |router| router.version == "7.16.2",
+            1,
+        ),
+        (
+            "upgrade with RouterBOOT",
+            upgrade(true, "7.16.2"),
+            |router| router.version == "7.16.2" && router.bootloader == "7.16.2",
+            2,
+        ),
+        (
+            "channel",
+            channel.steps().expect("valid"),
+            |router| router.version == "7.16.2",
+            1,
+        ),
+        ("downgrade", downgrade(), |router| router.version == "7.12.1", 1),
+        ("fetch", vec![Step::Fetch(fetch)], |router| router.file, 0),
+        (
+            "reboot",
+            vec![Step::Reboot(reboot)],
+            |router| router.restarts > 0,
+            1,
+        ),
+    ]
+}
+
+#[test]
+fn a_connection_that_is_lost_anywhere_does_no_harm_and_nothing_is_done_twice() {
+    for (name, steps, is_wanted, restarts) in plans() {
+        let mut router = found(name);
+        let mut engine = Engine::new(steps.clone(), None);
+        let ended = engine.run(&mut router);
+        assert_eq!(ended.outcome, Outcome::Succeeded, "{name}: {ended:?}");
+        assert!(is_wanted(&router), "{name}: {router:?}");
+        assert_eq!(router.restarts, restarts, "{name}");
+        for at in 0..engine.exchanges {
+            for loss in [Loss::Before, Loss::After] {
+                let mut router = found(name);
+                let ended = Engine::new(steps.clone(), Some((at, loss))).run(&mut router);
+                let good = matches!(
+                    ended.outcome,
+                    Outcome::Succeeded | Outcome::FoundDone | Outcome::Unchanged
+                );
+                assert!(good, "{name}, exchange {at} lost {loss:?}: {ended:?}");
+                assert!(
+                    is_wanted(&router),
+                    "{name}, exchange {at} lost {loss:?}: {router:?}"
+                );
+                assert_eq!(
+                    router.restarts, restarts,
+                    "{name}, exchange {at} lost {loss:?}: {:?}",
+                    router.done
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_router_that_is_as_wanted_is_left_alone() {
+    for (name, steps, ..) in plans().into_iter().take(4) {
+        let mut router = found(name);
+        Engine::new(steps.clone(), None).run(&mut router);
+        let before = router.done.len();
+        let mut again = Engine::new(steps, None);
+        let ended = again.run(&mut router);
+        let checks = router.done[before..]
+            .iter()
+            .filter(|word| !word.ends_with("check-for-updates"));
+        assert_eq!((ended.outcome, checks.count()), (Outcome::Unchanged, 0), "{name}");
+    }
+}
+
+#[test]
+fn one_that_comes_back_as_it_was_is_told_and_not_restarted_again() {
+    let mut router = Router {
+        keeps: true,
+        ..Router::new()
+    };
+    let ended = Engine::new(upgrade(false, "7.16.2"), None).run(&mut router);
+    let why = ended.error.expect("says why").message;
+    assert_eq!((ended.outcome, router.restarts), (Outcome::Failed, 1));
+    assert!(why.contains("came back with 7.13.5"), "{why}");
+    // The same when nobody was there to see it.
+    let mut clean = Engine::new(upgrade(false, "7.16.2"), None);
+    clean.run(&mut Router::new());
+    for at in 0..clean.exchanges {
+        let mut router = Router {
+            keeps: true,
+            ..Router::new()
+        };
+        let ended = Engine::new(upgrade(false, "7.16.2"), Some((at, Loss::After))).run(&mut router);
+        assert!(
+            matches!(ended.outcome, Outcome::Failed | Outcome::Rejected),
+            "{at}: {ended:?}"
+        );
+        assert_eq!(router.restarts, 1, "exchange {at}: {:?}", router.done);
+    }
+}
+
+#[test]
+fn one_that_never_comes_back_is_lost() {
+    let mut router = Router {
+        bricks: true,
+        ..Router::new()
+    };
+    let began = router.now;
+    let ended = Engine::new(upgrade(false, "7.16.2"), None).run(&mut router);
+    assert_eq!((ended.outcome, router.restarts), (Outcome::Lost, 1));
+    assert!(router.now - began < Duration::from_secs(200), "it has a deadline");
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_anything_is_done() {
+    let refused = |version: &'static str, to: &str, offers: &'static str| {
+        let mut router = Router {
+            version,
+            offers,
+            ..Router::new()
+        };
+        let ended = Engine::new(upgrade(false, to), None).run(&mut router);
+        assert_eq!(
+            (ended.outcome, router.restarts),
+            (Outcome::Rejected, 0),
+            "{ended:?}"
+        );
+        ended.error.expect("says why").message
+    };
+    let newer = refused("7.17", "7.16.2", "7.17");
+    assert!(newer.contains("a downgrade is a step of its own"), "{newer}");
+    let other = refused("7.13.5", "7.16.2", "7.18");
+    assert!(other.contains("offers 7.18, not 7.16.2"), "{other}");
+}
