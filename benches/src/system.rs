@@ -1,10 +1,12 @@
 //! The product as `serve` builds it: an engine on a durable store and its embedded worker in this process, and a
 //! client on the public API.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use muster_engine::{Engine, EngineConfig};
+use muster_model::Plan;
 use muster_proto::dial::Dial;
 use muster_proto::v1;
 use muster_proto::v1::audit_service_client::AuditServiceClient;
@@ -15,8 +17,10 @@ use muster_worker::{DEFAULT_SLOTS, DRAIN_WITHIN, DeviceLimits, Worker, WorkerCon
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::process::EngineProcess;
 use crate::scratch;
 use crate::sim::{self, Device};
+use crate::sync::Place;
 use crate::tally::Tally;
 
 /// The credential of the simulated fleet.
@@ -26,10 +30,37 @@ const ROLE: &str = "bench";
 /// Devices in one message of an import.
 const CHUNK: usize = 500;
 
+/// Which devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// All but the first.
+    Fleet,
+    /// The first.
+    WarmUp,
+}
+
+impl Role {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Fleet => "fleet",
+            Self::WarmUp => "warm-up",
+        }
+    }
+}
+
+/// Where the engine is.
+#[derive(Debug)]
+enum Host {
+    /// In this process, as `serve` has it.
+    Here(Engine),
+    /// In a process of its own, so that what this one uses is the worker's.
+    Apart(EngineProcess),
+}
+
 /// A running system with a fleet in its inventory and no connection to it.
 #[derive(Debug)]
 pub struct System {
-    engine: Engine,
+    engine: Host,
     worker: Worker,
     channel: Channel,
     devices: usize,
@@ -53,20 +84,46 @@ impl System {
         })
         .await?;
         let url = format!("http://{}", engine.address());
+        let (token, boot) = (engine.worker_token().to_owned(), engine.boot().to_owned());
+        Self::around(Host::Here(engine), &url, token, boot, directory, devices, limits).await
+    }
+
+    /// With the engine in a process of its own.
+    pub async fn start_apart(
+        program: &Path,
+        devices: &[Device],
+        limits: DeviceLimits,
+    ) -> anyhow::Result<Self> {
+        let directory = scratch::on_disk()?;
+        let engine = EngineProcess::start(program, &Place::disk()?, directory.path())?;
+        let (url, token) = (engine.url.clone(), engine.token.clone());
+        let host = Host::Apart(engine);
+        Self::around(host, &url, token, String::new(), directory, devices, limits).await
+    }
+
+    async fn around(
+        engine: Host,
+        url: &str,
+        token: String,
+        engine_boot: String,
+        directory: TempDir,
+        devices: &[Device],
+        limits: DeviceLimits,
+    ) -> anyhow::Result<Self> {
         let worker = Worker::start(WorkerConfig {
-            engine: Dial::here(&url)?,
-            token: engine.worker_token().to_owned(),
+            engine: Dial::here(url)?,
+            token,
             name: "scoreboard".to_owned(),
             zones: Vec::new(),
             slots: DEFAULT_SLOTS,
             sessions: sessions()?,
-            engine_boot: engine.boot().to_owned(),
+            engine_boot,
             device: limits,
             device_roots: None,
             hold: None,
             drain: DRAIN_WITHIN,
         });
-        let channel = Endpoint::from_shared(url)?.connect().await?;
+        let channel = Endpoint::from_shared(url.to_owned())?.connect().await?;
         let system = Self {
             engine,
             worker,
@@ -233,6 +290,34 @@ impl System {
         Ok((planned, began.elapsed()))
     }
 
+    /// Takes a plan over the fleet as a client does, or over the one device beside it. Returns the time from the request
+    /// for the job to the last result. Every execution has to succeed, or to have had nothing to do. With a policy it is a
+    /// rollout.
+    pub async fn plan(
+        &self,
+        role: Role,
+        plan: &Plan,
+        policy: Option<v1::Policy>,
+    ) -> anyhow::Result<Duration> {
+        let spec = v1::JobSpec {
+            plan: Some(plan.into()),
+            selector: format!("{ROLE}={}", role.as_str()),
+            budget: "100%".to_owned(),
+            policy,
+            timeout: Some(prost_types::Duration {
+                seconds: 60,
+                nanos: 0,
+            }),
+            ..v1::JobSpec::default()
+        };
+        let devices = match role {
+            Role::Fleet => self.devices,
+            Role::WarmUp => 1,
+        };
+        let (took, _) = self.watch(spec, devices).await?;
+        Ok(took)
+    }
+
     async fn job(&self, role: &str, words: &[&str], devices: usize) -> anyhow::Result<(Duration, Tally)> {
         let command = v1::Command {
             words: words.iter().map(ToString::to_string).collect(),
@@ -241,16 +326,22 @@ impl System {
         let step = v1::Step {
             kind: Some(v1::step::Kind::Command(command)),
         };
-        let request = v1::CreateJobRequest {
-            spec: Some(v1::JobSpec {
-                plan: Some(v1::Plan {
-                    steps: vec![step],
-                    ..v1::Plan::default()
-                }),
-                selector: format!("{ROLE}={role}"),
-                budget: "100%".to_owned(),
-                ..v1::JobSpec::default()
+        let spec = v1::JobSpec {
+            plan: Some(v1::Plan {
+                steps: vec![step],
+                ..v1::Plan::default()
             }),
+            selector: format!("{ROLE}={role}"),
+            budget: "100%".to_owned(),
+            ..v1::JobSpec::default()
+        };
+        self.watch(spec, devices).await
+    }
+
+    /// Makes a job and follows it to its end.
+    async fn watch(&self, spec: v1::JobSpec, devices: usize) -> anyhow::Result<(Duration, Tally)> {
+        let request = v1::CreateJobRequest {
+            spec: Some(spec),
             ..v1::CreateJobRequest::default()
         };
         let mut client = JobServiceClient::new(self.channel.clone());
@@ -284,7 +375,11 @@ impl System {
     /// Ends everything and removes the database.
     pub async fn stop(self) {
         self.worker.stop().await;
-        self.engine.stop().await;
+        match self.engine {
+            Host::Here(engine) => engine.stop().await,
+            // It ends with its process.
+            Host::Apart(engine) => drop(engine),
+        }
     }
 }
 
@@ -296,8 +391,9 @@ fn sessions() -> anyhow::Result<usize> {
 }
 
 fn count(tally: &mut Tally, result: &v1::ExecutionResult) -> anyhow::Result<()> {
+    use v1::ExecutionState::{Succeeded, Unchanged};
     ensure!(
-        result.state() == v1::ExecutionState::Succeeded,
+        matches!(result.state(), Succeeded | Unchanged),
         "{} ended as {:?}: {:?}",
         result.device,
         result.state(),

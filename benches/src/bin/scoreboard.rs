@@ -1,8 +1,9 @@
 //! Measures the rows of the scoreboard. `benches/README.md` says how to read them.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
@@ -31,7 +32,7 @@ struct Args {
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
     let done = match words.next() {
-        Some(first) if first == OsStr::new(sim::COMMAND) => simulate(words.next().as_deref()),
+        Some(first) if first == OsStr::new(sim::COMMAND) => simulate(words),
         Some(first) if first == OsStr::new(server::COMMAND) => server::serve(),
         Some(first) if first == OsStr::new(echo::COMMAND) => echo::serve(),
         Some(first) if first == OsStr::new(drive::COMMAND) => {
@@ -50,9 +51,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn simulate(devices: Option<&OsStr>) -> anyhow::Result<()> {
-    let devices = devices.and_then(OsStr::to_str).context("how many devices?")?;
-    sim::serve(devices.parse()?)
+fn simulate(words: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
+    let numbers = words.map(|word| word.to_string_lossy().parse());
+    let numbers = numbers.collect::<Result<Vec<u64>, _>>()?;
+    let firmware = match numbers.get(1..) {
+        Some(&[download, restart]) => Some(sim::Firmware {
+            download: Duration::from_millis(download),
+            restart: Duration::from_millis(restart),
+        }),
+        _ => None,
+    };
+    let devices = numbers.first().context("how many devices?")?;
+    sim::serve(usize::try_from(*devices)?, firmware)
 }
 
 fn serve(data: Option<&OsStr>) -> anyhow::Result<()> {

@@ -16,6 +16,7 @@ mod fleet;
 mod loops;
 mod nightly;
 mod peers;
+mod plans;
 mod rivals;
 mod rollouts;
 mod sessions;
@@ -65,6 +66,8 @@ pub fn all() -> Vec<Box<dyn Row>> {
         Box::new(rollouts::P1),
         Box::new(rollouts::P2),
         Box::new(rollouts::P3),
+        Box::new(plans::E1),
+        Box::new(plans::E2),
         Box::new(audits::R1),
         Box::new(audits::R3a),
         Box::new(audits::R3b),
