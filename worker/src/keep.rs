@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use muster_proto::v1;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -115,6 +116,8 @@ impl Shared {
 
     async fn keep(&self, device: u64, target: &Target, mut want_facts: bool) {
         let mut pause = AGAIN.0;
+        // Whether the try before did not reach it: that it is back is news.
+        let mut was_away = false;
         loop {
             // Of the semaphore's turns, which is never closed.
             let Ok(turn) = self.opening.acquire().await else {
@@ -134,6 +137,13 @@ impl Shared {
             drop(turn);
             if ready.is_ok() {
                 let _open = Counted::new(&self.open);
+                if std::mem::take(&mut was_away) {
+                    self.held.tell_contact(v1::DeviceContact {
+                        device,
+                        reached: true,
+                        ..Default::default()
+                    });
+                }
                 if want_facts && let Some(facts) = facts::learn(&session, device).await {
                     want_facts = false;
                     self.held.tell_facts(facts);
@@ -141,6 +151,8 @@ impl Shared {
                 // An outdated session ends with its last handle, and this is none.
                 drop(session);
                 kept.ended().await;
+            } else {
+                was_away = true;
             }
             if ready.is_ok() && began.elapsed() >= GOOD {
                 pause = AGAIN.0;

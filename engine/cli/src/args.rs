@@ -638,6 +638,9 @@ pub(crate) enum Device {
         /// The same
         other: String,
     },
+    /// List devices that are lost, with what to do about them on site; clear takes them off
+    #[command(args_conflicts_with_subcommands = true)]
+    Rescue(Rescue),
     /// List devices that jobs with effects skip, because too many executions on them ended badly
     Quarantined,
     /// Lift the quarantine of devices
@@ -662,6 +665,28 @@ pub(crate) enum Device {
         /// How long to try
         #[arg(long, default_value = "10s", value_parser = duration::parse_positive)]
         timeout: Duration,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rescue {
+    #[command(subcommand)]
+    pub(crate) deed: Option<RescueDeed>,
+    /// Only those that this job has lost
+    #[arg(long, value_name = "ID")]
+    pub(crate) job: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RescueDeed {
+    /// Take devices off the list: somebody has looked after them
+    Clear {
+        /// Their names
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// Why, for the record
+        #[arg(long)]
+        reason: String,
     },
 }
 

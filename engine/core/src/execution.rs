@@ -122,6 +122,8 @@ pub struct Context<'a> {
     pub aborting: bool,
     /// The state of a job that admits nothing new for now.
     pub held: Option<JobState>,
+    /// Whether it is outside its job's windows: until then it stages, and changes nothing (J1).
+    pub shut: bool,
     /// Whether what is in flight stops before its next step: its window has ended, and wants it so (G3).
     pub stops: bool,
     /// The budget that lets no further execution be touched (C3).
@@ -292,7 +294,9 @@ impl Execution {
             (Pending, Event::Claimed) if self.is_resolving() || self.is_soaking(context) => {
                 Ok(self.claimed())
             }
-            (Pending, Event::Claimed) if context.aborting || context.held.is_some() => {
+            (Pending, Event::Claimed)
+                if context.aborting || (context.held.is_some() && !self.may_stage(context)) =>
+            {
                 Err(self.illegal("claimed"))
             }
             (Pending, Event::Claimed) => Ok(self.claimed()),
@@ -350,6 +354,11 @@ impl Execution {
             state: self.state,
             event,
         }
+    }
+
+    /// Outside its job's window it may stage, as long as it was not changed (J1).
+    fn may_stage(&self, context: &Context<'_>) -> bool {
+        context.held == Some(JobState::WaitingWindow) && context.shut && !self.touched
     }
 
     fn claimed(&self) -> Transition {

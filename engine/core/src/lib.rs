@@ -7,6 +7,7 @@ pub mod execution;
 pub mod explain;
 pub mod job;
 pub mod quarantine;
+pub mod rescue;
 pub mod retry;
 pub mod rollout;
 pub mod schedule;

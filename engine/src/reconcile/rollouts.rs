@@ -251,7 +251,12 @@ pub(crate) struct Times {
     wall: i64,
     stops: bool,
     unbounded: bool,
+    /// A freeze of its own holds now, in which nothing is staged either.
+    frozen: bool,
 }
+
+/// Nothing starts, and nothing is staged: before any time that is one, as the store's claims know it.
+const FROZEN: i64 = -86_400_000;
 
 /// How windows and freezes of a rollout stand.
 pub(crate) async fn opening(shared: &Shared, rollout: &RolloutRecord) -> Result<Times, StoreError> {
@@ -265,6 +270,7 @@ pub(crate) async fn opening(shared: &Shared, rollout: &RolloutRecord) -> Result<
             wall,
             stops: false,
             unbounded,
+            frozen: false,
         });
     }
     let mut samples = shared.store.durations(&rollout.plan_digest).await?;
@@ -277,6 +283,10 @@ pub(crate) async fn opening(shared: &Shared, rollout: &RolloutRecord) -> Result<
         wall,
         stops: policy.at_end == AtEnd::Stop,
         unbounded,
+        frozen: matches!(
+            window::opening(&[], &policy.freezes, Duration::ZERO, wall),
+            Opening::Closed(_)
+        ),
     })
 }
 
@@ -308,7 +318,10 @@ impl Times {
                 )
             }
             // What was open has shut: nothing starts, and what was to stop at its end does so by itself.
-            Opening::Closed(_) => (self.unbounded, Some(0), self.stops.then_some(now)),
+            Opening::Closed(_) => {
+                let shut = if self.frozen { FROZEN } else { 0 };
+                (self.unbounded, Some(shut), self.stops.then_some(now))
+            }
         }
     }
 }

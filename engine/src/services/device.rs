@@ -276,6 +276,22 @@ impl DeviceService for Service {
         self.kept_file(request.into_inner()).await.map(Response::new)
     }
 
+    async fn list_rescue(
+        &self,
+        request: Request<v1::ListRescueRequest>,
+    ) -> Result<Response<v1::ListRescueResponse>, Status> {
+        self.rescue(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn clear_rescue(
+        &self,
+        request: Request<v1::ClearRescueRequest>,
+    ) -> Result<Response<v1::ClearRescueResponse>, Status> {
+        Service::clear_rescue(self, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
     async fn list_quarantined(
         &self,
         _: Request<v1::ListQuarantinedRequest>,

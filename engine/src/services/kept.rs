@@ -100,7 +100,7 @@ impl Service {
     }
 }
 
-fn message(record: &KeptRecord) -> v1::KeptFile {
+pub(super) fn message(record: &KeptRecord) -> v1::KeptFile {
     v1::KeptFile {
         id: record.id.to_string(),
         device: record.device.clone(),

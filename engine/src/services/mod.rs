@@ -12,6 +12,7 @@ mod group;
 pub(crate) mod job;
 mod kept;
 mod limits;
+mod rescue;
 pub(crate) mod revert;
 mod rollout;
 mod schedule;

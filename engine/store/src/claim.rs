@@ -388,6 +388,8 @@ struct Live {
     caps: Option<String>,
     /// Whether executions of it wait for others of it.
     has_order: bool,
+    /// Whether it is outside its windows, and only stages.
+    stages: bool,
 }
 
 impl FromRow<'_, SqliteRow> for Live {
@@ -406,6 +408,7 @@ impl FromRow<'_, SqliteRow> for Live {
             ledger: None,
             caps: row.try_get(9)?,
             has_order: row.try_get(10)?,
+            stages: row.try_get(11)?,
         })
     }
 }
@@ -445,7 +448,8 @@ impl Claim {
                 None => jobs.push(row),
             }
         }
-        let changes = |job: &&Live| Marks::new(&job.first_step).effect(0) >= Effect::Change;
+        // Staging uses nothing of a budget.
+        let changes = |job: &&Live| !job.stages && Marks::new(&job.first_step).effect(0) >= Effect::Change;
         let budgets = jobs
             .iter()
             .filter(changes)
@@ -589,7 +593,8 @@ impl Claim {
                     .bind(i64::from(locks))
                     .bind(serde_json::json!(full).to_string())
                     .bind(&beside)
-                    .bind(i64::from(job.has_order));
+                    .bind(i64::from(job.has_order))
+                    .bind(job.stages);
                 let found = ready(&query.fetch_one(&mut *tx).await?)?;
                 let (kept, all) = self.keep(tx, (caps, &mut own), found, locks).await?;
                 self.claim(tx, &kept, Some(locks)).await?;

@@ -7,7 +7,7 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, FromRow, Row as _, SqliteConnection, sqlite::SqliteRow};
 use thiserror::Error;
 
-use crate::{Store, StoreError, Write, select, sql};
+use crate::{Store, StoreError, Write, rescue, select, sql};
 
 /// A device as stored.
 #[derive(Clone, Debug)]
@@ -425,9 +425,10 @@ impl Write for StoreFacts {
         sqlx::query(sql::DEVICE_FACTS)
             .bind(json!(rows).to_string())
             .bind(self.now)
-            .execute(tx)
+            .execute(&mut *tx)
             .await?;
-        Ok(())
+        let devices = self.facts.iter().map(|(id, _)| *id);
+        rescue::seen(tx, devices, [], self.now).await
     }
 }
 

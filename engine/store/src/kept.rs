@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use muster_model::Kept;
-use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, SqliteConnection};
 
 use crate::blob::{Digest, fixed};
 use crate::{Store, StoreError, Write, json_ids, sql};
@@ -145,6 +146,30 @@ impl Store {
         let sealed =
             sealed.ok_or_else(|| StoreError::Corrupt("the bytes of a kept file are missing".into()))?;
         Ok(Some((found, sealed)))
+    }
+
+    /// The newest backup and the newest export of each of these devices, with the device's number.
+    pub async fn newest_kept(
+        &self,
+        devices: impl IntoIterator<Item = u64>,
+    ) -> Result<Vec<(u64, KeptRecord)>, StoreError> {
+        let query = sqlx::query(sql::KEPT_LAST).bind(json_ids(devices));
+        let rows = query.fetch_all(self.readers()).await?;
+        let read = |row: SqliteRow| {
+            let device: i64 = row.try_get(0)?;
+            let row = (
+                row.try_get(1)?,
+                row.try_get(2)?,
+                row.try_get(3)?,
+                row.try_get(4)?,
+                row.try_get(5)?,
+                row.try_get(6)?,
+                row.try_get(7)?,
+                row.try_get(8)?,
+            );
+            Ok((device.unsigned_abs(), record(row)?))
+        };
+        rows.into_iter().map(read).collect()
     }
 
     /// When the newest backup of each of these devices came, Unix milliseconds; those without one are left out.

@@ -34,6 +34,7 @@ mod pre;
 mod quarantine;
 mod reach;
 mod report;
+mod rescue;
 mod result;
 mod retention;
 mod rollout;
@@ -89,6 +90,7 @@ pub use pre::{EndReverts, PreState, StorePreStates, WantRevert};
 pub use quarantine::ReleaseDevices;
 pub use reach::{Contact, StoreContacts, TrustDevice, TrustRefused, Trusted};
 pub use report::{Applied, ApplyReports, Report, ReportAnswer};
+pub use rescue::{ClearRescue, RescueRecord};
 pub use result::{ExecutionRecord, PAGE_BYTES, ResultPage, ResultRecord};
 pub use retention::{
     DeleteJob, DeleteOld, Deleted, ForgetPlans, ForgetRequests, REQUEST_KEPT_MS, Sweep, Swept,
@@ -404,6 +406,11 @@ fn migrations() -> Vec<Migration> {
             31,
             "availability",
             include_str!("../../../migrations/sqlite/0031_availability.sql"),
+        ),
+        (
+            34,
+            "rescue",
+            include_str!("../../../migrations/sqlite/0034_rescue.sql"),
         ),
     ];
     let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {

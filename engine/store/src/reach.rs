@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::device::DeviceRecord;
 use crate::history::{self, Deed};
-use crate::{StoreError, Write, sql};
+use crate::{StoreError, Write, rescue, sql};
 
 /// How a device was reached, as a worker tells it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,9 +61,10 @@ impl Write for StoreContacts {
         sqlx::query(sql::DEVICE_CONTACTS)
             .bind(rows)
             .bind(self.now)
-            .execute(tx)
+            .execute(&mut *tx)
             .await?;
-        Ok(())
+        let reached = self.contacts.iter().filter(|contact| contact.reached);
+        rescue::seen(tx, reached.map(|contact| contact.device), [], self.now).await
     }
 }
 

@@ -10,7 +10,7 @@ use sqlx::SqliteConnection;
 
 use crate::loaded::Loaded;
 use crate::transition::Moves;
-use crate::{StoreError, Write, availability, blob, json_ids, loaded, sql};
+use crate::{StoreError, Write, availability, blob, json_ids, loaded, rescue, sql};
 
 /// How an attempt ended.
 #[derive(Clone, Debug)]
@@ -112,7 +112,7 @@ impl Write for ApplyReports {
         let told = told.filter_map(|report| Some((loaded.get(&report.execution)?.device, report)));
         availability::note_reports(tx, told, self.now).await?;
         let (mut answers, mut results) = (Vec::new(), Vec::new());
-        let (mut reached, mut found) = (Vec::new(), Vec::new());
+        let (mut reached, mut seen, mut found) = (Vec::new(), Vec::new(), Vec::new());
         for report in &self.reports {
             let Some(row) = loaded.get_mut(&report.execution) else {
                 answers.push(ReportAnswer::Ignored("no such execution".into()));
@@ -126,6 +126,9 @@ impl Write for ApplyReports {
             };
             if report.reached_its_device() {
                 reached.push(report.execution);
+            }
+            if report.saw_its_device() {
+                seen.push(report.execution);
             }
             let held = row.locked;
             let first = row.is_in_its_first_lease();
@@ -166,7 +169,14 @@ impl Write for ApplyReports {
                 .await?;
         }
         moves.write(tx, self.now).await?;
-        let woken = self.wake(tx, reached).await?;
+        let (offline, lost) = sqlx::query_as(sql::ANY_OFFLINE).fetch_one(&mut *tx).await?;
+        if lost && !seen.is_empty() {
+            rescue::seen(tx, [], seen, self.now).await?;
+        }
+        let woken = match offline && !reached.is_empty() {
+            true => self.wake(tx, reached).await?,
+            false => 0,
+        };
         Ok(Applied { answers, woken })
     }
 }
@@ -205,14 +215,23 @@ impl Report {
     }
 }
 
+impl Report {
+    /// Whether the device itself has said something in this attempt: it is not lost.
+    pub(crate) fn saw_its_device(&self) -> bool {
+        match self.outcome {
+            Outcome::Lost => false,
+            // A plan may be rejected before anybody has connected.
+            Outcome::Rejected => !self.replies.is_empty() || self.fingerprint.is_some(),
+            Outcome::Reverted => true,
+            _ => self.reached_its_device(),
+        }
+    }
+}
+
 impl ApplyReports {
     /// The first connection to a device, for whatever reason, wakes what waits for it: `Event::Reachable` as a
     /// statement, because it may concern any job.
     async fn wake(&self, tx: &mut SqliteConnection, reached: Vec<u64>) -> Result<u64, StoreError> {
-        let any: bool = sqlx::query_scalar(sql::ANY_OFFLINE).fetch_one(&mut *tx).await?;
-        if !any || reached.is_empty() {
-            return Ok(0);
-        }
         let query = sqlx::query(sql::WAKE).bind(json_ids(reached)).bind(self.now);
         Ok(query.execute(tx).await?.rows_affected())
     }

@@ -67,11 +67,13 @@ macro_rules! ready {
     };
 }
 /// Of a wave of a job. ?4 job, ?5 wave, ?6 whether devices are held, ?7 full label values as JSON, ?8 workers whose devices are
-/// left to them, each with a zone or null for all, as JSON, ?9 whether executions of the job wait for others of it.
+/// left to them, each with a zone or null for all, as JSON, ?9 whether executions of the job wait for others of it,
+/// ?10 whether only those that have not staged yet.
 macro_rules! ready_of_job {
     ($zones:literal) => {
         ready!(
             "e.job_id = ?4 AND e.wave = ?5 AND e.state = 1 AND e.open_intent IS NULL
+             AND (?10 = 0 OR (e.touched = 0 AND (e.epoch = 0 OR e.error_class IS NOT NULL)))
              AND (?6 = 0 OR NOT EXISTS (
                  SELECT 1 FROM execution l WHERE l.device_id = e.device_id AND l.locked = 1 AND l.id <> e.id))
              AND (?6 = 0 OR NOT EXISTS (
@@ -239,6 +241,7 @@ mod job;
 mod keep;
 mod kept;
 mod pre;
+mod rescue;
 mod result;
 mod rollout;
 mod schedule;
@@ -250,6 +253,7 @@ pub(crate) use job::*;
 pub(crate) use keep::*;
 pub(crate) use kept::*;
 pub(crate) use pre::*;
+pub(crate) use rescue::*;
 pub(crate) use result::*;
 pub(crate) use rollout::*;
 pub(crate) use schedule::*;
@@ -275,6 +279,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static (&'static str, &'static str
         keep::STATEMENTS,
         kept::STATEMENTS,
         pre::STATEMENTS,
+        rescue::STATEMENTS,
         result::STATEMENTS,
         rollout::STATEMENTS,
         schedule::STATEMENTS,

@@ -129,10 +129,14 @@ impl Bench {
     }
 
     async fn grant(&self, lease: &Lease) -> Verdict {
+        self.grant_step(lease, 0).await
+    }
+
+    async fn grant_step(&self, lease: &Lease, step: u32) -> Verdict {
         let intent = IntentRequest {
             execution: lease.execution,
             epoch: lease.epoch,
-            step: 0,
+            step,
             memo: Vec::new(),
         };
         let answers = self

@@ -12,7 +12,7 @@ use sqlx::SqliteConnection;
 
 use crate::loaded::Loaded;
 use crate::rollout::{self, Ending};
-use crate::{StoreError, quarantine, sql, wave};
+use crate::{StoreError, quarantine, rescue, sql, wave};
 
 pub(crate) fn effect_number(effect: Effect) -> i64 {
     match effect {
@@ -95,6 +95,8 @@ pub(crate) struct Moves {
     resolved_jobs: BTreeSet<i64>,
     /// Devices with executions that ended badly here.
     harmed: Vec<Value>,
+    /// Executions that lost their device here.
+    lost: Vec<u64>,
 }
 
 impl Moves {
@@ -171,6 +173,9 @@ impl Moves {
         if to.state.is_harmed() {
             self.harmed.push(json!([loaded.device, to.id]));
         }
+        if to.state == ExecutionState::Lost {
+            self.lost.push(to.id);
+        }
         loaded.execution = to;
         loaded.started_at = started_at;
         loaded.locked = locked;
@@ -239,6 +244,9 @@ impl Moves {
         wave::stretch(tx, &self.tallies, now).await?;
         for job in self.ended.into_keys() {
             settle(tx, job, now).await?;
+        }
+        if !self.lost.is_empty() {
+            rescue::lost(tx, &self.lost, now).await?;
         }
         if harmed != "[]" {
             Box::pin(quarantine::harmed(tx, &harmed, now)).await?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::connect::{Engine, claimed_by};
 use super::import::{self, Bad, Parsed};
 use super::result::{table, timestamp};
-use super::{kept, run};
+use super::{kept, rescue, run};
 use crate::args::{Device, Selection};
 use crate::exit::{Done, Exit, Failure};
 use crate::terminal::{devices, number, out, safe};
@@ -114,6 +114,7 @@ pub(crate) async fn run(command: Device, engine: &str, json: bool) -> Done {
             kept::exports(&Engine::connect(engine).await?, name, get, output, json).await
         }
         Device::Diff { one, other } => kept::diff(&Engine::connect(engine).await?, one, other, json).await,
+        Device::Rescue(rescue) => rescue::run(rescue, engine, json).await,
         Device::Quarantined => {
             let engine = Engine::connect(engine).await?;
             let request = v1::ListQuarantinedRequest {};
@@ -452,7 +453,7 @@ async fn label(engine: &Engine, select: Option<String>, words: Vec<String>, json
 }
 
 /// Where it is: for `auto` without a port, which each transport has its own of.
-fn address(device: &v1::Device) -> String {
+pub(super) fn address(device: &v1::Device) -> String {
     match device.port {
         0 => device.address.clone(),
         port => format!("{}:{port}", device.address),
@@ -524,7 +525,7 @@ fn serial(device: &v1::Device) -> String {
     }
 }
 
-fn labels(device: &v1::Device) -> String {
+pub(super) fn labels(device: &v1::Device) -> String {
     let mut labels = device
         .labels
         .iter()
@@ -534,7 +535,7 @@ fn labels(device: &v1::Device) -> String {
     labels.join(" ")
 }
 
-fn device_json(device: &v1::Device) -> Value {
+pub(super) fn device_json(device: &v1::Device) -> Value {
     let mut labels = device.labels.iter().collect::<Vec<_>>();
     labels.sort();
     let labels = labels

@@ -25,10 +25,15 @@ pub(crate) async fn run(command: Job, engine: &str, json: bool) -> Done {
         Job::List { limit } => list(&engine, limit, json).await,
         Job::Show { id } => {
             let job = get(&engine, id).await?;
+            let lost = super::rescue::of_job(&engine, &job.id).await?;
+            let lost = lost.into_iter().map(|lost| lost.device.unwrap_or_default().name);
+            let lost = lost.collect::<Vec<_>>();
             if json {
-                out(job_json(&job));
+                let mut object = job_json(&job);
+                object["rescue"] = lost.into();
+                out(object);
             } else {
-                show(&job);
+                show(&job, &lost);
             }
             Ok(Exit::Ok)
         }
@@ -175,7 +180,8 @@ async fn list(engine: &Engine, limit: usize, json: bool) -> Done {
     Ok(Exit::Ok)
 }
 
-fn show(job: &v1::Job) {
+/// `lost` are the devices that it lost and that are still to be rescued.
+fn show(job: &v1::Job, lost: &[String]) {
     let spec = job.spec.clone().unwrap_or_default();
     let commands = spec
         .plan
@@ -197,6 +203,7 @@ fn show(job: &v1::Job) {
         ("counts", counts_text(job)),
         ("budget", budget_text(job)),
         ("halted", halted_text(job)),
+        ("rescue", rescue_text(job, lost)),
         ("rollout", rollout_text(job)),
         (
             "created",
@@ -215,12 +222,33 @@ fn show(job: &v1::Job) {
         ("reverted", job.reverts.join(", ")),
         ("plan", job.plan_digest.clone()),
     ] {
-        if matches!(key, "budget" | "halted" | "rollout" | "reverts" | "reverted") && value.is_empty() {
+        let may_be_absent = ["budget", "halted", "rescue", "rollout", "reverts", "reverted"];
+        if may_be_absent.contains(&key) && value.is_empty() {
             continue;
         }
         out(format_args!("{key:<9} {value}"));
     }
     rollout::show(job);
+}
+
+/// Devices named of those that are to be rescued.
+const LOST: usize = 10;
+
+/// Which of a job's devices are to be rescued; nothing where none is.
+fn rescue_text(job: &v1::Job, lost: &[String]) -> String {
+    if lost.is_empty() {
+        return String::new();
+    }
+    let more = match lost.len().saturating_sub(LOST) {
+        0 => String::new(),
+        more => format!(" and {} more", number(more as u64)),
+    };
+    let named = lost.iter().take(LOST).map(String::as_str).collect::<Vec<_>>();
+    format!(
+        "{}{more}: muster device rescue --job {} tells what to do",
+        safe(&named.join(", ")),
+        job.id
+    )
 }
 
 /// What a rollout does and waits for; nothing for other jobs.

@@ -244,7 +244,7 @@ fn kind(file: &v1::KeptFile) -> &'static str {
     }
 }
 
-fn to_json(file: &v1::KeptFile) -> serde_json::Value {
+pub(super) fn to_json(file: &v1::KeptFile) -> serde_json::Value {
     json!({
         "id": file.id, "device": file.device, "kind": kind(file), "at": timestamp(file.at.as_ref()),
         "job": file.job, "version": file.version, "bytes": file.size, "sha256": file.sha256,

@@ -19,6 +19,7 @@ mod kept;
 mod limits;
 mod plan;
 pub(crate) mod report;
+pub(crate) mod rescue;
 pub(crate) mod result;
 pub(crate) mod rollout;
 pub(crate) mod run;

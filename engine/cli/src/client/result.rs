@@ -140,6 +140,11 @@ pub(crate) fn error_json(error: &v1::DeviceError) -> Value {
     json!({ "class": class_name(error), "message": error.message, "category": error.category })
 }
 
+/// What was wrong, for people.
+pub(crate) fn error_text(error: &v1::DeviceError) -> String {
+    format!("{}: {}", class_name(error), safe(&error.message))
+}
+
 pub(crate) fn class_name(error: &v1::DeviceError) -> String {
     error
         .class()

@@ -281,3 +281,89 @@ fn a_router_of_version_6_goes_by_7_12_1() {
     assert_eq!(count(&fleet, 0, "/system/reboot"), 2, "a hop and the rest");
     assert_eq!(versions(&engine), ["7.16.2 (stable)"]);
 }
+
+/// Downloads wait for no window, and nothing else begins outside it (J1).
+#[test]
+fn before_its_window_a_rollout_downloads_and_restarts_nothing() {
+    let (fleet, engine) = fleet(45, 3, &[]);
+    let file = format!(
+        "name = \"firmware\"\nall = true\ntimeout = \"5s\"\n{UPGRADE}[[wave]]\nsize = 2\nbake = \"1s\"\n[[wave]]\nsize = \
+         \"100%\"\n[window]\ncron = \"0 3 29 2 *\"\nduration = \"4h\"\n"
+    );
+    std::fs::write(engine.directory.path().join("firmware.toml"), file).expect("written");
+    let ran = engine.run(&["rollout", "start", "firmware.toml", "--yes", "--detach"]);
+    let id = ran.exits(7).stdout().trim().to_owned();
+    let downloads = |device| count(&fleet, device, "/system/package/update/download");
+    until("the open wave has downloaded", || {
+        (0..3).filter(|device| downloads(*device) == 1).count() == 2
+    });
+    let job = engine.run(&["job", "show", &id, "--json"]).ok().json().remove(0);
+    assert_eq!(
+        (&job["state"], &job["budget_use"]["in_flight"]),
+        (&"waiting_window".into(), &0.into())
+    );
+    let told = engine.run(&["job", "explain", &id]).ok().stdout();
+    assert!(told.contains("window"), "{told}");
+    // Asked for and not granted.
+    let held = engine
+        .run(&["job", "explain", &id, "--device", "r0"])
+        .ok()
+        .stdout();
+    assert!(held.contains("window"), "{held}");
+    assert_eq!(
+        (0..3)
+            .map(|device| count(&fleet, device, "/system/reboot"))
+            .sum::<usize>(),
+        0
+    );
+    assert_eq!(versions(&engine), ["7.13.5 (stable)"; 3]);
+    assert!((0..3).all(|device| downloads(device) <= 1));
+}
+
+/// The same ends of a restart over REST, where a router that comes up answers with nothing of use at first.
+#[test]
+fn a_restart_over_rest_is_found_to_have_happened_whatever_its_answer() {
+    let fleet = Fleet::start(
+        46,
+        2,
+        &[
+            "--version",
+            "7.16.2",
+            "--restart",
+            "2s",
+            "--restart-ends",
+            "done,close",
+        ],
+    );
+    let engine = Engine::start(&[]);
+    engine.set_credential("\n");
+    let port = fleet.hello["rest_port"].as_u64().expect("a port");
+    let mut csv = String::from("name,address,port,transport,credential\n");
+    for device in 0..2 {
+        csv.push_str(&format!("r{device},{},{port},http,ops\n", fleet.address(device)));
+    }
+    engine.run_with_input(&["device", "import", "-"], &csv).ok();
+    std::fs::write(
+        engine.directory.path().join("plan.toml"),
+        "[[step]]\nreboot = { wait = \"20s\" }\n",
+    )
+    .expect("written");
+    let words = [
+        "run",
+        "--all",
+        "--plan",
+        "plan.toml",
+        "--budget",
+        "all",
+        "--timeout",
+        "5s",
+        "--yes",
+        "--json",
+    ];
+    let ran = engine.run(&words);
+    let results = ran.json();
+    assert_eq!(states(&results), ["succeeded"; 2], "{results:?}");
+    for device in 0..2 {
+        assert_eq!(count(&fleet, device, "/system/reboot"), 1, "never a second one");
+    }
+}

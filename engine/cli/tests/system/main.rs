@@ -24,6 +24,7 @@ mod leaving;
 mod outcomes;
 mod reach;
 mod remote;
+mod rescue;
 mod retention;
 mod rollout;
 mod rows;

@@ -119,6 +119,7 @@ proptest! {
                         expires_at: 1_000_000,
                         aborting: false,
                         held: None,
+                        shut: false,
                         stops: false,
                         full: ledger.full(wave(at)),
                         unavailable: false,

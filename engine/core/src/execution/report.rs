@@ -20,6 +20,7 @@ impl Execution {
             Outcome::Succeeded => self.completed(context),
             Outcome::Failed => told.refused(error, context),
             Outcome::Unreached => told.decided().wait_or_give_up(error, context),
+            Outcome::HandedBack if context.shut && !told.touched && !context.aborting => told.staged(),
             Outcome::HandedBack => {
                 let mut to = told.decided();
                 to.attempts = to.attempts.saturating_sub(1);
@@ -101,6 +102,17 @@ impl Execution {
             true => millis(AWAY),
             false => 0,
         }
+    }
+
+    /// It has staged what it could before its window. When that opens it begins from its first step: what is checked and
+    /// measured before a change is to be so then. It keeps its place in the order.
+    fn staged(&self) -> Transition {
+        let mut to = self.decided();
+        to.attempts = to.attempts.saturating_sub(1);
+        to.next_step = 0;
+        to.error = None;
+        to.state = ExecutionState::Pending;
+        Transition { to, ready_at: None }
     }
 
     /// Nothing of the step it was at was done.

@@ -14,6 +14,7 @@ const CONTEXT: Context<'static> = Context {
     expires_at: 30_000,
     aborting: false,
     held: None,
+    shut: false,
     stops: false,
     full: None,
     unavailable: false,
@@ -533,4 +534,43 @@ fn the_grant_of_a_step_that_goes_on_may_be_renewed() {
     assert_eq!(life.execution.open_intent.map(|intent| intent.at), Some(1_500));
     let mut resolving = life.told(Outcome::Unknown, 0, ErrorClass::Reset).claim();
     resolving.refuses_intent(0);
+}
+
+/// Outside its window it stages, and asks for nothing else; when the window opens it begins anew.
+#[test]
+fn what_was_staged_before_its_window_begins_anew_when_that_opens() {
+    let mut life = Life::of("rXz").claim();
+    life.context.held = Some(JobState::WaitingWindow);
+    life.context.shut = true;
+    let mut life = life.ask(1);
+    assert_eq!(
+        life.refuses_intent(2),
+        Illegal::Held(Held::Job(JobState::WaitingWindow))
+    );
+    let life = life.told(Outcome::HandedBack, 2, ErrorClass::Cancelled);
+    let execution = &life.is(Pending).execution;
+    assert_eq!(
+        (execution.next_step, execution.touched, execution.attempts),
+        (0, false, 0)
+    );
+    assert_eq!((life.error(), life.ready_at), (None, None), "it keeps its place");
+    let mut life = life.claim();
+    (life.context.held, life.context.shut) = (None, false);
+    let life = life
+        .ask(1)
+        .ask(2)
+        .told(Outcome::Succeeded, 3, ErrorClass::Cancelled);
+    life.is(Succeeded);
+}
+
+/// One that is touched already is handed back as it is.
+#[test]
+fn what_was_changed_goes_on_where_it_was_whatever_the_window() {
+    let mut life = Life::of("rZXz").claim().ask(1);
+    life.context.shut = true;
+    let life = life.told(Outcome::HandedBack, 2, ErrorClass::Cancelled);
+    assert_eq!(
+        (life.is(Pending).execution.next_step, life.ready_at.is_some()),
+        (2, true)
+    );
 }

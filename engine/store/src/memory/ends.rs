@@ -15,7 +15,7 @@ const CHUNK: usize = 5000;
 impl Model {
     pub(super) fn apply_reports(&mut self, apply: &ApplyReports) -> Applied {
         let (mut moved, mut answers) = (Moved::default(), Vec::new());
-        let mut reached = BTreeSet::new();
+        let (mut reached, mut seen) = (BTreeSet::new(), BTreeSet::new());
         // A budget has a say where a report of the batch hands something of its job back.
         let handed_back = |report: &&Report| report.outcome == Outcome::HandedBack;
         let handed_back = apply.reports.iter().filter(handed_back);
@@ -29,6 +29,9 @@ impl Model {
             let (held, job, device) = (row.locked, row.job, row.device);
             if reached_its_device(report) {
                 reached.insert(device);
+            }
+            if report.saw_its_device() {
+                seen.insert(device);
             }
             let event = Event::Reported {
                 epoch: report.epoch,
@@ -46,6 +49,7 @@ impl Model {
         self.finish(moved, apply.now);
         #[cfg(test)]
         self.miscount();
+        self.seen(&seen, apply.now);
         let woken = self.wake(&reached, apply.now);
         Applied { answers, woken }
     }

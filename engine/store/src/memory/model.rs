@@ -13,7 +13,7 @@ use muster_model::{Device, DeviceError, Effect, ExecutionState, JobState, Marks,
 use crate::job::Halted;
 use crate::{
     Deed, EventRecord, ExecutionRecord, HistoryRecord, JobRecord, Mode, ResultPage, ResultRecord, WaveRecord,
-    chained, wave,
+    chained, rescue, wave,
 };
 
 /// A store's whole memory.
@@ -31,6 +31,8 @@ pub struct Model {
     /// Device, when, execution.
     pub(super) harms: BTreeSet<(u64, i64, u64)>,
     history: Vec<HistoryRecord>,
+    /// Devices that are lost, with the job that lost each.
+    lost: BTreeMap<u64, String>,
     /// Job, when noted first, and the event.
     pub(super) events: Vec<(i64, EventRecord)>,
     last_event: u64,
@@ -211,6 +213,7 @@ impl Model {
             expires_at: job.expires_at,
             aborting: job.state == JobState::Aborting,
             held: job::held(job.state),
+            shut: false,
             stops: false,
             full: ledger.and_then(|ledger| ledger.full(row.wave)),
             unavailable: false,
@@ -288,6 +291,9 @@ impl Model {
         let Some(job) = self.jobs.get_mut(&job) else {
             return;
         };
+        if to.state == ExecutionState::Lost {
+            self.lost.insert(device, job.uuid.clone());
+        }
         *job.counts.entry(from.state).or_default() -= 1;
         *job.counts.entry(to.state).or_default() += 1;
         if let Some(wave) = job.waves.get_mut(wave as usize) {
@@ -436,6 +442,17 @@ impl Model {
             detail: deed.detail.clone(),
             hash,
         });
+    }
+
+    /// These devices have said something: they are lost no longer.
+    pub(super) fn seen(&mut self, devices: &BTreeSet<u64>, now: i64) {
+        for device in devices {
+            let Some(job) = self.lost.remove(device) else {
+                continue;
+            };
+            let name = self.devices.get(device).map(|device| device.name.clone());
+            self.record(&rescue::seen_again(name.unwrap_or_default(), &job), now);
+        }
     }
 
     /// The row of a job by its id, whether or not it is being deleted.

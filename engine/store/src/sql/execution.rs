@@ -71,7 +71,10 @@ statements! {
     RESOLVE = "
         UPDATE execution SET resolution = value ->> 1, resolution_epoch = value ->> 2, resolution_at = value ->> 3
         FROM json_each(?1) WHERE execution.id = value ->> 0";
-    ANY_OFFLINE = "SELECT EXISTS (SELECT 1 FROM execution WHERE state = 1 AND error_class IS NOT NULL)";
+    // And whether any device is lost.
+    ANY_OFFLINE = "
+        SELECT EXISTS (SELECT 1 FROM execution WHERE state = 1 AND error_class IS NOT NULL),
+               EXISTS (SELECT 1 FROM rescue)";
     WAKE = "
         UPDATE execution SET ready_at = ?2
         WHERE state = 1 AND error_class IS NOT NULL AND error_class IN (1, 2, 3, 8) AND ready_at > ?2

@@ -48,21 +48,24 @@ statements! {
     LAID_OUT_TO = "SELECT coalesce(max(device_id), 0) FROM execution WHERE job_id = ?1";
     JOB_GET = job!("WHERE j.uuid = ?1");
     JOB_PAGE = job!("WHERE j.id < ?1 ORDER BY j.id DESC LIMIT ?2");
-    // Jobs with open waves that have something ready: a row for each of those waves.
+    // Jobs with open waves that have something ready: a row for each of those waves. Outside its windows a job has something
+    // where its plan stages, and has nothing before that but what reads and what asks for an intent only where it is needed.
     JOB_LIVE = "
         SELECT j.id, j.effect, j.priority, min(coalesce(j.concurrency, j.pace), coalesce(j.pace, j.concurrency)),
                j.budget, substr(j.steps, 1, 1),
                (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state IN (2, 3)),
                (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state = 2), w.number,
-               j.caps, EXISTS (SELECT 1 FROM execution_after a WHERE a.job_id = j.id)
+               j.caps, EXISTS (SELECT 1 FROM execution_after a WHERE a.job_id = j.id), j.state = 6
         FROM job j JOIN wave w ON w.job_id = j.id AND w.number <= j.open_wave
-        WHERE j.state = 4 AND j.state < 20 AND j.expires_at > ?1
-          AND (j.admit_until IS NULL OR j.admit_until > ?1)
+        WHERE j.state IN (4, 6) AND j.state < 20 AND j.expires_at > ?1
+          AND CASE j.state WHEN 4 THEN j.admit_until IS NULL OR j.admit_until > ?1
+                           ELSE j.admit_until >= 0 AND substr(ltrim(j.steps, 'rRYZ'), 1, 1) IN ('s', 'S', 'x', 'X') END
           AND (j.effect <= 2 OR NOT EXISTS (SELECT 1 FROM freeze)
                OR EXISTS (SELECT 1 FROM rollout r WHERE r.job_id = j.id AND r.break_glass IS NOT NULL))
           AND EXISTS (SELECT 1 FROM execution e
                       WHERE e.job_id = w.job_id AND e.wave = w.number AND e.state = 1 AND e.open_intent IS NULL
-                        AND e.ready_at <= ?1)
+                        AND e.ready_at <= ?1
+                        AND (j.state = 4 OR (e.touched = 0 AND (e.epoch = 0 OR e.error_class IS NOT NULL))))
         ORDER BY j.priority, j.id, w.number";
     JOB_CAPS = "SELECT caps FROM job WHERE id = ?1";
     JOBS_SOAKING = "SELECT id FROM job WHERE soaks = 1 AND state < 20";

@@ -22,6 +22,13 @@ statements! {
     KEPT_GET = "
         SELECT id, device_name, kind, at, job, version, size, digest FROM kept_file WHERE id = ?1";
     KEPT_BYTES = "SELECT sealed FROM kept_bytes WHERE digest = ?1";
+    // Of each of these devices the newest backup and the newest export.
+    KEPT_LAST = "
+        SELECT f.device_id, f.id, f.device_name, f.kind, f.at, f.job, f.version, f.size, f.digest
+        FROM kept_file f
+        WHERE f.id IN (SELECT max(k.id) FROM kept_file k WHERE k.device_id IN (SELECT value FROM json_each(?1))
+                       GROUP BY k.device_id, k.kind)
+        ORDER BY f.id";
     KEPT_NEWEST = "
         SELECT w.value, (SELECT max(at) FROM kept_file f WHERE f.device_id = w.value AND f.kind = ?2)
         FROM json_each(?1) w";

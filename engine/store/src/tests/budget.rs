@@ -17,20 +17,6 @@ impl Bench {
         self.store.write(create).await.expect("write").expect("made").uuid
     }
 
-    async fn grant_step(&self, lease: &Lease, step: u32) -> Verdict {
-        let intent = IntentRequest {
-            execution: lease.execution,
-            epoch: lease.epoch,
-            step,
-            memo: Vec::new(),
-        };
-        let intents = vec![intent];
-        self.store
-            .write(GrantIntents { intents, now: 0 })
-            .await
-            .expect("write")[0]
-    }
-
     async fn limits(&self, job: &str, budget: Option<u64>, approver: &str) -> Result<Limits, LimitsRefused> {
         let change = ChangeLimits {
             uuid: job.to_owned(),

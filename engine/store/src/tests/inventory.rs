@@ -210,3 +210,77 @@ async fn a_device_that_keeps_ending_badly_is_left_out_until_it_is_released() {
     assert_eq!(bench.store.write(release).await.expect("write"), 5);
     assert!(bench.store.quarantined(20).await.expect("read").is_empty());
 }
+
+#[tokio::test]
+async fn a_lost_device_is_to_be_rescued_until_it_is_seen_or_somebody_takes_it_off() {
+    let bench = Bench::with_devices(3).await;
+    let session = bench.session("i", &[]).await;
+    let change = bench.job(CHANGE, "").await;
+    for lease in bench.claim(session, Zones::Rest, 3).await {
+        assert_eq!(bench.grant(&lease).await, Verdict::Granted);
+        bench.report(&lease, Outcome::Lost, &[]).await;
+    }
+    let names = async |job: &str| {
+        let listed = bench.store.rescue(job, "", 10).await.expect("read");
+        listed.into_iter().map(|lost| lost.device).collect::<Vec<_>>()
+    };
+    assert_eq!(names("").await, ["r1", "r2", "r3"]);
+    let listed = bench.store.rescue(&change, "r1", 1).await.expect("read");
+    let [lost] = listed.as_slice() else {
+        panic!("{listed:?}")
+    };
+    assert_eq!(
+        (lost.device.as_str(), lost.job.as_str(), lost.step, lost.under_way),
+        ("r2", change.as_str(), 0, true)
+    );
+    let body = lost.body.as_ref().expect("the step").title();
+    assert!(body.starts_with(CHANGE[0]), "{body}");
+    assert!(names("another").await.is_empty());
+
+    // One is seen again, by whatever is asked of it.
+    bench.job(READ, "name=r1").await;
+    let lease = bench.claim(session, Zones::Rest, 1).await.remove(0);
+    bench.report(&lease, Outcome::Unreached, &[]).await;
+    assert_eq!(names("").await, ["r1", "r2", "r3"], "nobody answered");
+    bench.job(CHANGE, "name=r1").await;
+    let lease = bench.claim(session, Zones::Rest, 1).await.remove(0);
+    bench.report(&lease, Outcome::Rejected, &[]).await;
+    assert_eq!(names("").await, ["r1", "r2", "r3"], "nobody connected");
+    bench.job(READ, "name in (r1)").await;
+    let lease = bench.claim(session, Zones::Rest, 1).await.remove(0);
+    bench.report(&lease, Outcome::Succeeded, &[b"x"]).await;
+    assert_eq!(names("").await, ["r2", "r3"]);
+
+    let clear = |names: &[&str]| ClearRescue {
+        names: names.iter().map(ToString::to_string).collect(),
+        deed: Deed {
+            action: "device.rescue-clear",
+            reason: "swapped".into(),
+            ..Deed::default()
+        },
+        now: 30,
+    };
+    let refused = bench
+        .store
+        .write(clear(&["r2", "r1", "nobody"]))
+        .await
+        .expect("write");
+    assert_eq!(refused, Err(vec!["r1".to_owned(), "nobody".to_owned()]));
+    assert_eq!(names("").await, ["r2", "r3"], "all or none");
+    assert_eq!(bench.store.write(clear(&["r2"])).await.expect("write"), Ok(()));
+    assert_eq!(names("").await, ["r3"]);
+    let remove = RemoveDevices {
+        names: vec!["r3".into()],
+    };
+    assert_eq!(bench.store.write(remove).await.expect("write"), Ok(1));
+    assert!(names("").await.is_empty(), "gone from the inventory");
+    let history = bench.store.history("", 0, 10).await.expect("read");
+    let actions = history
+        .iter()
+        .map(|deed| deed.action.as_str())
+        .collect::<Vec<_>>();
+    assert!(
+        actions.contains(&"device.seen-again") && actions.contains(&"device.rescue-clear"),
+        "{actions:?}"
+    );
+}

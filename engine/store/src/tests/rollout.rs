@@ -1,8 +1,8 @@
 use super::*;
 use muster_engine_core::Held;
 use muster_engine_core::rollout::digest;
-use muster_model::Policy;
 use muster_model::policy::{Action, Classes, Condition, Rule, Scope, Size, Wave};
+use muster_model::{Policy, Upgrade};
 
 const ALL: Zones = Zones::Rest;
 
@@ -24,6 +24,18 @@ fn policy(canary: u64, max: u64) -> Policy {
 impl Bench {
     /// A rollout whose first `canary` devices by number are its first wave, and which runs.
     async fn rollout(&self, policy: Policy, canary: u64, devices: u64, wait: bool) -> String {
+        let create = create(CHANGE, "", None, 0);
+        self.rollout_of(create, policy, canary, devices, wait).await
+    }
+
+    async fn rollout_of(
+        &self,
+        create: CreateJob,
+        policy: Policy,
+        canary: u64,
+        devices: u64,
+        wait: bool,
+    ) -> String {
         let create = CreateJob {
             waves: vec![None, None],
             start: JobState::Scheduled,
@@ -32,7 +44,7 @@ impl Bench {
                 seed: 7,
                 break_glass: None,
             }),
-            ..create(CHANGE, "", None, 0)
+            ..create
         };
         let uuid = self.store.write(create).await.expect("write").expect("made").uuid;
         let places = (1..=devices).map(|device| (device, u32::from(device > canary), devices - device));
@@ -329,4 +341,60 @@ async fn previews_are_kept_by_digest() {
         Some((approved, 1))
     );
     assert_eq!(bench.store.previewed("other").await.expect("read"), None);
+}
+
+/// Staging waits for no window (C3, J1): what stages first is handed out outside it, once, and changes nothing there.
+#[tokio::test]
+async fn outside_its_window_a_rollout_stages_and_does_nothing_else() {
+    let upgrade = Upgrade {
+        version: Some("7.16.2".into()),
+        ..Upgrade::default()
+    };
+    let bench = Bench::with_devices(3).await;
+    let session = bench.session("i", &[]).await;
+    let other = bench.rollout(policy(5, 9), 5, 5, false).await;
+    let mut create = create(&["/system/reboot"], "", None, 0);
+    create.plan.steps = upgrade.steps().expect("valid");
+    let job = bench.rollout_of(create, policy(5, 9), 5, 5, false).await;
+    let shut = async |job: &str, until: i64| {
+        let settle = SettleRollout {
+            uuid: job.to_owned(),
+            state: JobState::WaitingWindow,
+            admit_until: Some(until),
+            stop_at: None,
+            hold: None,
+            pace: None,
+            pace_since: None,
+            halt: None,
+            now: 1,
+        };
+        assert_eq!(bench.store.write(settle).await.expect("write"), Settled::Done);
+    };
+    shut(&other, 0).await;
+    shut(&job, -86_400_000).await;
+    assert!(
+        bench.claim(session, ALL, 9).await.is_empty(),
+        "one stages nothing, and the other is frozen"
+    );
+    shut(&job, 0).await;
+    let leases = bench.claim(session, ALL, 2).await;
+    assert_eq!(leases.len(), 2);
+    for lease in &leases {
+        assert_eq!(bench.grant_step(lease, 3).await, Verdict::Granted);
+        let held = Verdict::Held(Held::Job(JobState::WaitingWindow));
+        assert_eq!(bench.grant_step(lease, 4).await, held);
+        bench.report(lease, Outcome::HandedBack, &[]).await;
+    }
+    let rest = bench.claim(session, ALL, 9).await;
+    assert_eq!(rest.len(), 1, "those that have staged are left alone");
+    bench.report(&rest[0], Outcome::Interrupted, &[]).await;
+    let again = bench.claim_at(session, ALL, 9, 20_000).await.leases;
+    assert_eq!(again.len(), 1, "what could not be staged is tried again");
+    bench.report(&again[0], Outcome::HandedBack, &[]).await;
+    assert!(bench.claim_at(session, ALL, 9, 20_000).await.leases.is_empty());
+    bench.settle(&job, None, None).await;
+    let open = bench.claim_at(session, ALL, 9, 20_000).await.leases;
+    assert_eq!(open.len(), 3);
+    assert_eq!(bench.grant_step(&open[0], 4).await, Verdict::Granted);
+    bench.check_counts(&job).await;
 }

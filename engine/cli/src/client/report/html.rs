@@ -3,6 +3,8 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use muster_proto::v1;
 
+use super::super::device::address;
+use super::super::rescue::{file, step};
 use super::super::result::{class_name, job_state_name, state_name, timestamp};
 use super::summary::{Away, Summary, unix};
 use crate::terminal::number;
@@ -22,7 +24,13 @@ td.n{text-align:right;font-variant-numeric:tabular-nums}.good{fill:#2f9e5b}.bad{
 .dim{color:#66707a}svg{width:100%;height:auto;background:#f7f8f9}svg text{font:11px system-ui,sans-serif;fill:#66707a}\
 code{font-size:.85em;word-break:break-all}";
 
-pub(super) fn page(job: &v1::Job, summary: &Summary, away: &[Away], history: &[v1::HistoryEntry]) -> String {
+pub(super) fn page(
+    job: &v1::Job,
+    summary: &Summary,
+    away: &[Away],
+    lost: &[v1::Rescue],
+    history: &[v1::HistoryEntry],
+) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -43,6 +51,10 @@ pub(super) fn page(job: &v1::Job, summary: &Summary, away: &[Away], history: &[v
                 @if !away.is_empty() {
                     h2 { "Away for restarts" }
                     (sites(away))
+                }
+                @if !lost.is_empty() {
+                    h2 { "To rescue" }
+                    (to_rescue(lost))
                 }
                 h2 { "Not well" }
                 (bad(summary))
@@ -241,6 +253,30 @@ fn bad(summary: &Summary) -> Markup {
     }
 }
 
+/// Devices that it lost and that nobody has heard of since, for whoever goes there.
+fn to_rescue(lost: &[v1::Rescue]) -> Markup {
+    let site = |device: &v1::Device| device.labels.get("site").cloned().unwrap_or_default();
+    html! {
+        table {
+            tr { th { "Device" } th { "Site" } th { "Lost" } th { "By" } th { "Backup" } th { "On site" } }
+            @for lost in lost.iter().take(SHOWN) {
+                @let device = lost.device.clone().unwrap_or_default();
+                tr {
+                    td { (device.name) br; span.dim { (address(&device)) } }
+                    td { (site(&device)) }
+                    td { (timestamp(lost.since.as_ref()).unwrap_or_default()) }
+                    td { (step(lost)) @if let Some(error) = &lost.error { br; span.dim { (error.message) } } }
+                    td { (file(lost.backup.as_ref())) }
+                    td { ol { @for line in &lost.on_site { li { (line) } } } }
+                }
+            }
+        }
+        @if lost.len() > SHOWN {
+            p.dim { "and " (number((lost.len() - SHOWN) as u64)) " more" }
+        }
+    }
+}
+
 fn deeds(history: &[v1::HistoryEntry]) -> Markup {
     html! {
         @if history.is_empty() { p { "Nobody did anything to it but make it." } } @else {
@@ -295,13 +331,24 @@ mod tests {
             seconds: 90,
             longest: 90,
         }];
-        let page = page(&job, &summary, &away, &history);
+        let lost = [v1::Rescue {
+            device: Some(v1::Device {
+                name: "r3".into(),
+                labels: [("site".to_owned(), "<img src=x>".to_owned())].into(),
+                ..Default::default()
+            }),
+            title: "<script>".into(),
+            on_site: vec!["look at <b>it</b>".into()],
+            ..Default::default()
+        }];
+        let page = page(&job, &summary, &away, &lost, &history);
         assert!(page.contains("&lt;img&gt;") && page.contains(">1.5<"));
         for never in ["<script", "<img", "<b>", "no <such>"] {
             assert!(!page.contains(never), "{never}");
         }
         assert!(page.contains("r2&lt;img&gt;") && page.contains("no &lt;such&gt; &amp;"));
         assert!(page.contains("class=\"bad\"") && page.contains("wave 1"));
+        assert!(page.contains("To rescue") && page.contains("look at &lt;b&gt;"));
         assert!(
             !page.contains("http://") && !page.contains("https://"),
             "it needs nothing from elsewhere"

@@ -10,6 +10,7 @@ use muster_proto::v1;
 
 use super::connect::Engine;
 use super::job::{Pages, get};
+use super::rescue;
 use super::result::{class_name, job_json, state_name, timestamp, to_json};
 use crate::exit::{Done, Exit, Failure};
 use crate::terminal::{lines, out};
@@ -40,7 +41,10 @@ pub(super) async fn run(engine: &Engine, id: String, format: Format) -> Done {
     let job = get(engine, id.clone()).await?;
     let mut pages = Pages::new(engine, &id, &[]);
     if format.jsonl {
-        out(job_json(&job));
+        let lost = rescue::of_job(engine, &job.id).await?;
+        let mut object = job_json(&job);
+        object["rescue"] = lost.iter().map(rescue::to_json).collect();
+        out(object);
         while let Some(results) = pages.next().await? {
             results.iter().for_each(|result| out(to_json(result)));
         }
@@ -62,7 +66,9 @@ pub(super) async fn run(engine: &Engine, id: String, format: Format) -> Done {
                 false => sites(engine).await?,
             };
             let away = summary::by_site(&summary.away, &sites);
-            out(html::page(&job, &summary, &away, &history(engine, &id).await?));
+            let lost = rescue::of_job(engine, &job.id).await?;
+            let history = history(engine, &id).await?;
+            out(html::page(&job, &summary, &away, &lost, &history));
         }
     }
     Ok(Exit::Ok)
