@@ -1,5 +1,7 @@
 //! `muster demo`: the main job on a simulated fleet, from an empty folder to an answer, with nothing left behind.
 
+mod firmware;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
@@ -107,6 +109,7 @@ async fn start_fleet(devices: usize) -> anyhow::Result<(Child, Hello)> {
     let program = std::env::current_exe().context("where this program is")?;
     let mut child = Command::new(program)
         .args(["sim", "--json", "--until-stdin-closes", "--port", "0", "--devices", &devices.to_string()])
+        .args(firmware::fleet(devices))
         .env("MUSTER_LOG", "error")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -150,6 +153,7 @@ async fn show(url: &str, devices: usize, hello: &Hello) -> Result<Exit, Failure>
         number(open as u64),
         number(telnet.total)
     ));
+    firmware::show(&engine, devices).await?;
     Ok(versions.exit)
 }
 

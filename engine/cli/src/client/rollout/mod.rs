@@ -1,6 +1,6 @@
 //! `muster rollout`: a file's steps go over a fleet in waves.
 
-pub(super) mod live;
+pub(crate) mod live;
 pub(super) mod preview;
 mod show;
 
@@ -101,8 +101,13 @@ async fn start(start: Start, engine: &str, json: bool) -> Done {
 pub(super) fn spec(path: &Path) -> Result<v1::JobSpec, Failure> {
     let text = check::read(path)?;
     let rollout = check::rollout(path, &text).map_err(|errors| check::failure(path, &errors))?;
+    Ok(of(rollout))
+}
+
+/// What a rollout's file says, as a job.
+pub(crate) fn of(rollout: file::Rollout) -> v1::JobSpec {
     let limits = &rollout.policy.limits;
-    Ok(v1::JobSpec {
+    v1::JobSpec {
         name: rollout.name,
         plan: Some((&rollout.plan).into()),
         selector: rollout.selector.to_string(),
@@ -116,5 +121,5 @@ pub(super) fn spec(path: &Path) -> Result<v1::JobSpec, Failure> {
         },
         policy: Some((&rollout.policy).into()),
         ..Default::default()
-    })
+    }
 }
