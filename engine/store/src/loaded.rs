@@ -100,6 +100,7 @@ impl Loaded {
             expires_at: says.expires_at,
             aborting: says.state == JobState::Aborting,
             held: job::held(says.state).or(self.is_shut(now).then_some(JobState::WaitingWindow)),
+            shut: says.admit_until.is_some_and(|until| until <= now),
             stops: says.stop_at.is_some_and(|at| at <= now),
             full: ledger.and_then(|ledger| ledger.full(self.wave)),
             unavailable: self.unavailable,
