@@ -9,7 +9,7 @@ use muster_proto::v1;
 use crate::client::connect::Engine;
 use crate::client::follow::{Followed, Follower, follow};
 use crate::client::rescue;
-use crate::client::result::counts_text;
+use crate::client::result::{counts_text, is_over, to_text};
 use crate::client::rollout::{live::headline, of};
 use crate::client::run::create;
 use crate::exit::{Exit, Failure};
@@ -86,7 +86,7 @@ pub(super) async fn show(engine: &Engine, devices: usize) -> Result<(), Failure>
         bar: progress::bar(job.total),
         began,
         ended: 0,
-        lost: 0,
+        rejected: false,
     };
     let followed = follow(engine, &job.id, &mut waves).await;
     waves.bar.finish_and_clear();
@@ -100,11 +100,10 @@ pub(super) async fn show(engine: &Engine, devices: usize) -> Result<(), Failure>
         began.elapsed().as_secs_f64(),
         counts_text(&job)
     ));
-    let untouched = job
-        .counts
-        .iter()
-        .filter(|count| count.state() == v1::ExecutionState::Pending);
-    let untouched = untouched.map(|count| count.count).sum::<u64>();
+    // Those that have not ended, but for what is being changed still.
+    let open = job.counts.iter().filter(|count| !is_over(count.state()));
+    let open = open.map(|count| count.count).sum::<u64>();
+    let untouched = open.saturating_sub(job.budget_use.unwrap_or_default().in_flight);
     out(format_args!(
         "  {GOOD}✓{RESET} it stopped by itself, and {BOLD}{}{RESET} of {} routers were never touched",
         number(untouched),
@@ -131,7 +130,8 @@ struct Waves {
     began: Instant,
     /// Waves that are told to have ended.
     ended: usize,
-    lost: u64,
+    /// Whether one was told that is not fit for it.
+    rejected: bool,
 }
 
 impl Waves {
@@ -150,11 +150,13 @@ impl Follower for Waves {
     fn result(&mut self, result: v1::ExecutionResult) {
         self.bar.inc(1);
         if result.state() == v1::ExecutionState::Lost {
-            self.lost += 1;
             self.tell(&format!(
                 "{BAD}{} does not come back{RESET}",
                 safe(&result.device)
             ));
+        }
+        if result.state() == v1::ExecutionState::Rejected && !std::mem::replace(&mut self.rejected, true) {
+            self.tell(&to_text(&result));
         }
     }
 
