@@ -105,7 +105,7 @@ pub(super) fn spec(path: &Path) -> Result<v1::JobSpec, Failure> {
 }
 
 /// What a rollout's file says, as a job.
-pub(crate) fn of(rollout: file::Rollout) -> v1::JobSpec {
+pub(crate) fn of(rollout: muster_model::file::Rollout) -> v1::JobSpec {
     let limits = &rollout.policy.limits;
     v1::JobSpec {
         name: rollout.name,
