@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::exchange::{DIGITS, Exchange, ExchangeId, Outcome, State, UnknownCause};
 use crate::exchanges::Exchanges;
+use crate::held::Held;
 use crate::login::{Credentials, Login, LoginRefused, Progress};
 
 /// What a connection is told at its start.
@@ -116,12 +117,14 @@ pub enum OpenError {
 /// One connection to one device. See the crate's page for the calling order.
 #[derive(Debug)]
 pub struct Connection {
-    config: Config,
+    limits: Limits,
+    cancel_grace: Duration,
+    stray_replies: u32,
     phase: Phase,
-    decoder: Decoder,
-    input: Vec<u8>,
-    /// The next complete sentence of `input` to look at.
-    next: usize,
+    /// What was read and has not been told in full.
+    held: Option<Box<Held>>,
+    /// Position in the incoming stream of what is held, or of what comes next.
+    taken: u64,
     output: Vec<u8>,
     /// Position in the outgoing stream of `output[0]`: what lies before has left.
     left: u64,
@@ -139,10 +142,19 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum Phase {
-    Login { login: Login, until: Instant },
+    /// In a box that is gone when the login is through.
+    Login(Box<LoggingIn>),
     Ready,
     Closing(CloseCause),
     Closed,
+}
+
+#[derive(Debug)]
+struct LoggingIn {
+    login: Login,
+    credentials: Credentials,
+    until: Instant,
+    within: Duration,
 }
 
 /// What a sentence means, decided while it is borrowed, acted on when it is not.
@@ -156,20 +168,30 @@ enum Step {
 impl Connection {
     /// A connection whose transport has just been established; its login is in [`transmit`](Self::transmit).
     pub fn new(config: Config, now: Instant) -> Self {
+        let Config {
+            credentials,
+            limits,
+            login_timeout,
+            cancel_grace,
+            stray_replies,
+        } = config;
         let mut output = Vec::new();
-        let phase = match Login::start(&config.credentials, &mut output) {
-            Ok(login) => Phase::Login {
+        let phase = match Login::start(&credentials, &mut output) {
+            Ok(login) => Phase::Login(Box::new(LoggingIn {
                 login,
-                until: now + config.login_timeout,
-            },
+                credentials,
+                until: now + login_timeout,
+                within: login_timeout,
+            })),
             Err(error) => Phase::Closing(error.into()),
         };
         Self {
-            decoder: Decoder::new(config.limits),
-            config,
+            limits,
+            cancel_grace,
+            stray_replies,
             phase,
-            input: Vec::new(),
-            next: 0,
+            held: None,
+            taken: 0,
             output,
             left: 0,
             waiting: Vec::new(),
@@ -191,7 +213,7 @@ impl Connection {
         I: IntoIterator,
         I::Item: AsRef<[u8]>,
     {
-        if matches!(self.phase, Phase::Closing(_) | Phase::Closed) {
+        if self.is_closing() {
             return Err(OpenError::Closed);
         }
         let id = ExchangeId(self.last_id + 1);
@@ -201,6 +223,9 @@ impl Connection {
         } else {
             &mut self.waiting
         };
+        if out.capacity() == 0 {
+            out.reserve(SMALL_REQUEST);
+        }
         let before = out.len() as u64;
         if let Err(error) = encode_tagged(out, words, id) {
             out.truncate(before as usize);
@@ -224,7 +249,7 @@ impl Connection {
     /// in time the connection is given up. An exchange that has not left is withdrawn only in its outcome: its
     /// bytes are already in line, so the device is asked all the same.
     pub fn cancel(&mut self, exchange: ExchangeId, now: Instant) {
-        let give_up_at = now + self.config.cancel_grace;
+        let give_up_at = now + self.cancel_grace;
         match self.exchanges.get_mut(exchange) {
             Some(open) if open.state == State::Open => open.state = State::Cancelling { give_up_at },
             _ => return,
@@ -241,14 +266,43 @@ impl Connection {
         }
     }
 
-    /// Bytes came from the device.
+    /// Bytes came from the device. They are kept until [`poll_event`](Self::poll_event) has told what they say.
     pub fn handle_input(&mut self, bytes: &[u8]) {
-        if matches!(self.phase, Phase::Closing(_) | Phase::Closed) {
+        if self.is_closing() {
             return;
         }
-        self.input.extend_from_slice(bytes);
-        // An error is acted on after the sentences before it: see `poll_event`.
-        let _ = self.decoder.scan(&self.input);
+        let held = self
+            .held
+            .get_or_insert_with(|| Box::new(Held::at(self.taken, self.limits)));
+        held.take(bytes);
+    }
+
+    /// Bytes came from the device: tells at once what they say, from where they lie. What is left of a sentence that is
+    /// not complete is kept, and so is what is wrong with the bytes: [`poll_event`](Self::poll_event) is to be drained
+    /// after it. `decoder` is anybody's: what it knew is forgotten.
+    pub fn read(&mut self, bytes: &[u8], decoder: &mut Decoder, mut tell: impl FnMut(Event<'_>)) {
+        if self.held.is_some() || !self.outcomes.is_empty() || self.is_closing() {
+            return self.handle_input(bytes);
+        }
+        decoder.restart_at(self.taken, self.limits);
+        // An error is found again where it stands, after the sentences before it.
+        let _ = decoder.scan(bytes);
+        for sentence in decoder.sentences(bytes) {
+            match self.on_sentence(sentence) {
+                Step::Nothing => {}
+                Step::LoggedIn => tell(Event::LoggedIn),
+                Step::Tell(exchange) => tell(Event::Reply { exchange, sentence }),
+                Step::Close(cause) => return self.begin_close(cause),
+            }
+            while let Some((exchange, outcome)) = self.outcomes.pop_front() {
+                tell(Event::Finished { exchange, outcome });
+            }
+        }
+        let told = decoder.consume();
+        self.taken += told as u64;
+        if told < bytes.len() {
+            self.handle_input(&bytes[told..]);
+        }
     }
 
     /// The transport is over: end of file, reset, or a failed write. What the device had said before still
@@ -264,10 +318,11 @@ impl Connection {
 
     /// Time has passed. To be called at [`poll_timeout`](Self::poll_timeout) or any time after.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if let Phase::Login { until, .. } = self.phase
-            && until <= now
+        if let Phase::Login(login) = &self.phase
+            && login.until <= now
         {
-            return self.begin_close(CloseCause::LoginTimeout(self.config.login_timeout));
+            let within = login.within;
+            return self.begin_close(CloseCause::LoginTimeout(within));
         }
         let due = self
             .exchanges
@@ -284,7 +339,7 @@ impl Connection {
         };
         match exchange.state {
             State::Open => {
-                let give_up_at = now + self.config.cancel_grace;
+                let give_up_at = now + self.cancel_grace;
                 exchange.state = State::Quarantined { give_up_at };
                 let left = self.ready && exchange.first_byte < self.left;
                 let outcome = if left {
@@ -302,15 +357,15 @@ impl Connection {
                 }
             }
             State::Cancelling { .. } | State::Quarantined { .. } | State::Cancel { .. } => {
-                self.begin_close(CloseCause::CancelIgnored(self.config.cancel_grace));
+                self.begin_close(CloseCause::CancelIgnored(self.cancel_grace));
             }
         }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) will have something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let login = match self.phase {
-            Phase::Login { until, .. } => Some(until),
+        let login = match &self.phase {
+            Phase::Login(login) => Some(login.until),
             Phase::Ready | Phase::Closing(_) | Phase::Closed => None,
         };
         self.exchanges
@@ -345,7 +400,7 @@ impl Connection {
 
     /// Bytes of a sentence that is not complete yet.
     pub fn buffered(&self) -> usize {
-        self.input.len()
+        self.held.as_ref().map_or(0, |held| held.input.len())
     }
 
     /// Whether the login is through and the connection is not closing.
@@ -365,9 +420,9 @@ impl Connection {
             if matches!(self.phase, Phase::Closed) {
                 return None;
             }
-            if self.next >= self.decoder.ready() {
-                let error = self.decoder.error();
-                self.release_input();
+            let Some(index) = self.held.as_mut().and_then(|held| held.next()) else {
+                let error = self.held.as_ref().and_then(|held| held.decoder.error());
+                self.release();
                 if let Some(word) = self.open_word() {
                     self.begin_close(CloseCause::NotAReply(word));
                 } else if let Some(error) = error {
@@ -378,14 +433,17 @@ impl Connection {
                     return None;
                 }
                 continue;
-            }
-            let index = self.next;
-            self.next += 1;
-            match self.on_sentence(index) {
+            };
+            // Out of the way, so that the sentence borrows nothing of what it changes.
+            let Some(held) = self.held.take() else { continue };
+            let step = self.on_sentence(held.decoder.sentence(&held.input, index));
+            self.held = Some(held);
+            match step {
                 Step::Nothing => {}
                 Step::LoggedIn => return Some(Event::LoggedIn),
                 Step::Tell(exchange) => {
-                    let sentence = self.decoder.sentence(&self.input, index);
+                    let held = self.held.as_ref()?;
+                    let sentence = held.decoder.sentence(&held.input, index);
                     return Some(Event::Reply { exchange, sentence });
                 }
                 Step::Close(cause) => self.begin_close(cause),
@@ -393,8 +451,7 @@ impl Connection {
         }
     }
 
-    fn on_sentence(&mut self, index: usize) -> Step {
-        let sentence = self.decoder.sentence(&self.input, index);
+    fn on_sentence(&mut self, sentence: Sentence<'_>) -> Step {
         if sentence.is_empty() {
             return Step::Nothing;
         }
@@ -407,11 +464,14 @@ impl Connection {
                 reason: sentence.fatal_reason().to_vec(),
             });
         }
-        if let Phase::Login { login, .. } = &mut self.phase
+        if let Phase::Login(logging_in) = &mut self.phase
             // The login has no tag, and nothing else was asked.
             && sentence.tag().is_none()
         {
-            return match login.on_reply(sentence, &self.config.credentials, &mut self.output) {
+            let LoggingIn {
+                login, credentials, ..
+            } = &mut **logging_in;
+            return match login.on_reply(sentence, credentials, &mut self.output) {
                 Ok(Progress::Pending) => Step::Nothing,
                 Ok(Progress::Accepted) => {
                     self.logged_in();
@@ -425,8 +485,8 @@ impl Connection {
         let id = asked.and_then(ExchangeId::from_tag);
         let Some((id, exchange)) = id.and_then(|id| Some((id, self.exchanges.get_mut(id)?))) else {
             self.strays += 1;
-            return match self.strays > self.config.stray_replies {
-                true => Step::Close(CloseCause::StrayReplies(self.config.stray_replies)),
+            return match self.strays > self.stray_replies {
+                true => Step::Close(CloseCause::StrayReplies(self.stray_replies)),
                 false => Step::Nothing,
             };
         };
@@ -459,16 +519,13 @@ impl Connection {
         self.waiting = Vec::new();
     }
 
-    fn release_input(&mut self) {
-        let used = self.decoder.consume();
-        self.next = 0;
-        let left = self.input.len() - used;
-        if left * 4 > self.input.capacity() {
-            self.input.drain(..used);
-        } else {
-            // An idle connection owns no buffer, and a slow one no more than it needs.
-            self.input = self.input[used..].to_vec();
-            self.decoder.shrink();
+    /// Forgets what has been told. An idle connection owns no buffer.
+    fn release(&mut self) {
+        if let Some(held) = &mut self.held {
+            self.taken += held.release() as u64;
+            if held.input.is_empty() {
+                self.held = None;
+            }
         }
     }
 
@@ -476,21 +533,24 @@ impl Connection {
     /// that speaks another protocol would be waited for until the deadline: its first letter, read as a length,
     /// announces more than it says.
     fn open_word(&self) -> Option<Vec<u8>> {
-        let (length, width) = length::read(&self.input).ok()??;
-        let limits = &self.config.limits;
+        let input = &self.held.as_ref()?.input;
+        let (length, width) = length::read(input).ok()??;
+        let limits = &self.limits;
         if length > limits.word_bytes || width + length as usize > limits.sentence_bytes {
             // Refused for that, however much of it is there.
             return None;
         }
-        let word = self.input.get(width..)?;
+        let word = input.get(width..)?;
         let word = &word[..word.len().min(length as usize)];
-        word.first()
-            .filter(|first| **first != b'!')
-            .map(|_| shown(&self.input))
+        word.first().filter(|first| **first != b'!').map(|_| shown(input))
+    }
+
+    fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing(_) | Phase::Closed)
     }
 
     fn begin_close(&mut self, cause: CloseCause) {
-        if !matches!(self.phase, Phase::Closing(_) | Phase::Closed) {
+        if !self.is_closing() {
             self.phase = Phase::Closing(cause);
         }
     }
@@ -511,7 +571,7 @@ impl Connection {
         if let Some((exchange, outcome)) = self.outcomes.pop_front() {
             return Some(Event::Finished { exchange, outcome });
         }
-        self.input = Vec::new();
+        self.held = None;
         self.output = Vec::new();
         self.waiting = Vec::new();
         match std::mem::replace(&mut self.phase, Phase::Closed) {
@@ -520,6 +580,9 @@ impl Connection {
         }
     }
 }
+
+/// Room for a request of a few words.
+const SMALL_REQUEST: usize = 96;
 
 /// As much of a stranger's words as helps to recognise them.
 fn shown(bytes: &[u8]) -> Vec<u8> {

@@ -15,6 +15,17 @@ enum Told {
     Closed(CloseCause),
 }
 
+impl From<Event<'_>> for Told {
+    fn from(event: Event<'_>) -> Self {
+        match event {
+            Event::LoggedIn => Self::LoggedIn,
+            Event::Reply { exchange, sentence } => Self::Reply(exchange.0, text(sentence)),
+            Event::Finished { exchange, outcome } => Self::Finished(exchange.0, outcome),
+            Event::Closed(cause) => Self::Closed(cause),
+        }
+    }
+}
+
 impl Bench {
     fn new() -> Self {
         let now = Instant::now();
@@ -58,13 +69,16 @@ impl Bench {
     fn told(&mut self) -> Vec<Told> {
         let mut told = Vec::new();
         while let Some(event) = self.conn.poll_event() {
-            told.push(match event {
-                Event::LoggedIn => Told::LoggedIn,
-                Event::Reply { exchange, sentence } => Told::Reply(exchange.0, text(sentence)),
-                Event::Finished { exchange, outcome } => Told::Finished(exchange.0, outcome),
-                Event::Closed(cause) => Told::Closed(cause),
-            });
+            told.push(event.into());
         }
+        told
+    }
+
+    /// What is told of bytes that are not kept, and of what is left of them.
+    fn reads(&mut self, bytes: &[u8], decoder: &mut Decoder) -> Vec<Told> {
+        let mut told = Vec::new();
+        self.conn.read(bytes, decoder, |event| told.push(event.into()));
+        told.extend(self.told());
         told
     }
 
@@ -419,10 +433,8 @@ fn an_idle_connection_owns_no_buffer() {
     bench.written();
     bench.hears(&[&["!done", ".tag=1"]]);
     bench.told();
-    assert_eq!(
-        (bench.conn.input.capacity(), bench.conn.output.capacity()),
-        (0, 0)
-    );
+    assert!(bench.conn.held.is_none());
+    assert_eq!(bench.conn.output.capacity(), 0);
 }
 
 #[test]
@@ -469,5 +481,52 @@ proptest! {
         }));
         finished.sort_unstable();
         prop_assert_eq!(finished, opened);
+    }
+
+    /// However the bytes are cut, and whatever they are, they say the same when they are told from where they lie.
+    #[test]
+    fn what_is_read_is_what_is_held(
+        script in proptest::collection::vec((0u8..9, 1u64..5, any::<u8>()), 0..40),
+        cuts in proptest::collection::vec(1usize..60, 1..20),
+    ) {
+        let mut stream = Vec::new();
+        for (what, tag, noise) in script {
+            let tag = format!(".tag={tag}");
+            let sentence: &[&str] = match what {
+                0..=3 => &["!re", "=name=ether1", &tag],
+                4..=5 => &["!done", &tag],
+                6 => &["!trap", "=message=no such item", &tag],
+                7 => &["!re", &tag, "=comment=a word that is longer than a hundred and twenty-eight bytes, so that its \
+                       length takes two of them, which may be cut in the middle as well"],
+                _ => &["!fatal", "enough"],
+            };
+            match (what, noise) {
+                (8, 0..200) => {}
+                (8, 200..230) => stream.push(noise),
+                _ => encode::sentence(&mut stream, sentence).expect("no empty words"),
+            }
+        }
+        let mut benches = [(); 2].map(|()| {
+            let mut bench = Bench::logged_in();
+            (1..=4).for_each(|_| drop(bench.open(&["/a"])));
+            bench.written();
+            bench
+        });
+        let (mut decoder, mut rest, mut cuts) = (Decoder::default(), &stream[..], cuts.into_iter().cycle());
+        let mut told = [Vec::new(), Vec::new()];
+        while !rest.is_empty() {
+            let (bytes, after) = rest.split_at(cuts.next().unwrap_or(1).min(rest.len()));
+            rest = after;
+            benches[0].conn.handle_input(bytes);
+            told[0].extend(benches[0].told());
+            told[1].extend(benches[1].reads(bytes, &mut decoder));
+            prop_assert_eq!(benches[0].conn.buffered(), benches[1].conn.buffered());
+        }
+        benches[1].conn.handle_close();
+        benches[0].conn.handle_close();
+        let [held, read] = &mut told;
+        held.extend(benches[0].told());
+        read.extend(benches[1].told());
+        prop_assert_eq!(held, read);
     }
 }

@@ -21,6 +21,7 @@
 mod connection;
 mod exchange;
 mod exchanges;
+mod held;
 mod login;
 
 pub use connection::{CloseCause, Config, Connection, Event, OpenError};

@@ -257,6 +257,14 @@ impl Decoder {
         self.failed = None;
     }
 
+    /// The same, at the offset `at` of that stream and with other limits: so one decoder serves many connections, one after
+    /// the other.
+    pub fn restart_at(&mut self, at: u64, limits: Limits) {
+        self.restart();
+        self.base = at;
+        self.limits = limits;
+    }
+
     /// Gives back what the tape holds beyond its need. For connections that fall idle.
     pub fn shrink(&mut self) {
         self.tape.at.shrink_to_fit();
