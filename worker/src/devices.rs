@@ -13,7 +13,7 @@ use crate::budget::Budget;
 use crate::pacing::{Limits, Pacing};
 use crate::reach::Reach;
 use crate::room::{Place, Room};
-use crate::session::{self, Handle, Target, Vitals};
+use crate::session::{self, Handle, Shards, Target, Vitals};
 
 /// The sessions of a worker; cheap to clone.
 #[derive(Clone, Debug)]
@@ -26,6 +26,7 @@ pub(crate) struct World {
     pub(crate) pacing: Arc<Pacing>,
     pub(crate) budget: Budget,
     pub(crate) reach: Reach,
+    pub(crate) shards: Shards,
     room: Arc<Room>,
     tasks: TaskTracker,
     sessions: Mutex<Sessions>,
@@ -98,6 +99,7 @@ impl Devices {
             room: Arc::new(Room::new(most)),
             limits,
             reach,
+            shards: Shards::default(),
             tasks,
             sessions: Mutex::default(),
             caps: Mutex::default(),
@@ -123,11 +125,8 @@ impl Devices {
         }
         // Replacing the entry drops the last handle to an outdated session, and with it the session.
         sessions.remove(key);
-        let spawn = |session| {
-            self.0.tasks.spawn(session);
-        };
         let target = Arc::new(target.clone());
-        let handle = session::spawn(key, target.clone(), self.0.clone(), spawn);
+        let handle = session::spawn(key, target.clone(), &self.0);
         let entry = Entry {
             target,
             handle: handle.clone(),
@@ -191,6 +190,11 @@ impl Devices {
 }
 
 impl World {
+    /// Spawns what the worker waits for when it stops.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Sessions> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }

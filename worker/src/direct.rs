@@ -9,7 +9,7 @@ use bytes::Bytes;
 use muster_model::{DeviceError, Transport};
 use muster_worker_core::StepEnd;
 use routeros_conn::Credentials;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use crate::DeviceLimits;
@@ -17,7 +17,7 @@ use crate::devices::{Devices, Line};
 use crate::held::Held;
 use crate::reach::Reach;
 use crate::run::next_run;
-use crate::session::{self, Handle, Reply, Target, Turn};
+use crate::session::{self, Awaited, Handle, Reply, Target, Turn, Words};
 
 /// A worker's sessions, kept by its limits.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ impl fmt::Debug for Session {
 
 /// An answer that is under way.
 #[derive(Debug)]
-pub struct Answer(oneshot::Receiver<Reply>);
+pub struct Answer(Awaited);
 
 impl Direct {
     /// Room for `most` sessions.
@@ -86,11 +86,10 @@ impl Direct {
 impl Session {
     /// Sends a command: a path and words as the protocol has them.
     pub fn ask(&self, words: &[&str], timeout: Duration) -> Answer {
-        let words = words.iter().map(|word| word.as_bytes().to_vec()).collect();
         let send_by = Instant::now() + timeout;
         Answer(
             self.handle
-                .run(words, timeout, send_by, self.turn.clone(), next_run()),
+                .run(Words::new(words), timeout, send_by, self.turn.clone(), next_run()),
         )
     }
 }

@@ -9,7 +9,7 @@ use muster_worker_core::StepEnd;
 use routeros_wire::{Kind, Limits, decode_all};
 
 use crate::run::next_run;
-use crate::session::{Handle, Turn};
+use crate::session::{Handle, Turn, Words};
 
 /// Facts are worth little; a device that is slow to give them is left alone.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -78,9 +78,14 @@ pub(crate) async fn is_alive(session: &Handle, turn: Arc<Turn>) -> bool {
 }
 
 async fn ask(session: &Handle, words: [&str; 2], timeout: Duration, turn: Arc<Turn>) -> Option<Bytes> {
-    let words = words.map(|word| word.as_bytes().to_vec()).to_vec();
     let reply = session
-        .run(words, timeout, Instant::now() + timeout, turn, next_run())
+        .run(
+            Words::new(words),
+            timeout,
+            Instant::now() + timeout,
+            turn,
+            next_run(),
+        )
         .await
         .ok()?;
     // A trap is an answer too: the device is there, it only may not tell.

@@ -1,7 +1,7 @@
 //! The worker: holds connections to routers and runs commands over them for an engine.
 //!
 //! ```text
-//!  engine ◀─ gRPC session ─▶ link ─▶ run (one task per execution) ─▶ devices ─▶ session (one task per device) ─▶ router
+//!  engine ◀─ gRPC session ─▶ link ─▶ run (one task per execution) ─▶ devices ─▶ session (many in a task) ─▶ router
 //!            assignments      │        asks for intents, tells         one per     connection machine, socket,
 //!            reports, acks    │        how it ended                    device      in-flight limit
 //!                             └─ reports are kept here until the engine has them on disk
@@ -19,6 +19,7 @@ mod held;
 mod keep;
 mod link;
 mod mailbox;
+mod pace;
 mod pacing;
 mod phase;
 mod reach;

@@ -4,18 +4,17 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
-
-use futures_util::task::AtomicWaker;
+use std::task::{Context, Poll, Waker};
 
 /// A queue without bound: what goes in is bounded by who puts it in.
 pub(crate) fn mailbox<T>() -> (Sender<T>, Mailbox<T>) {
     let shared = Arc::new(Shared {
         mail: Mutex::new(Mail {
-            queue: VecDeque::new(),
+            first: None,
+            more: VecDeque::new(),
+            waker: None,
             closed: false,
         }),
-        waker: AtomicWaker::new(),
         senders: AtomicUsize::new(1),
     });
     (Sender(shared.clone()), Mailbox(shared))
@@ -24,14 +23,40 @@ pub(crate) fn mailbox<T>() -> (Sender<T>, Mailbox<T>) {
 #[derive(Debug)]
 struct Shared<T> {
     mail: Mutex<Mail<T>>,
-    waker: AtomicWaker,
     senders: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct Mail<T> {
-    queue: VecDeque<T>,
+    /// One at a time needs no queue.
+    first: Option<T>,
+    more: VecDeque<T>,
+    /// Stays for the next time, so that it is set once by a task that does not change it.
+    waker: Option<Waker>,
     closed: bool,
+}
+
+impl<T> Mail<T> {
+    fn push(&mut self, message: T) {
+        match self.first {
+            None if self.more.is_empty() => self.first = Some(message),
+            _ => self.more.push_back(message),
+        }
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        let message = self.first.take().or_else(|| self.more.pop_front());
+        if self.more.is_empty() && self.more.capacity() > 0 {
+            self.more = VecDeque::new();
+        }
+        message
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
 }
 
 impl<T> Shared<T> {
@@ -55,9 +80,8 @@ impl<T> Sender<T> {
         if mail.closed {
             return;
         }
-        mail.queue.push_back(message);
-        drop(mail);
-        self.0.waker.wake();
+        mail.push(message);
+        mail.wake();
     }
 
     /// Whether nobody takes out any more.
@@ -81,37 +105,42 @@ impl<T> Clone for Sender<T> {
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         if self.0.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.waker.wake();
+            self.0.lock().wake();
         }
     }
 }
 
 impl<T> Mailbox<T> {
+    /// What both ends share, in bytes.
+    pub(crate) const BYTES: usize = size_of::<Shared<T>>() + 2 * size_of::<usize>();
+
     /// What came first; `None` when nothing is there and every sender is gone.
     pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        self.0.waker.register(cx.waker());
-        if let Some(message) = self.try_recv() {
+        let mut mail = self.0.lock();
+        if let Some(message) = mail.pop() {
             return Poll::Ready(Some(message));
         }
-        match self.0.senders.load(Ordering::Acquire) {
-            0 => Poll::Ready(None),
-            _ => Poll::Pending,
+        // Under the lock that the last sender takes before it wakes.
+        if self.0.senders.load(Ordering::Acquire) == 0 {
+            return Poll::Ready(None);
         }
+        match &mut mail.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
     }
 
     /// What came first, if anything is there.
     pub(crate) fn try_recv(&mut self) -> Option<T> {
-        let mut mail = self.0.lock();
-        let message = mail.queue.pop_front();
-        if mail.queue.is_empty() && mail.queue.capacity() > 0 {
-            mail.queue = VecDeque::new();
-        }
-        message
+        self.0.lock().pop()
     }
 
     /// Takes nothing more; what is there stays.
     pub(crate) fn close(&mut self) {
-        self.0.lock().closed = true;
+        let mut mail = self.0.lock();
+        mail.closed = true;
+        mail.waker = None;
     }
 }
 

@@ -10,18 +10,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use muster_proto::v1;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::DeviceLimits;
+use crate::pace::{Pace, Paces, Rate};
 
 /// Connections and logins let through at once after a quiet second: a burst that a small uplink survives.
 const BURST: u32 = 200;
 /// Bytes of a label value let through at once: more than one read, so that a read can be paid for.
 const BYTE_BURST: u32 = 256 << 10;
-/// Commands after which devices that were left alone are forgotten.
-const TIDY_EVERY: usize = 1 << 20;
 
 /// What may be changed while a worker runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,9 +62,8 @@ pub(crate) struct Pacing {
     /// Made once: making one asks the processor what it is, which a virtual machine answers slowly.
     clock: DefaultClock,
     limits: RwLock<Limits>,
-    devices: RwLock<DefaultKeyedRateLimiter<u64>>,
-    /// Commands counted, to tidy up now and then.
-    counted: AtomicUsize,
+    devices: RwLock<Rate>,
+    paces: Mutex<Paces>,
     commands: Gate,
     logins: Gate,
     zones: Mutex<HashMap<String, Arc<Gate>>>,
@@ -79,8 +77,8 @@ impl Pacing {
     pub(crate) fn new(limits: Limits) -> Self {
         let clock = DefaultClock::default();
         Self {
-            devices: RwLock::new(of_devices(&limits, &clock)),
-            counted: AtomicUsize::new(0),
+            devices: RwLock::new(Rate::new(limits.commands, limits.burst, &clock, 0)),
+            paces: Mutex::default(),
             commands: Gate::new(limits.worker_commands, BURST, &clock),
             logins: Gate::new(limits.logins, BURST, &clock),
             zones: Mutex::default(),
@@ -96,7 +94,8 @@ impl Pacing {
     pub(crate) fn change(&self, new: Limits) {
         let mut limits = self.limits.write().unwrap_or_else(PoisonError::into_inner);
         if (limits.commands, limits.burst) != (new.commands, new.burst) {
-            *self.devices.write().unwrap_or_else(PoisonError::into_inner) = of_devices(&new, &self.clock);
+            let mut devices = self.devices.write().unwrap_or_else(PoisonError::into_inner);
+            *devices = devices.changed(new.commands, new.burst, &self.clock);
         }
         self.commands.change(new.worker_commands, BURST, &self.clock);
         self.logins.change(new.logins, BURST, &self.clock);
@@ -122,26 +121,23 @@ impl Pacing {
         *limits = new;
     }
 
+    /// Where the commands of a device are counted.
+    pub(crate) fn pace(&self, device: u64) -> Pace {
+        let devices = self.devices.read().unwrap_or_else(PoisonError::into_inner);
+        lock(&self.paces).of(device, &devices)
+    }
+
     /// Counts a command on a device, unless it would be one too many now: then says when to ask again, and for whose
     /// sake it waits.
-    pub(crate) fn command(&self, device: u64) -> Result<(), (Instant, Limiter)> {
-        let devices = self.devices.read().unwrap_or_else(PoisonError::into_inner);
-        if self.counted.fetch_add(1, Ordering::Relaxed) % TIDY_EVERY == TIDY_EVERY - 1 {
-            // Nothing else forgets devices that were left alone.
-            devices.retain_recent();
-            devices.shrink_to_fit();
-        }
+    pub(crate) fn command(&self, pace: &Pace) -> Result<(), (Instant, Limiter)> {
         // The worker's own first: what it refuses has not been counted for the device.
         self.commands
             .check(1, &self.clock)
             .map_err(|at| (at, Limiter::Worker))?;
-        match devices.check_key(&device) {
-            Ok(()) => Ok(()),
-            Err(early) => Err((
-                Instant::now() + early.wait_time_from(self.clock.now()),
-                Limiter::Device,
-            )),
-        }
+        let devices = self.devices.read().unwrap_or_else(PoisonError::into_inner);
+        devices
+            .count(pace)
+            .map_err(|wait| (Instant::now() + wait, Limiter::Device))
     }
 
     /// Waits for the right to connect in a zone.
@@ -308,12 +304,6 @@ fn limiter(rate: u32, burst: u32, clock: &DefaultClock) -> Option<DefaultDirectR
     Some(RateLimiter::direct_with_clock(quota, clock.clone()))
 }
 
-fn of_devices(limits: &Limits, clock: &DefaultClock) -> DefaultKeyedRateLimiter<u64> {
-    let rate = NonZeroU32::new(limits.commands).unwrap_or(NonZeroU32::MAX);
-    let burst = NonZeroU32::new(limits.burst.max(1)).unwrap_or(NonZeroU32::MIN);
-    RateLimiter::dashmap_with_clock(Quota::per_second(rate).allow_burst(burst), clock.clone())
-}
-
 /// Connects: a burst of a tenth of a second or so. Bytes: a burst that one read fits into.
 fn quota(rate: NonZeroU32, burst: u32) -> Quota {
     let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
@@ -346,14 +336,18 @@ mod tests {
     fn a_device_has_its_burst_and_then_its_rate() {
         let pacing = Pacing::new(limits());
         for _ in 0..3 {
-            assert_eq!(pacing.command(7), Ok(()));
+            assert_eq!(pacing.command(&pacing.pace(7)), Ok(()));
         }
-        let (at, limiter) = pacing.command(7).expect_err("over the burst");
+        let (at, limiter) = pacing.command(&pacing.pace(7)).expect_err("over the burst");
         assert_eq!(limiter, Limiter::Device);
         assert!(at <= Instant::now() + Duration::from_millis(50));
-        assert_eq!(pacing.command(8), Ok(()), "another device");
+        assert_eq!(pacing.command(&pacing.pace(8)), Ok(()), "another device");
         pacing.change(Limits { burst: 4, ..limits() });
-        assert_eq!(pacing.command(7), Ok(()), "a changed rate begins anew");
+        assert_eq!(
+            pacing.command(&pacing.pace(7)),
+            Ok(()),
+            "a changed rate begins anew"
+        );
     }
 
     #[test]
@@ -362,13 +356,15 @@ mod tests {
             worker_commands: 1,
             ..limits()
         });
-        assert_eq!(pacing.command(1), Ok(()));
+        assert_eq!(pacing.command(&pacing.pace(1)), Ok(()));
         for _ in 0..5 {
-            let refused = pacing.command(2).expect_err("the worker's second is used up");
+            let refused = pacing
+                .command(&pacing.pace(2))
+                .expect_err("the worker's second is used up");
             assert_eq!(refused.1, Limiter::Worker);
         }
         pacing.change(limits());
-        assert_eq!([(); 3].map(|()| pacing.command(2)), [Ok(()); 3]);
+        assert_eq!([(); 3].map(|()| pacing.command(&pacing.pace(2))), [Ok(()); 3]);
     }
 
     #[tokio::test]

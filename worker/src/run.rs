@@ -22,7 +22,7 @@ use crate::devices::{Devices, Line};
 use crate::facts;
 use crate::held::{Ask, Begun, Held, Told};
 use crate::phase::Doing;
-use crate::session::{self, Follow, Handle, Reply, RunId, Target, Turn};
+use crate::session::{self, Follow, Handle, Reply, RunId, Target, Turn, Words};
 
 /// What an execution needs.
 #[derive(Debug)]
@@ -511,7 +511,7 @@ impl Run {
             None => self.job.leave.now.clone(),
         };
         let (follow, telling) = follow.map(|follow| self.follow(follow, session.clone())).unzip();
-        let mut answer = session.follow(words, timeout, send_by, turn, run, follow);
+        let mut answer = session.follow(Words::new(&words), timeout, send_by, turn, run, follow);
         let middle = self.attempt.is_in_the_middle();
         let cut = async {
             tokio::select! {
@@ -557,7 +557,7 @@ impl Run {
                 session.ready().await?;
                 let turn = session.turn(false).await;
                 let send_by = Instant::now() + timeout;
-                let answer = session.follow(words.clone(), timeout, send_by, turn, next_run(), None);
+                let answer = session.follow(Words::new(&words), timeout, send_by, turn, next_run(), None);
                 Ok::<_, ConnectFailure>(answer.await.unwrap_or_else(|_| session::never_sent()))
             };
             let told = tokio::time::timeout_at((began + within).into(), asked).await;

@@ -1,11 +1,23 @@
 //! One device's connection, as those who use it see it.
 //!
-//! A session is a task (`serve`) that owns the socket and the connection machine. Commands come to it over a
-//! queue, at most [`DeviceLimits::in_flight`](crate::DeviceLimits) are open at once, and each is answered exactly
-//! once, whatever happens to the connection.
+//! A session (`serve`) owns the socket and the connection machine. Commands come to it over a queue, at most
+//! [`DeviceLimits::in_flight`](crate::DeviceLimits) are open at once, and each is answered exactly once, whatever
+//! happens to the connection.
+//!
+//! ```text
+//!  opening (a task until there is a connection) ─▶ shard (a task for many sessions) ─ readiness, time, messages ─▶ serve
+//!                                                                                   wire · machine · work ◀┘
+//! ```
 
+mod cause;
+mod command;
 mod open;
+mod opening;
 mod serve;
+mod shard;
+mod wire;
+mod words;
+mod work;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -16,10 +28,13 @@ use bytes::Bytes;
 use muster_model::{Demand, DeviceError, ErrorClass, Ports, Transport};
 use muster_worker_core::{ConnectFailure, StepEnd};
 use routeros_conn::Credentials;
-use tokio::sync::{Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, mpsc};
 
 use crate::mailbox::Sender;
-pub(crate) use serve::{connect_way, idle_bytes, spawn};
+pub(crate) use command::{Awaited, Command, command};
+pub(crate) use opening::{connect_way, spawn};
+pub(crate) use shard::{Shards, idle_bytes};
+pub(crate) use words::Words;
 
 /// Where a session leads.
 #[derive(Clone, Debug)]
@@ -90,12 +105,11 @@ pub(crate) enum Turn {
 /// A command for a device.
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) words: Vec<Vec<u8>>,
+    pub(crate) words: Words,
     pub(crate) timeout: Duration,
     /// Past this it is not sent any more.
     pub(crate) send_by: Instant,
     pub(crate) turn: Arc<Turn>,
-    pub(crate) reply: oneshot::Sender<Reply>,
     /// For a command that tells rows until it is ended.
     pub(crate) follow: Option<Box<Follow>>,
 }
@@ -121,7 +135,7 @@ pub(crate) struct Reply {
 
 #[derive(Debug)]
 pub(crate) enum Message {
-    Run(u64, Request),
+    Run(u64, Command),
     Cancel(u64),
     CloseIfIdle,
     /// Whoever gets the rows of a followed command has room again.
@@ -344,40 +358,38 @@ impl Handle {
         Arc::ptr_eq(&self.vitals, vitals)
     }
 
-    /// Sends a command. The receiver gets the answer, or an error if the session ended before it looked at it.
+    /// Sends a command. What is returned is ready with the answer, or with an error if the session ended before it looked at it.
     pub(crate) fn run(
         &self,
-        words: Vec<Vec<u8>>,
+        words: Words,
         timeout: Duration,
         send_by: Instant,
         turn: Arc<Turn>,
         id: RunId,
-    ) -> oneshot::Receiver<Reply> {
+    ) -> Awaited {
         self.follow(words, timeout, send_by, turn, id, None)
     }
 
     /// As [`run`](Self::run), for a command that may be one that tells rows until it is ended.
     pub(crate) fn follow(
         &self,
-        words: Vec<Vec<u8>>,
+        words: Words,
         timeout: Duration,
         send_by: Instant,
         turn: Arc<Turn>,
         id: RunId,
         follow: Option<Box<Follow>>,
-    ) -> oneshot::Receiver<Reply> {
-        let (reply, answer) = oneshot::channel();
-        let request = Request {
+    ) -> Awaited {
+        let (command, awaited) = command(Request {
             words,
             timeout,
             send_by,
             turn,
-            reply,
             follow,
-        };
-        // A closed queue drops the request and with it the sender: the receiver sees it.
-        self.messages.send(Message::Run(id.0, request));
-        answer
+        });
+        // A closed queue drops the command, and whoever waits for it sees that.
+        self.messages.send(Message::Run(id.0, command));
+        awaited
     }
 
     /// Tells that rows of a followed command were taken.

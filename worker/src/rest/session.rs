@@ -14,10 +14,11 @@ use super::asked::{Asked, ENDS_AFTER};
 use super::client::Rest;
 use crate::devices::World;
 use crate::mailbox::Mailbox;
+use crate::pace::Pace;
 use crate::pacing::{Gate, Limiter};
 use crate::reach::Way;
 use crate::room::Place;
-use crate::session::{Message, Reply, Request, Stage, Target, Turn, Vitals, connect_way, gone};
+use crate::session::{Command, Message, Reply, Stage, Target, Turn, Vitals, connect_way, gone};
 
 /// A command is not waited for longer than the router lets it run, and some for the way.
 const WAITED: Duration = ENDS_AFTER.saturating_add(Duration::from_secs(5));
@@ -25,10 +26,11 @@ const WAITED: Duration = ENDS_AFTER.saturating_add(Duration::from_secs(5));
 /// What has been opened for a REST session.
 pub(crate) struct Opened {
     pub(crate) device: u64,
-    pub(crate) target: Target,
+    pub(crate) target: Arc<Target>,
     pub(crate) way: Way,
     pub(crate) world: Arc<World>,
     pub(crate) vitals: Arc<Vitals>,
+    pub(crate) pace: Pace,
     pub(crate) _place: Place,
 }
 
@@ -36,7 +38,7 @@ pub(crate) struct Opened {
 pub(crate) struct RestSession {
     opened: Opened,
     rest: Rest,
-    waiting: VecDeque<(u64, Request)>,
+    waiting: VecDeque<(u64, Command)>,
     /// Turns of commands that were given up, and until when the router may be at work on them.
     lingering: Vec<(Instant, Arc<Turn>)>,
     idle_since: Instant,
@@ -74,8 +76,8 @@ impl RestSession {
     /// Serves until nobody needs it any more, or the router cannot be reached again. Says which.
     pub(crate) async fn serve(mut self, mailbox: &mut Mailbox<Message>) -> ConnectFailure {
         let failure = self.run(mailbox).await;
-        for (_, request) in self.waiting {
-            let _ = request.reply.send(reply(StepEnd::NotSent(failure.error.clone())));
+        for (_, command) in self.waiting {
+            command.answer(reply(StepEnd::NotSent(failure.error.clone())));
         }
         failure
     }
@@ -92,8 +94,8 @@ impl RestSession {
             self.lingering.retain(|(until, _)| *until > now);
             let wait = match self.may_send(now) {
                 Ok(()) => match self.waiting.pop_front() {
-                    Some((id, request)) => {
-                        if let Err(failure) = self.command(id, request, mailbox).await {
+                    Some((id, command)) => {
+                        if let Err(failure) = self.command(id, command, mailbox).await {
                             return failure;
                         }
                         self.idle_since = Instant::now();
@@ -140,7 +142,7 @@ impl RestSession {
     /// Returns whether the session is to end.
     fn on_message(&mut self, message: Message) -> bool {
         match message {
-            Message::Run(id, request) => self.waiting.push_back((id, request)),
+            Message::Run(id, command) => self.waiting.push_back((id, command)),
             Message::CloseIfIdle => return self.is_idle(),
             Message::Taken => {}
             Message::Cancel(id) => cancel(&mut self.waiting, id),
@@ -154,10 +156,7 @@ impl RestSession {
             return Ok(());
         }
         let Opened {
-            world,
-            vitals,
-            device,
-            ..
+            world, vitals, pace, ..
         } = &self.opened;
         for (gate, unpaid) in self.tolls.iter_mut().filter(|(_, unpaid)| *unpaid > 0) {
             if let Err(at) = world.pacing.pay(gate, *unpaid) {
@@ -166,7 +165,7 @@ impl RestSession {
             }
             *unpaid = 0;
         }
-        match world.pacing.command(*device) {
+        match world.pacing.command(pace) {
             Ok(()) => {
                 vitals.enter(Stage::Device);
                 Ok(())
@@ -185,15 +184,18 @@ impl RestSession {
     async fn command(
         &mut self,
         id: u64,
-        request: Request,
+        mut command: Command,
         mailbox: &mut Mailbox<Message>,
     ) -> Result<(), ConnectFailure> {
+        let Some(request) = command.take() else {
+            return Ok(());
+        };
         if request.send_by < Instant::now() {
             let error = DeviceError::new(ErrorClass::Timeout, "it could not be sent in time");
-            let _ = request.reply.send(reply(StepEnd::NotSent(error)));
+            command.answer(reply(StepEnd::NotSent(error)));
             return Ok(());
         }
-        let asked = match Asked::of(&request.words) {
+        let asked = match Asked::of(&request.words.to_vec()) {
             Ok(_) if request.follow.is_some() => Err(DeviceError::new(
                 ErrorClass::Protocol,
                 "REST tells no rows as they come; use transport api or api-ssl",
@@ -203,7 +205,7 @@ impl RestSession {
         let asked = match asked {
             Ok(asked) => asked,
             Err(error) => {
-                let _ = request.reply.send(reply(StepEnd::Refused(error)));
+                command.answer(reply(StepEnd::Refused(error)));
                 return Ok(());
             }
         };
@@ -217,11 +219,11 @@ impl RestSession {
             }) => {
                 if request.send_by < Instant::now() {
                     let error = DeviceError::new(ErrorClass::Timeout, "it could not be sent in time");
-                    let _ = request.reply.send(reply(StepEnd::NotSent(error)));
+                    command.answer(reply(StepEnd::NotSent(error)));
                     return Ok(());
                 }
                 if let Err(failure) = self.connect(deadline).await {
-                    let _ = request.reply.send(reply(StepEnd::NotSent(failure.error.clone())));
+                    command.answer(reply(StepEnd::NotSent(failure.error.clone())));
                     return Err(failure);
                 }
                 self.ask(id, &asked, deadline, mailbox).await
@@ -266,7 +268,7 @@ impl RestSession {
             self.lingering.push((sent_at + ENDS_AFTER, request.turn.clone()));
         }
         let sentences = self.opened.world.budget.answer(sentences);
-        let _ = request.reply.send(Reply { end, sentences });
+        command.answer(Reply { end, sentences });
         Ok(())
     }
 
@@ -296,7 +298,7 @@ impl RestSession {
                     answer = &mut exchange => break Ran::Answered(answer),
                     message = poll_fn(|cx| mailbox.poll_recv(cx)), if !abandoned => match message {
                         Some(Message::Cancel(run)) if run == id => break Ran::Cancelled,
-                        Some(Message::Run(run, request)) => self.waiting.push_back((run, request)),
+                        Some(Message::Run(run, command)) => self.waiting.push_back((run, command)),
                         Some(Message::Cancel(run)) => cancel(&mut self.waiting, run),
                         Some(Message::CloseIfIdle | Message::Taken) => {}
                         None => abandoned = true,
@@ -342,11 +344,11 @@ impl RestSession {
     }
 }
 
-fn cancel(waiting: &mut VecDeque<(u64, Request)>, id: u64) {
+fn cancel(waiting: &mut VecDeque<(u64, Command)>, id: u64) {
     if let Some(at) = waiting.iter().position(|(run, _)| *run == id)
-        && let Some((_, request)) = waiting.remove(at)
+        && let Some((_, command)) = waiting.remove(at)
     {
-        let _ = request.reply.send(reply(StepEnd::Cancelled));
+        command.answer(reply(StepEnd::Cancelled));
     }
 }
 

@@ -9,16 +9,15 @@ use muster_worker_core::StepEnd;
 use routeros_conn::{Outcome, UnknownCause};
 use routeros_wire::{Kind, Sentence, TrapCategory};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::oneshot;
 
-use super::{Follow, Reply, Turn, gone};
+use super::{Command, Follow, Reply, Turn, gone};
 use crate::budget::Budget;
 
 pub(super) struct Open {
     pub(super) run: u64,
     pub(super) turn: Arc<Turn>,
     /// Gone when the answer was given before the exchange ended.
-    reply: Option<oneshot::Sender<Reply>>,
+    reply: Option<Command>,
     pub(super) sentences: Vec<u8>,
     trap: Option<DeviceError>,
     pub(super) outcome: Option<Outcome>,
@@ -45,6 +44,9 @@ pub(super) enum After {
     End,
 }
 
+/// Bytes of a `!done` that says nothing else.
+const END: usize = b"\x05!done\x00".len();
+
 /// Rows of a followed command that wait for whoever gets them, in bytes; beyond it the device is read no further.
 const BEHIND: usize = 256 << 10;
 
@@ -52,7 +54,7 @@ impl Open {
     pub(super) fn new(
         run: u64,
         turn: Arc<Turn>,
-        reply: oneshot::Sender<Reply>,
+        reply: Command,
         follow: Option<Box<Follow>>,
         now: Instant,
     ) -> Self {
@@ -93,6 +95,10 @@ impl Open {
             followed.rows += u64::from(kind == Kind::Re);
             followed.reached = followed.follow.rows == Some(followed.rows);
         }
+        if self.sentences.capacity() == 0 {
+            // Most answers are one sentence and its end.
+            self.sentences.reserve_exact(sentence.untagged_len() + END);
+        }
         sentence.write_untagged(&mut self.sentences);
         if self.sentences.len() > limit {
             let text = format!("the answer is over the limit of {limit} bytes");
@@ -108,7 +114,7 @@ impl Open {
         }
     }
 
-    /// Room for what a read brought: an answer is seldom longer.
+    /// Room for what a large read brought: an answer that begins so is seldom longer.
     pub(super) fn reserve(&mut self, bytes: usize) {
         if self.sentences.capacity() == 0 {
             self.sentences.reserve_exact(bytes);
@@ -169,7 +175,7 @@ impl Open {
             None => sentences.into(),
         };
         if let Some(reply) = self.reply.take() {
-            let _ = reply.send(Reply { end, sentences });
+            reply.answer(Reply { end, sentences });
         }
     }
 
@@ -213,14 +219,16 @@ fn trap(sentence: Sentence<'_>) -> DeviceError {
 mod tests {
     use std::time::Duration;
 
+    use futures_util::FutureExt as _;
     use routeros_wire::{Limits, decode_all, encode};
-    use tokio::sync::{RwLock, mpsc};
+    use tokio::sync::mpsc;
 
     use super::*;
+    use crate::session::command::command;
+    use crate::session::command::tests::request;
 
     async fn turn() -> Arc<Turn> {
-        let guard = Arc::new(RwLock::new(())).read_owned().await;
-        Arc::new(Turn::Shared { _guard: guard })
+        request().await.turn
     }
 
     fn reply(open: &mut Open, words: &[&str]) -> After {
@@ -237,7 +245,7 @@ mod tests {
     #[tokio::test]
     async fn a_followed_command_ends_well_when_it_told_enough() {
         let (live, mut rows) = mpsc::channel(1);
-        let (sender, answer) = oneshot::channel();
+        let (sender, answer) = command(request().await);
         let follow = Follow {
             lasts: Duration::from_secs(60),
             rows: Some(2),
@@ -265,12 +273,15 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_is_too_large_is_given_up_and_kept_so_far() {
-        let (sender, mut answer) = oneshot::channel();
+        let (sender, answer) = command(request().await);
         let mut open = Open::new(1, turn().await, sender, None, Instant::now());
         let long = format!("=a={}", "x".repeat(600));
         assert_eq!(reply(&mut open, &["!re", &long]), After::GoOn);
         assert_eq!(reply(&mut open, &["!re", &long]), After::End);
-        let told = answer.try_recv().expect("answered at once");
+        let told = answer
+            .now_or_never()
+            .expect("answered at once")
+            .expect("answered");
         assert!(matches!(told.end, StepEnd::NoAnswer(error) if error.class == ErrorClass::Protocol));
         assert!(told.sentences.len() > 1000);
     }

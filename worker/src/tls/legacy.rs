@@ -10,6 +10,8 @@ use openssl::error::ErrorStack;
 use openssl::ssl::{ErrorCode, Ssl, SslContext, SslMethod, SslOptions, SslStream, SslVerifyMode, SslVersion};
 use tokio::net::TcpStream;
 
+use super::Socket;
+
 /// Everything that encrypts, anonymous or not, at the level at which OpenSSL still offers it.
 const CIPHERS: &str = "ALL:aNULL:!eNULL:!PSK:!SRP:@SECLEVEL=0";
 /// `SSL_OP_LEGACY_SERVER_CONNECT`: take servers that know nothing of secure renegotiation (RFC 5746).
@@ -21,9 +23,9 @@ const READ: usize = 16 << 10;
 
 /// A connection that is through its handshake.
 #[derive(Debug)]
-pub(crate) struct LegacyStream {
+pub(crate) struct LegacyStream<S = TcpStream> {
     ssl: SslStream<Pipe>,
-    socket: TcpStream,
+    socket: S,
 }
 
 /// What OpenSSL reads from and writes to: it never waits, and the socket is ours.
@@ -107,6 +109,34 @@ impl LegacyStream {
         }
     }
 
+    /// See [`Stream`](crate::stream::Stream), as for the others.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            match self.try_read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.socket.poll_read_ready(cx))?;
+                }
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+}
+
+impl<S: Socket> LegacyStream<S> {
+    /// The same over another form of the socket.
+    pub(crate) fn over<T>(self, other: impl FnOnce(S) -> io::Result<T>) -> io::Result<LegacyStream<T>> {
+        Ok(LegacyStream {
+            ssl: self.ssl,
+            socket: other(self.socket)?,
+        })
+    }
+
+    /// Whether there is something to read that the socket knows nothing of.
+    pub(crate) fn has_read(&self) -> bool {
+        let pipe = self.ssl.get_ref();
+        self.ssl.ssl().pending() > 0 || !pipe.incoming.is_empty() || pipe.ended
+    }
+
     /// Takes what has arrived at the socket.
     fn fill(&mut self) -> io::Result<()> {
         let mut bytes = [0; READ];
@@ -117,27 +147,25 @@ impl LegacyStream {
         Ok(())
     }
 
-    /// See [`Stream`](crate::stream::Stream), as for the others.
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    /// Reads what has arrived. 0 is the end.
+    pub(crate) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.ssl.ssl_read(buffer) {
-                Ok(count) => return Poll::Ready(Ok(count)),
-                Err(error) if error.code() == ErrorCode::ZERO_RETURN => return Poll::Ready(Ok(0)),
+                Ok(count) => return Ok(count),
+                Err(error) if error.code() == ErrorCode::ZERO_RETURN => return Ok(0),
                 Err(error) if error.code() == ErrorCode::WANT_READ => {}
-                Err(_) if self.ssl.get_ref().ended => return Poll::Ready(Ok(0)),
-                Err(error) => {
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string())));
-                }
+                Err(_) if self.ssl.get_ref().ended => return Ok(0),
+                Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string())),
             }
-            ready!(self.socket.poll_read_ready(cx))?;
-            match self.fill() {
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
-                _ => {}
-            }
+            self.fill()?;
         }
     }
 
-    pub(crate) fn socket(&self) -> &TcpStream {
+    pub(crate) fn socket_mut(&mut self) -> &mut S {
+        &mut self.socket
+    }
+
+    pub(crate) fn socket(&self) -> &S {
         &self.socket
     }
 

@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 pub(crate) use fingerprint::Presented;
 #[cfg(feature = "legacy-tls")]
 pub(crate) use legacy::LegacyStream;
-pub(crate) use stream::TlsStream;
+pub(crate) use stream::{Socket, TlsStream};
 
 use crate::stream::Stream;
 use judge::Judge;

@@ -27,9 +27,27 @@ thread_local! {
     static OUTGOING: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// A socket that does not block.
+pub(crate) trait Socket {
+    /// Reads what has arrived.
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Writes what there is room for.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+}
+
+impl Socket for TcpStream {
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Self::try_read(self, buffer)
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Self::try_write(self, bytes)
+    }
+}
+
 /// A TLS connection that is through its handshake.
-pub(crate) struct TlsStream {
-    socket: TcpStream,
+pub(crate) struct TlsStream<S = TcpStream> {
+    socket: S,
     tls: Box<UnbufferedClientConnection>,
     /// The beginning of a record whose end has not arrived.
     partial: Vec<u8>,
@@ -40,7 +58,7 @@ pub(crate) struct TlsStream {
     ended: bool,
 }
 
-impl std::fmt::Debug for TlsStream {
+impl<S: std::fmt::Debug> std::fmt::Debug for TlsStream<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TlsStream")
             .field("socket", &self.socket)
@@ -136,10 +154,6 @@ impl TlsStream {
         self.tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
     }
 
-    pub(crate) fn socket(&self) -> &TcpStream {
-        &self.socket
-    }
-
     /// The certificate that was presented, now or when the session began that was resumed.
     pub(crate) fn certificate(&self) -> Option<&CertificateDer<'static>> {
         self.tls.peer_certificates()?.first()
@@ -158,8 +172,44 @@ impl TlsStream {
             }
         }
     }
+}
 
-    fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl<S: Socket> TlsStream<S> {
+    pub(crate) fn socket(&self) -> &S {
+        &self.socket
+    }
+
+    pub(crate) fn socket_mut(&mut self) -> &mut S {
+        &mut self.socket
+    }
+
+    /// The same over another form of the socket.
+    pub(crate) fn over<T>(self, other: impl FnOnce(S) -> io::Result<T>) -> io::Result<TlsStream<T>> {
+        let Self {
+            socket,
+            tls,
+            partial,
+            plain,
+            waiting,
+            ended,
+        } = self;
+        Ok(TlsStream {
+            socket: other(socket)?,
+            tls,
+            partial,
+            plain,
+            waiting,
+            ended,
+        })
+    }
+
+    /// Whether there is something to read that the socket knows nothing of.
+    pub(crate) fn has_read(&self) -> bool {
+        !self.plain.is_empty() || self.ended
+    }
+
+    /// Reads what has arrived. 0 is the end. `WouldBlock` may also mean that what came is no whole record yet.
+    pub(crate) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if !self.plain.is_empty() {
             let count = self.plain.len().min(buffer.len());
             buffer[..count].copy_from_slice(&self.plain[..count]);

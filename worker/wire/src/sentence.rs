@@ -146,6 +146,19 @@ impl<'a> Sentence<'a> {
         out.push(0);
     }
 
+    /// Bytes that [`write_untagged`](Self::write_untagged) appends.
+    pub fn untagged_len(&self) -> usize {
+        let of_tag = mark::of_name(TAG.len() - 2);
+        let size = |from: usize, to: usize| match (self.tape.get(from), self.tape.get(to)) {
+            (Some(from), Some(to)) => (to - from) as usize,
+            _ => 0,
+        };
+        let tags = self.marks.iter().enumerate().filter(|(_, mark)| **mark == of_tag);
+        let tags = tags.filter(|(index, _)| self.word(*index).is_some_and(|word| word.starts_with(TAG)));
+        let tags = tags.map(|(index, _)| size(index, index + 1)).sum::<usize>();
+        size(0, self.len()) - tags + 1
+    }
+
     /// Appends the words `from..to` with their lengths.
     fn copy(&self, from: usize, to: usize, out: &mut Vec<u8>) {
         let bounds = (self.tape.get(from), self.tape.get(to));
@@ -391,7 +404,10 @@ mod tests {
     #[test]
     fn a_result_is_kept_without_its_tag() {
         let mut out = Vec::new();
-        with(&[b"!re", b".tag=9", b"=a=\xFF"], |s| s.write_untagged(&mut out));
+        with(&[b"!re", b".tag=9", b"=a=\xFF"], |s| {
+            s.write_untagged(&mut out);
+            assert_eq!(s.untagged_len(), out.len());
+        });
         assert_eq!(out, b"\x03!re\x04=a=\xFF\x00");
     }
 
