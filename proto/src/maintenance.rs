@@ -95,6 +95,11 @@ fn wait_of(message: &v1::Wait) -> Result<Wait, Bad> {
                 bad.into_iter().map(named).collect()
             })
         }
+        Some(v1::wait::Kind::Idle(idle)) => {
+            let within = optional("wait.idle.within", idle.within.as_ref())?;
+            let every = optional("wait.idle.every", idle.every.as_ref())?;
+            Wait::idle(idle.max_load, within, every).map_err(|bad| under("wait.idle", bad))
+        }
         None => Err(vec![(
             "wait".to_owned(),
             "it needs a time, or what is waited for".to_owned(),
@@ -111,6 +116,15 @@ pub(crate) fn wait(wait: &Wait) -> v1::Wait {
             every_ms,
         } => Some(v1::wait::Kind::Until(v1::Until {
             expression: check.text().to_owned(),
+            within: time(*within_ms),
+            every: time(*every_ms),
+        })),
+        Wait::Idle {
+            max_load,
+            within_ms,
+            every_ms,
+        } => Some(v1::wait::Kind::Idle(v1::Idle {
+            max_load: *max_load,
             within: time(*within_ms),
             every: time(*every_ms),
         })),
@@ -294,6 +308,7 @@ mod tests {
         let verify = Verify::new(["/ip/dns/print"], "", true).expect("a read");
         all.extend([
             Step::Wait(Wait::time(Duration::from_millis(1500)).expect("valid")),
+            Step::Wait(Wait::idle(90, None, None).expect("valid")),
             Step::Wait(until),
             Step::Script(Script::new(Run::Named("tidy".into()), None).expect("valid")),
             Step::Script(Script::new(Run::Source("/quit".into()), Some(verify)).expect("valid")),

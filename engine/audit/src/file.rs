@@ -5,6 +5,7 @@
 //! select = "role=cpe"                            # or all = true; both may be left to the command line
 //! timeout = "60s"                                # of a command, and how long devices that cannot be reached are tried
 //! min-coverage = "95%"                           # fewer devices that could be judged: exit code 5
+//! max-cpu = "90%"                                # a router that is busier is waited for, and left out if it stays so
 //! max-age = "1h"                                 # answers that are younger are not asked for again
 //! open-after = "2 of 3"                          # a finding opens after so many failures among so many runs
 //! [[check]]
@@ -42,6 +43,8 @@ pub const MAX_CHECKS: usize = 500;
 /// The longest name, in characters.
 const NAME: usize = 200;
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// Percent of its CPU that a router may be busy with and still be asked.
+const MAX_CPU: u32 = 90;
 
 /// What an audit's file says.
 #[derive(Debug)]
@@ -54,6 +57,8 @@ pub struct Audit {
     pub timeout: Duration,
     /// The share of devices that is to be judged, 0 to 1.
     pub min_coverage: Option<f64>,
+    /// A device whose CPU is busier is not asked (L8), percent; 100 for all are.
+    pub max_cpu: u32,
     /// Answers that are younger are not asked for again.
     pub max_age: Option<Duration>,
     /// A finding opens after so many failures among so many runs.
@@ -203,6 +208,13 @@ fn take(file: &Table<'_>, text: &str) -> Option<Audit> {
     let min_coverage = file.get("min-coverage").map_or(Some(None), |value| {
         value.share().map(|share| Some(share.fraction()))
     });
+    let max_cpu = file.get("max-cpu").map_or(Some(MAX_CPU), |value| {
+        let share = value.share()?.millionths();
+        match share % 10_000 {
+            0 => Some(share / 10_000),
+            _ => value.wrong("is to be whole percent, for example \"90%\"; \"100%\" asks every router"),
+        }
+    });
     let max_age = file
         .get("max-age")
         .map_or(Some(None), |value| value.duration().map(Some));
@@ -240,6 +252,7 @@ fn take(file: &Table<'_>, text: &str) -> Option<Audit> {
         selector: selector?,
         timeout: timeout?,
         min_coverage: min_coverage?,
+        max_cpu: max_cpu?,
         max_age: max_age?,
         open_after: open_after?,
         checks: (checks.len() == count).then_some(checks)?,

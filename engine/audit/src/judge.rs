@@ -162,9 +162,12 @@ impl Judge {
     /// Needs a stack of [`muster_model::check::STACK`] bytes.
     pub fn judge(&mut self, asked: &Asked<'_>) -> Vec<Arc<Judgement>> {
         if asked.replies.is_empty() {
-            let why = asked
-                .error
-                .map_or_else(|| asked.state.as_str().to_owned(), DeviceError::to_string);
+            let why = match (asked.state, asked.error) {
+                // The class says nothing: no check of anybody's has failed.
+                (ExecutionState::Rejected, Some(error)) => error.message.clone(),
+                (_, Some(error)) => error.to_string(),
+                (state, None) => state.as_str().to_owned(),
+            };
             let verdict = match asked.state {
                 ExecutionState::Failed | ExecutionState::Succeeded => Verdict::Error,
                 _ => Verdict::Unreached,

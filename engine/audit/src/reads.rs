@@ -2,9 +2,10 @@
 //! with a query where all checks of the menu want the same items.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use muster_model::check::Source as FactSource;
-use muster_model::{Command, Plan, Step};
+use muster_model::{Command, Plan, Step, Wait};
 use routeros_wire::Expression;
 
 use crate::file::{Audit, Check, Fleet, Source};
@@ -13,7 +14,8 @@ use crate::rule::Rule;
 /// The questions of an audit.
 #[derive(Debug)]
 pub struct Reads {
-    /// One print after the other; a device that refuses one is asked the next.
+    /// One print after the other, so that a heavy table is the only one under way; a device that refuses one is asked the next.
+    /// Before them a look at how busy the device is.
     pub plan: Plan,
     /// For each check, in the order of the file.
     pub checks: Vec<CheckReads>,
@@ -22,6 +24,9 @@ pub struct Reads {
     /// See `resource`.
     pub identity: Option<usize>,
 }
+
+/// How long a router that is busy is waited for.
+const BUSY: Duration = Duration::from_secs(30);
 
 /// Where a check finds what it needs.
 #[derive(Debug)]
@@ -102,6 +107,12 @@ pub(crate) fn named(filter: &Expression) -> impl Iterator<Item = String> {
 }
 
 impl Reads {
+    /// How many prints there are.
+    pub fn prints(&self) -> usize {
+        let is_print = |step: &&Step| matches!(step, Step::Command(_));
+        self.plan.steps.iter().filter(is_print).count()
+    }
+
     /// Plans the questions.
     pub fn of(audit: &Audit) -> Self {
         let mut menus = BTreeMap::<&str, Menu>::new();
@@ -120,6 +131,10 @@ impl Reads {
             names.insert("dynamic".into());
         }
         let (mut steps, mut at) = (Vec::new(), BTreeMap::new());
+        if audit.max_cpu < 100 {
+            let idle = Wait::idle(audit.max_cpu, Some(BUSY), None);
+            steps.extend(idle.ok().map(Step::Wait));
+        }
         for (menu, wanted) in &menus {
             if let Some(command) = wanted.command(menu) {
                 at.insert(*menu, steps.len());

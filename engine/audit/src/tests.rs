@@ -65,7 +65,7 @@ fn the_example_of_the_readme_says_what_it_should() {
     let audit = file::audit(TELNET).expect("valid");
     assert_eq!(audit.checks[0].severity, Severity::High);
     assert_eq!(
-        Reads::of(&audit).plan.steps[0].title(),
+        Reads::of(&audit).plan.steps[1].title(),
         "/ip/service/print =.proplist=disabled,dynamic,name ?name=telnet"
     );
     for (value, verdict) in [
@@ -159,6 +159,7 @@ fn checks_of_a_menu_share_one_print() {
         .plan
         .steps
         .iter()
+        .skip(1)
         .map(muster_model::Step::title)
         .collect::<Vec<_>>();
     assert_eq!(
@@ -292,17 +293,20 @@ fn tallies_show_both_shares() {
     assert_eq!(Tally::default().compliance(), None);
 }
 
-/// A check over several devices, each with the answers to its prints in the order of the plan.
+/// A check over several devices, each with the answers to its prints in the order of the plan, after the look at how busy
+/// it is.
 fn settled(text: &str, devices: &[(&str, &[&[&[&str]]])]) -> Vec<Judgement> {
     let audit = file::audit(text).expect("a valid file");
     let mut judge = Judge::new(file::audit(text).expect("a valid file"));
     let labels = Labels::default();
     let mut subjects = Vec::new();
     for (name, answers) in devices {
+        let done = answer(&[&["!done"]]);
         let replies = answers
             .iter()
             .map(|sentences| answer(&[sentences, &[&["!done"][..]][..]].concat()));
-        let replies = replies.collect::<Vec<_>>();
+        // The first is that it is not busy.
+        let replies = std::iter::once(done).chain(replies).collect::<Vec<_>>();
         let digests = replies
             .iter()
             .map(|reply| Sha256::digest(reply).into())
@@ -383,6 +387,7 @@ fn both_ends_of_a_link_are_looked_at_together() {
         .plan
         .steps
         .iter()
+        .skip(1)
         .map(muster_model::Step::title)
         .collect::<Vec<_>>();
     assert_eq!(
@@ -447,6 +452,7 @@ fn one_that_is_not_like_the_others() {
         .plan
         .steps
         .iter()
+        .skip(1)
         .map(muster_model::Step::title)
         .collect::<Vec<_>>();
     assert_eq!(
@@ -485,4 +491,39 @@ fn one_that_is_not_like_the_others() {
         "name = \"a\"\n[[check]]\nname = \"c\"\nread = \"/ip/dns\"\ncompare = \"peer\"\nexpect = \"true\"\n";
     let error = file::audit(wrong).expect_err("wrong").to_string();
     assert!(error.contains("\"peers\", \"baseline\""), "{error}");
+}
+
+#[test]
+fn a_busy_router_is_not_asked_and_says_so() {
+    let of = |more: &str| {
+        let audit = file::audit(&format!("{more}\n{TELNET}")).expect("valid");
+        Reads::of(&audit).plan.steps[0].title()
+    };
+    assert_eq!(of(""), "wait until cpu-load is 90 % at most");
+    assert_eq!(of("max-cpu = \"75%\""), "wait until cpu-load is 75 % at most");
+    assert!(of("max-cpu = \"100%\"").starts_with("/ip/service/print"));
+    for wrong in ["\"0%\"", "\"12.5%\"", "90", "\"101%\""] {
+        let errors = file::audit(&format!("max-cpu = {wrong}\n{TELNET}")).expect_err("refused");
+        assert!(errors.to_string().contains("max-cpu"), "{errors}");
+    }
+    let mut judge = Judge::new(file::audit(TELNET).expect("valid"));
+    let labels = Labels::default();
+    let error = muster_model::DeviceError::new(muster_model::ErrorClass::Check, "it was too busy");
+    let asked = Asked {
+        about: About {
+            name: "r1",
+            address: "192.0.2.1",
+            zone: "",
+            labels: &labels,
+        },
+        state: ExecutionState::Rejected,
+        error: Some(&error),
+        replies: &[],
+        digests: &[],
+    };
+    let said = judge.judge(&asked).remove(0);
+    assert_eq!(
+        (said.verdict, said.reason.as_str()),
+        (Verdict::Unreached, "it was too busy")
+    );
 }

@@ -77,7 +77,7 @@ fn wrong(path: &Path, errors: &FileErrors, json: bool) -> Exit {
 }
 
 fn audit_summary(audit: &muster_audit::Audit) -> String {
-    let steps = muster_audit::Reads::of(audit).plan.steps.len();
+    let prints = muster_audit::Reads::of(audit).prints();
     let remedies = audit.checks.iter().filter(|check| check.remedy.is_some()).count();
     let whom = match &audit.selector {
         None => "devices that audit run names".to_owned(),
@@ -85,7 +85,7 @@ fn audit_summary(audit: &muster_audit::Audit) -> String {
         Some(selector) => safe(&selector.to_string()).into_owned(),
     };
     format!(
-        "valid: {} checks on {whom}, {steps} prints on each; {remedies} with a remedy",
+        "valid: {} checks on {whom}, {prints} prints on each; {remedies} with a remedy",
         audit.checks.len()
     )
 }
@@ -103,6 +103,7 @@ fn describe_audit(audit: &muster_audit::Audit) -> Value {
         "select": audit.selector.as_ref().map(ToString::to_string),
         "timeout_seconds": audit.timeout.as_secs_f64(),
         "min_coverage": audit.min_coverage,
+        "max_cpu": f64::from(audit.max_cpu) / 100.0,
         "max_age_seconds": audit.max_age.map(|age| age.as_secs_f64()),
         "checks": audit.checks.iter().map(check).collect::<Vec<_>>(),
         "reads": reads.steps.iter().map(muster_model::Step::title).collect::<Vec<_>>(),

@@ -27,6 +27,8 @@ pub struct Check(String);
 pub enum Source {
     /// `/system/resource`.
     Resource,
+    /// Of that, how busy it is.
+    Load,
     /// `/system/identity`.
     Identity,
     /// Interfaces that are running.

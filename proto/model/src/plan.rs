@@ -160,6 +160,7 @@ impl Step {
             Self::Export => "export".to_owned(),
             Self::Wait(Wait::For(ms)) => format!("wait {:?}", Duration::from_millis(*ms)),
             Self::Wait(Wait::Until { check, .. }) => format!("wait until {}", check.text()),
+            Self::Wait(Wait::Idle { max_load, .. }) => format!("wait until cpu-load is {max_load} % at most"),
             Self::Script(script) => script.title(),
             Self::Fetch(fetch) => format!("fetch {}", fetch.file),
             Self::Reboot(_) => "reboot".to_owned(),

@@ -28,6 +28,15 @@ pub enum Wait {
         /// From one look to the next, milliseconds.
         every_ms: u64,
     },
+    /// Until the device has little enough to do (L8); when that is not so in time, the plan does not go on.
+    Idle {
+        /// The most that its `cpu-load` may be, percent. One that does not tell it is not waited for.
+        max_load: u32,
+        /// How long at most, milliseconds.
+        within_ms: u64,
+        /// From one look to the next, milliseconds.
+        every_ms: u64,
+    },
 }
 
 impl Wait {
@@ -66,10 +75,35 @@ impl Wait {
         }
     }
 
+    /// Until the device's CPU is loaded by so many percent at most.
+    pub fn idle(
+        max_load: u32,
+        within: Option<Duration>,
+        every: Option<Duration>,
+    ) -> Result<Self, Vec<BadStep>> {
+        let mut bad = Vec::new();
+        let within_ms = deadline("within", within.unwrap_or(WITHIN), &mut bad);
+        let every_ms = deadline("every", every.unwrap_or(EVERY), &mut bad);
+        if !(1..=100).contains(&max_load) {
+            bad.push(BadStep::new(
+                "max_load",
+                format!("{max_load}; 1 to 100 percent are possible"),
+            ));
+        }
+        match bad.is_empty() {
+            true => Ok(Self::Idle {
+                max_load,
+                within_ms,
+                every_ms,
+            }),
+            false => Err(bad),
+        }
+    }
+
     /// The expression that is waited for.
     pub fn check(&self) -> Option<&Check> {
         match self {
-            Self::For(_) => None,
+            Self::For(_) | Self::Idle { .. } => None,
             Self::Until { check, .. } => Some(check),
         }
     }
@@ -78,7 +112,7 @@ impl Wait {
     pub fn at_most_ms(&self) -> u64 {
         match self {
             Self::For(time) => *time,
-            Self::Until { within_ms, .. } => *within_ms,
+            Self::Until { within_ms, .. } | Self::Idle { within_ms, .. } => *within_ms,
         }
     }
 }

@@ -37,6 +37,7 @@ pub(crate) fn question(source: Source) -> Vec<Vec<u8>> {
             "/system/resource/print",
             "=.proplist=version,uptime,free-memory,total-memory,cpu-count,cpu-load,free-hdd-space,total-hdd-space,architecture-name,board-name",
         ],
+        Source::Load => &["/system/resource/print", "=.proplist=cpu-load"],
         Source::Identity => &["/system/identity/print", "=.proplist=name"],
         Source::Interfaces => &["/interface/print", "=.proplist=running"],
         Source::Routes => &["/ip/route/print", "=count-only="],
@@ -51,7 +52,7 @@ pub(crate) fn question(source: Source) -> Vec<Vec<u8>> {
 /// What the answer says. What it does not say is not there.
 pub(crate) fn read(source: Source, answer: &[u8], facts: &mut Facts) {
     match source {
-        Source::Resource => read_rows(answer, |row| resource(&row, facts)),
+        Source::Resource | Source::Load => read_rows(answer, |row| resource(&row, facts)),
         Source::Identity => read_rows(answer, |row| text(&row, b"name", "identity", facts)),
         Source::Interfaces => {
             let mut up = 0;

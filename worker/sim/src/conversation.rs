@@ -423,6 +423,7 @@ impl Conversation {
                 Fault::ByteByByte
                 | Fault::Drop
                 | Fault::Bricks
+                | Fault::Busy
                 | Fault::CutDownload
                 | Fault::DeviceMode
                 | Fault::DiskFull

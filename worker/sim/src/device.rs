@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use routeros_wire::Sentence;
 
+use crate::fault::Fault;
 use crate::files::Files;
 use crate::firmware::{Firmware, Work};
 use crate::generate::{FLEET_EPOCH_S, Profile};
@@ -372,6 +373,10 @@ impl Device {
         };
         // The load changes every few seconds, as it does on a device.
         let load = Rng::keyed(self.profile.seed, &[self.profile.index as u64, now.as_secs() / 5]).below(30);
+        let load = match self.firmware.trouble {
+            Some(Fault::Busy) => 100 - load / 10,
+            _ => load,
+        };
         if let Some(row) = table.row_mut(0) {
             row.set("uptime", duration(uptime.as_secs()).into_bytes());
             row.set("cpu-load", load.to_string().into_bytes());

@@ -15,6 +15,8 @@ use crate::rng::Rng;
 /// it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
+    /// Its CPU has no time left, and says so.
+    Busy,
     /// Is never heard of again once it was to install another version.
     Bricks,
     /// Its first download is cut off in the middle.
@@ -81,8 +83,9 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault, in the order of their names.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Bricks,
+        Self::Busy,
         Self::ByteByByte,
         Self::CutDownload,
         Self::DeviceMode,
@@ -119,6 +122,7 @@ impl Fault {
         match self {
             Self::ByteByByte => "byte-by-byte",
             Self::Bricks => "bricks",
+            Self::Busy => "busy",
             Self::CutDownload => "cut-download",
             Self::DeviceMode => "device-mode",
             Self::DiskFull => "disk-full",
@@ -221,7 +225,10 @@ mod tests {
             assert_eq!(fault.to_string().parse(), Ok(fault));
         }
         let error = "explode".parse::<Fault>().expect_err("no such fault");
-        assert!(error.to_string().contains("bricks, byte-by-byte"), "{error}");
+        assert!(
+            error.to_string().contains("bricks, busy, byte-by-byte"),
+            "{error}"
+        );
         assert!(Fault::ALL.is_sorted_by_key(|fault| fault.name()));
     }
 

@@ -224,3 +224,33 @@ fn an_engine_that_goes_away_and_comes_back_tells_the_rest() {
     assert_eq!(told.len(), DEVICES * 2);
     assert_eq!(told.iter().collect::<BTreeSet<_>>().len(), DEVICES * 2);
 }
+
+#[test]
+fn a_router_that_is_busy_is_asked_when_it_has_time() {
+    let more = ["--drift", "0%", "--user", "noc", "--fault", "busy=1"];
+    let fleet = Fleet::start(204, DEVICES, &more);
+    let engine = Engine::start(&[]);
+    import(&engine, &fleet);
+    let (busy, _) = fleet.faults().remove(0);
+    let file = engine.directory.path().join("audit.toml");
+    std::fs::write(&file, ONE).unwrap();
+    let words = ["audit", "run", file.to_str().unwrap(), "--json"];
+    let mut child = engine.command(&words).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let name = format!("r{busy}");
+    for _ in 1..DEVICES {
+        let line = lines.next().unwrap().unwrap();
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert_ne!(line["device"], name.as_str());
+    }
+    let prints = fleet.get("/counters")["commands"]["/ip/service/print"].as_u64();
+    assert_eq!(prints, Some(DEVICES as u64 - 1), "it is not asked");
+    fleet.set_fault(busy, None);
+    let rest = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let verdict = rest
+        .filter(|line| line["device"] == name.as_str() && line["check"] == "telnet is off")
+        .map(|line| line["verdict"].to_string())
+        .collect::<Vec<_>>();
+    assert_eq!(verdict, ["\"pass\""]);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

@@ -1,9 +1,10 @@
 //! Time that is to pass, or something that is waited for.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use muster_model::check::Facts;
+use muster_model::check::{Fact, Facts, Source};
 use muster_model::{DeviceError, ErrorClass, Wait};
 
 use super::{Around, Next, Questions, Run, told};
@@ -37,8 +38,11 @@ impl Apply {
 
     /// Asks for what is waited for.
     fn look(&mut self, around: &Around<'_>) -> Next {
-        let needs = self.wait.check().map(muster_model::Check::needs);
-        self.questions = Questions::new(needs.unwrap_or_default());
+        let needs = match &self.wait {
+            Wait::Idle { .. } => BTreeSet::from([Source::Load]),
+            wait => wait.check().map(muster_model::Check::needs).unwrap_or_default(),
+        };
+        self.questions = Questions::new(needs);
         self.next(around)
     }
 
@@ -50,8 +54,19 @@ impl Apply {
     }
 
     fn decide(&mut self, now: &Facts, around: &Around<'_>) -> Next {
-        let Wait::Until { check, .. } = &self.wait else {
-            return Next::done(told::check(&[]));
+        let check = match &self.wait {
+            Wait::Until { check, .. } => check,
+            Wait::Idle { max_load, .. } => {
+                return match now.get("cpu_load") {
+                    Some(Fact::Number(load)) if *load > i64::from(*max_load) => {
+                        self.last = format!("it is {load} %");
+                        self.again(around)
+                    }
+                    // What it was differs from look to look, and nothing depends on it any more.
+                    _ => Next::done(told::check(&[])),
+                };
+            }
+            Wait::For(_) => return Next::done(told::check(&[])),
         };
         let named = check.named(around.pre, now);
         self.last = match check.holds(around.pre, now) {
@@ -66,20 +81,28 @@ impl Apply {
     }
 
     fn again(&mut self, around: &Around<'_>) -> Next {
-        let Wait::Until {
-            check,
-            within_ms,
-            every_ms,
-        } = &self.wait
-        else {
-            return Next::done(told::check(&[]));
+        let (within_ms, every_ms, wanted) = match &self.wait {
+            Wait::For(_) => return Next::done(told::check(&[])),
+            Wait::Until {
+                check,
+                within_ms,
+                every_ms,
+            } => (within_ms, every_ms, format!("{} did not hold", check.text())),
+            Wait::Idle {
+                max_load,
+                within_ms,
+                every_ms,
+            } => (
+                within_ms,
+                every_ms,
+                format!("it was too busy to be asked: its CPU load was not {max_load} % or less"),
+            ),
         };
         let since = around.now.saturating_sub(self.began.unwrap_or_default());
         let left = Duration::from_millis(*within_ms).saturating_sub(since);
         if left.is_zero() {
             let text = format!(
-                "{} did not hold within {:?}: {}",
-                check.text(),
+                "{wanted} within {:?}: {}",
                 Duration::from_millis(*within_ms),
                 self.last
             );
@@ -94,15 +117,15 @@ impl Run for Apply {
         self.began = Some(around.now);
         match &self.wait {
             Wait::For(ms) => Next::Wait(Duration::from_millis(*ms)),
-            Wait::Until { .. } => self.look(around),
+            Wait::Until { .. } | Wait::Idle { .. } => self.look(around),
         }
     }
 
     fn waited(&mut self, around: &Around<'_>) -> Next {
         match (&self.wait, self.connected) {
             (Wait::For(_), _) => Next::done(told::check(&[])),
-            (Wait::Until { .. }, true) => self.look(around),
-            (Wait::Until { .. }, false) => Next::Reconnect(TRY),
+            (Wait::Until { .. } | Wait::Idle { .. }, true) => self.look(around),
+            (Wait::Until { .. } | Wait::Idle { .. }, false) => Next::Reconnect(TRY),
         }
     }
 
@@ -131,10 +154,97 @@ impl Run for Apply {
                 self.last = error.message;
                 self.again(around)
             }
+            // One that does not tell is not waited for.
+            StepEnd::Trapped(_) if matches!(self.wait, Wait::Idle { .. }) => Next::done(told::check(&[])),
             end => match self.questions.ended(end, &answer) {
                 Ok(()) => self.next(around),
                 Err(next) => next,
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::{Action, Mode};
+    use crate::{Attempt, Outcome};
+    use muster_model::{Command, Plan, Step};
+    use routeros_wire::encode;
+
+    fn attempt() -> Attempt {
+        let within = Some(Duration::from_secs(30));
+        let steps = vec![
+            Step::Wait(Wait::idle(90, within, None).expect("valid")),
+            Step::Command(Command::parse(["/interface/print"]).expect("valid")),
+        ];
+        let mode = Mode::Apply {
+            first_step: 0,
+            expected: None,
+        };
+        Attempt::new(std::sync::Arc::new(Plan::new(steps)), mode)
+    }
+
+    fn load(load: &str) -> Bytes {
+        let mut out = Vec::new();
+        let row = ["!re".to_owned(), format!("=cpu-load={load}")];
+        encode::sentence(&mut out, row).expect("no empty words");
+        encode::sentence(&mut out, ["!done"]).expect("no empty words");
+        out.into()
+    }
+
+    fn asks(action: &Action) -> String {
+        match action {
+            Action::Exchange(exchange) => String::from_utf8(exchange.words[0].clone()).expect("text"),
+            other => panic!("no exchange: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_busy_router_is_looked_at_again_and_asked_when_it_has_time() {
+        let mut attempt = attempt();
+        assert_eq!(asks(&attempt.connected()), "/system/resource/print");
+        for at in 1..=3 {
+            let wait = attempt.answered(StepEnd::Completed, load("91"));
+            assert_eq!(wait, Action::Wait(Duration::from_secs(5)));
+            attempt.tick(Duration::from_secs(5 * at));
+            assert_eq!(asks(&attempt.waited()), "/system/resource/print");
+        }
+        let asked = attempt.answered(StepEnd::Completed, load("90"));
+        assert_eq!(asks(&asked), "/interface/print");
+    }
+
+    #[test]
+    fn one_that_stays_busy_is_left_out_and_says_why() {
+        let mut attempt = attempt();
+        let mut action = attempt.connected();
+        for at in 1..=7 {
+            action = attempt.answered(StepEnd::Completed, load("99"));
+            if matches!(action, Action::Wait(_)) {
+                attempt.tick(Duration::from_secs(5 * at));
+                attempt.waited();
+            }
+        }
+        let Action::End(ended) = action else {
+            panic!("not an end: {action:?}");
+        };
+        assert_eq!(ended.outcome, Outcome::Rejected);
+        let error = ended.error.expect("a reason");
+        assert_eq!(
+            error.message,
+            "it was too busy to be asked: its CPU load was not 90 % or less within 30s: it is 99 %"
+        );
+    }
+
+    #[test]
+    fn one_that_does_not_tell_how_busy_it_is_is_asked() {
+        for end in [
+            StepEnd::Completed,
+            StepEnd::Trapped(DeviceError::new(ErrorClass::Trap, "not enough permissions (9)")),
+        ] {
+            let mut attempt = attempt();
+            attempt.connected();
+            assert_eq!(asks(&attempt.answered(end, Bytes::new())), "/interface/print");
         }
     }
 }
