@@ -82,6 +82,10 @@ impl Name {
             }
             Some((root @ ("row" | "labels"), _)) => Err(format!("{root}. is to be followed by a name")),
             None if text == "outcome" => Ok(Self::State),
+            Some((root, _)) if !root.is_empty() => Err(format!(
+                "{text:?} is not known: names with a dot begin with labels, facts, device or execution; an attribute that is \
+                 called so is row.{text}"
+            )),
             // An item's id is called `.id`.
             _ => Ok(Self::Attribute(text.into())),
         }

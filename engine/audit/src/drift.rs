@@ -63,12 +63,12 @@ const KEYS: &[&[&str]] = &[
 pub fn normal(menu: &str, rows: &[&Row<'_>]) -> Vec<Value> {
     let is_static = |row: &&&Row<'_>| row.get("dynamic") != Some("true");
     let item = |row: &&Row<'_>| {
-        let kept = row.values().filter(|(name, value)| {
+        let kept = row.exact().filter(|(name, value)| {
             let volatile = VOLATILE.contains(name)
                 || name.starts_with("last-")
                 || name.starts_with("rx-")
                 || name.starts_with("tx-");
-            !volatile && !value.is_empty() && *value != "false"
+            !volatile && !value.is_empty() && value != "false"
         });
         let sorted = kept.collect::<BTreeMap<_, _>>();
         json!(sorted)

@@ -11,13 +11,15 @@ use cel::common::value::{CowVal, Val};
 use muster_model::Labels;
 use routeros_wire::value::boolean;
 use routeros_wire::{Kind, Limits, decode_all};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// One item: names and values as texts. `yes` reads as `true`, `no` as `false`; what is not UTF-8 has a mark in place of
 /// each bad byte.
 #[derive(Clone, Debug, Default)]
 pub struct Row<'a> {
     values: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// Values that are not UTF-8, by their place.
+    bytes: Vec<(usize, Vec<u8>)>,
 }
 
 /// What a device answered to a print.
@@ -44,7 +46,10 @@ impl<'a> Answer<'a> {
         let _ = decode_all(replies, limits, |sentence| match sentence.kind() {
             Kind::Re => {
                 let text = |(name, value): (&[u8], &[u8])| (of(replies, name), unified(of(replies, value)));
+                let is_bad = |(_, (_, value)): &(usize, (&[u8], &[u8]))| std::str::from_utf8(value).is_err();
+                let bad = sentence.attributes().enumerate().filter(is_bad);
                 answer.rows.push(Row {
+                    bytes: bad.map(|(at, (_, value))| (at, value.to_vec())).collect(),
                     values: sentence.attributes().map(text).collect(),
                 });
             }
@@ -86,6 +91,7 @@ impl<'a> Row<'a> {
             values: values
                 .map(|(name, value)| (name.into(), unified(value.into())))
                 .collect(),
+            bytes: Vec::new(),
         }
     }
 
@@ -103,10 +109,15 @@ impl<'a> Row<'a> {
     /// An item out of JSON.
     pub(crate) fn from_json(value: &'a Value) -> Self {
         let values = value.as_object().into_iter().flatten();
+        let text = |value: &'a Value| match value.get("hex") {
+            Some(hex) => Some(Cow::Owned(format!("hex:{}", hex.as_str()?))),
+            None => value.as_str().map(Cow::Borrowed),
+        };
         Self {
             values: values
-                .filter_map(|(name, value)| Some((name.as_str().into(), value.as_str()?.into())))
+                .filter_map(|(name, value)| Some((name.as_str().into(), text(value)?)))
                 .collect(),
+            bytes: Vec::new(),
         }
     }
 
@@ -122,12 +133,36 @@ impl<'a> Row<'a> {
         self.values.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    /// As JSON: these properties, or all when there are none; those that the item does not have are left out.
+    /// The same, where bytes that are not UTF-8 are `hex:` and their digits: what is different stays so.
+    pub(crate) fn exact(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        self.values.iter().enumerate().map(|(at, (name, value))| {
+            let exact = match self.hex(at) {
+                Some(hex) => Cow::Owned(format!("hex:{hex}")),
+                None => Cow::Borrowed(&**value),
+            };
+            (&**name, exact)
+        })
+    }
+
+    /// The digits of a value that is not UTF-8, by its place.
+    fn hex(&self, at: usize) -> Option<String> {
+        let (_, bytes) = self.bytes.iter().find(|(known, _)| *known == at)?;
+        Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// As JSON: these properties, or all when there are none; those that the item does not have are left out. A value that is not UTF-8 is `{"hex": …}`.
     pub fn to_json(&self, names: &BTreeSet<String>) -> Value {
         let wanted = self
             .values()
-            .filter(|(name, _)| names.is_empty() || names.contains(*name));
-        let value = |(name, value): (&str, &str)| (name.to_owned(), Value::String(value.to_owned()));
+            .enumerate()
+            .filter(|(_, (name, _))| names.is_empty() || names.contains(*name));
+        let value = |(at, (name, value)): (usize, (&str, &str))| {
+            let value = match self.hex(at) {
+                Some(hex) => json!({ "hex": hex }),
+                None => Value::String(value.to_owned()),
+            };
+            (name.to_owned(), value)
+        };
         Value::Object(wanted.map(value).collect::<Map<_, _>>())
     }
 }

@@ -527,3 +527,30 @@ fn a_busy_router_is_not_asked_and_says_so() {
         (Verdict::Unreached, "it was too busy")
     );
 }
+
+#[test]
+fn bytes_that_are_not_utf_8_come_through_as_they_are() {
+    let text = one(
+        "/system/identity",
+        "rows.all(r, r.name == '')",
+        "evidence = [\"name\"]",
+    );
+    let mut bytes = Vec::new();
+    encode::sentence(&mut bytes, [&b"!re"[..], b"=name=caf\xE9"]).expect("no empty words");
+    encode::sentence(&mut bytes, ["!done"]).expect("no empty words");
+    let said = judged(&text, &[("/system/identity", bytes.clone())]).remove(0);
+    assert_eq!(said.verdict, Verdict::Fail);
+    assert_eq!(
+        said.evidence,
+        [serde_json::json!({ "name": { "hex": "636166e9" } })]
+    );
+    // Two that differ in such a byte are different.
+    let mut other = bytes.clone();
+    let at = other.iter().position(|byte| *byte == 0xE9).expect("it is there");
+    other[at] = 0xE8;
+    let [one, other] = [&bytes, &other].map(|bytes| {
+        let answer = Answer::read(bytes);
+        drift::normal("/system/identity", &answer.rows.iter().collect::<Vec<_>>())
+    });
+    assert_ne!(one, other);
+}

@@ -171,6 +171,11 @@ pub fn decide(standing: &Standing<'_>, now: i64) -> Decision {
     let (skipped, kept) = late.split_at(late.len().saturating_sub(made_up));
     skipped.iter().for_each(|at| decision.skip(*at, Why::Missed));
     decision.waiting.extend(kept);
+    // Those that were missed before, and wait still, are among the last so many.
+    while !kept.is_empty() && decision.waiting.len() > made_up {
+        let older = decision.waiting.remove(0);
+        decision.skip(older, Why::Missed);
+    }
     for at in fresh {
         let busy = standing.running || !decision.waiting.is_empty();
         match standing.overlap {
@@ -247,6 +252,36 @@ mod tests {
             times("15 0 0 * * MON", "2026-01-10T00:00:00Z", 1),
             ["2026-01-11T22:00:15Z"]
         );
+    }
+
+    #[test]
+    fn however_long_nobody_was_there_the_last_one_alone_is_made_up_for() {
+        let zone = Zone::default();
+        let every_second = Standing {
+            cron: "* * * * * *",
+            missed: Missed::Once,
+            running: true,
+            ..hourly(&zone)
+        };
+        // More than are looked at together.
+        let now = at("2026-01-10T12:00:00Z");
+        let mut standing = every_second;
+        let (mut waiting, mut skipped, mut began) = (Vec::new(), 0, Vec::new());
+        while standing.after < now {
+            let decision = decide(
+                &Standing {
+                    waiting: &waiting,
+                    ..standing.clone()
+                },
+                now,
+            );
+            skipped += decision.skips.iter().map(|skip| skip.count).sum::<u64>();
+            began.extend(decision.start);
+            standing.after = decision.after;
+            waiting = decision.waiting;
+        }
+        assert_eq!((waiting.len(), began.len()), (1, 0));
+        assert_eq!(skipped, 12 * 3600 - 1);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Tables as files: JSON lines, CSV, Parquet. Row by row, so that a table of any size takes the same memory.
 
+pub(crate) mod audit;
 mod csv;
 pub(crate) mod job;
 mod jsonl;

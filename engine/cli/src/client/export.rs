@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use muster_proto::v1;
 use serde_json::json;
 use tempfile::NamedTempFile;
+use tonic::Status;
 
 use super::aggregate::usage;
 use super::connect::Engine;
@@ -69,52 +70,66 @@ impl From<Format> for v1::ExportFormat {
     }
 }
 
-pub(super) async fn run(engine: &Engine, asked: Export, json: bool) -> Done {
-    let named = asked.output.as_deref().and_then(Format::of);
-    let Some(format) = asked.format.or(named) else {
+/// The format that is asked for, or that the file's name says.
+pub(super) fn format_of(asked: Option<Format>, output: Option<&Path>) -> Result<Format, Failure> {
+    let Some(format) = asked.or_else(|| output.and_then(Format::of)) else {
         return Err(Failure::usage(
             "--format: write jsonl, csv or parquet, or a file with such an end: -o rows.parquet",
         ));
     };
-    if format == Format::Parquet && asked.output.is_none() && is_read_by_a_person() {
+    if format == Format::Parquet && output.is_none() && is_read_by_a_person() {
         return Err(Failure::usage(
             "Parquet is nothing to look at; write it to a file: -o rows.parquet",
         ));
     }
+    Ok(format)
+}
+
+pub(super) async fn run(engine: &Engine, asked: Export, json: bool) -> Done {
+    let format = format_of(asked.format, asked.output.as_deref())?;
     let request = v1::ExportJobRequest {
         id: asked.id,
         format: v1::ExportFormat::from(format).into(),
         columns: asked.columns,
         r#where: asked.filter,
     };
+    let stream = engine.jobs().export_job(request).await;
+    let mut stream = stream.map_err(|status| usage(status.into()))?.into_inner();
+    let next = async move || {
+        let message = stream.message().await?;
+        Ok(message.map(|message| (message.data, message.rows)))
+    };
+    save(next, asked.output.as_deref(), json).await
+}
+
+/// Writes a file that comes in pieces, each with the rows so far.
+pub(super) async fn save(
+    mut next: impl AsyncFnMut() -> Result<Option<(Vec<u8>, u64)>, Status>,
+    output: Option<&Path>,
+    json: bool,
+) -> Done {
     let mut stop = Stop::new()?;
-    let mut stream = engine
-        .jobs()
-        .export_job(request)
-        .await
-        .map_err(|status| usage(status.into()))?
-        .into_inner();
-    let mut file = asked.output.as_deref().map(begin).transpose()?;
+    let mut file = output.map(begin).transpose()?;
     let (mut rows, mut bytes) = (0, 0);
     loop {
         let message = tokio::select! {
-            message = stream.message() => message.map_err(|status| usage(status.into()))?,
+            message = next() => message.map_err(|status| usage(status.into()))?,
             () = stop.wait() => {
                 return Err(Failure::new(Exit::Usage, "STOPPED", "stopped before the end; no file was written"));
             }
         };
-        let Some(message) = message else { break };
-        rows = rows.max(message.rows);
-        bytes += message.data.len() as u64;
-        match (&mut file, &asked.output) {
-            (Some(file), Some(path)) => file.write_all(&message.data).map_err(|error| at(path, &error))?,
-            _ => lines(&shown(message.data)),
+        let Some((data, so_far)) = message else { break };
+        rows = rows.max(so_far);
+        bytes += data.len() as u64;
+        match (&mut file, output) {
+            (Some(file), Some(path)) => file.write_all(&data).map_err(|error| at(path, &error))?,
+            _ => lines(&shown(data)),
         }
         if is_closed() {
             return Ok(Exit::Ok);
         }
     }
-    if let (Some(file), Some(path)) = (file, &asked.output) {
+    if let (Some(file), Some(path)) = (file, output) {
         end(file, path)?;
         match json {
             true => out(json!({ "file": path, "rows": rows, "bytes": bytes })),

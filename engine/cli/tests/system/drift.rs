@@ -116,6 +116,50 @@ fn the_baseline_finds_every_planted_deviation_and_no_other() {
         .collect::<BTreeSet<_>>();
     assert_eq!(checks(of("fail")), all);
     assert_eq!(checks(of("pass")), all);
+    // Files have the same.
+    let run = engine.run(&["audit", "list", "--json"]).ok().json().remove(0);
+    let id = run["id"].as_str().unwrap();
+    let file = |words: &[&str], name: &str| {
+        engine.run(&[words, &["-o", name]].concat()).ok();
+        std::fs::read(engine.directory.path().join(name)).unwrap()
+    };
+    let results = ["audit", "results", id, "--verdict", "fail"];
+    let written = String::from_utf8(file(&results, "v.jsonl")).unwrap();
+    let pair = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["verdict"], "fail");
+        let text = |key: &str| line[key].as_str().unwrap().to_owned();
+        (text("device"), text("check"))
+    };
+    assert_eq!(written.lines().map(pair).collect::<BTreeSet<_>>(), planted);
+    let findings = String::from_utf8(file(&["audit", "findings"], "f.csv")).unwrap();
+    assert!(findings.starts_with("audit,check,device,severity,state,first_seen,"));
+    assert_eq!(findings.lines().count(), planted.len() + 1);
+    assert!(file(&["audit", "findings"], "f.parquet").ends_with(b"PAR1"));
+    let wrong = engine.run(&["audit", "results", id, "-o", "v.txt"]).exits(1);
+    assert!(
+        wrong.stderr().contains("jsonl, csv or parquet"),
+        "{}",
+        wrong.stderr()
+    );
+    // What is misspelt is waived by nobody.
+    for (words, told) in [
+        (["nope", "telnet is off", "r1"], "there is no audit \"nope\""),
+        (
+            ["baseline", "telnet is of", "r1"],
+            "there is no check \"telnet is of\"",
+        ),
+        (
+            ["baseline", "telnet is off", "r999"],
+            "there is no device \"r999\"",
+        ),
+    ] {
+        let [audit, check, device] = words;
+        let words = ["audit", "waive", audit, "--check", check, "--device", device];
+        let words = [&words[..], &["--owner", "noc", "--until", "30d"]].concat();
+        let said = engine.run(&words).exits(1).stderr();
+        assert!(said.contains(told), "{said}");
+    }
     // What a version lacks is n/a, and says so.
     for line in lines.iter().filter(|line| line["verdict"] == "n/a") {
         let reason = line["reason"].as_str().unwrap();

@@ -19,6 +19,7 @@ use tonic::{Request, Response, Status};
 use super::Service;
 use super::job::{claimed, reason};
 use crate::answer::hex;
+use crate::export::{Format, audit as export};
 use crate::{Shared, audit, error, page};
 
 mod watch;
@@ -126,8 +127,8 @@ impl AuditService for Service {
         let more = results.len() > size as usize;
         results.truncate(size as usize);
         let checks = audit::tallies(&self.0, &record).await.map_err(error::store)?;
-        if !request.check.is_empty() && checks.iter().all(|check| check.check != request.check) {
-            return Err(error::not_found("check", &request.check));
+        if !request.check.is_empty() {
+            has_check(&checks, &request.check)?;
         }
         let mut all = Vec::new();
         for result in &results {
@@ -147,6 +148,47 @@ impl AuditService for Service {
             results: all,
             next_page_token: next.unwrap_or_default(),
         }))
+    }
+
+    type ExportAuditStream = Streamed<v1::ExportAuditResponse>;
+
+    async fn export_audit(
+        &self,
+        request: Request<v1::ExportAuditRequest>,
+    ) -> Result<Response<Self::ExportAuditStream>, Status> {
+        let request = request.into_inner();
+        let format = Format::parse(request.format)?;
+        let what = match request.what {
+            Some(v1::export_audit_request::What::Verdicts(request)) => {
+                let record = run(&self.0, &request.id).await?;
+                let verdicts = wanted(&request.verdicts)?;
+                if !request.check.is_empty() {
+                    let checks = audit::tallies(&self.0, &record).await.map_err(error::store)?;
+                    has_check(&checks, &request.check)?;
+                }
+                export::What::Verdicts(Box::new(record), verdicts, request.check)
+            }
+            Some(v1::export_audit_request::What::Findings(request)) => {
+                let states = states(&request.states)?;
+                export::What::Findings(FindingPage {
+                    audit: request.name,
+                    device: request.device,
+                    check: request.check,
+                    states,
+                    after: Default::default(),
+                    limit: PAGE,
+                    now: self.0.clock.now(),
+                })
+            }
+            None => {
+                return Err(error::invalid_field(
+                    "what",
+                    "give verdicts of a run, or findings",
+                ));
+            }
+        };
+        let stream = export::stream(self.0.clone(), what, format);
+        Ok(Response::new(Box::pin(stream)))
     }
 
     async fn diff_audits(
@@ -198,16 +240,7 @@ impl AuditService for Service {
     ) -> Result<Response<v1::ListFindingsResponse>, Status> {
         let request = request.into_inner();
         let size = page::size(request.page_size, 500, 5000)?;
-        let mut states = request.states.clone();
-        if let Some(bad) = states.iter().find(|state| !(1..=4).contains(*state)) {
-            return Err(error::invalid_field(
-                "states",
-                format!("{bad} is no state of a finding"),
-            ));
-        }
-        if states.is_empty() {
-            states.push(v1::FindingState::Open.into());
-        }
+        let states = states(&request.states)?;
         let query = format!(
             "findings/{}/{}/{}/{states:?}",
             request.name, request.device, request.check
@@ -252,22 +285,35 @@ impl AuditService for Service {
         let expires_at = request.expires_at.map(|at| at.seconds.saturating_mul(1000));
         if !request.revoke {
             if request.owner.trim().is_empty() {
-                violations.push(Violation::new("owner", "it is empty; say who answers for it"));
+                violations.push(Violation::new(
+                    "owner",
+                    "there is no owner; say who answers for it",
+                ));
             }
+            let told = |at: i64| {
+                jiff::Timestamp::from_millisecond(at).map_or_else(|_| at.to_string(), |at| at.to_string())
+            };
             match expires_at {
                 None => violations.push(Violation::new(
                     "expires_at",
-                    "it is missing; a waiver ends some day",
+                    "there is no end; a waiver ends some day, within ten years",
                 )),
-                Some(at) if at <= now => violations.push(Violation::new("expires_at", "it is over already")),
+                Some(at) if at <= now => {
+                    let text = format!("its end, {}, is over already; give one that is to come", told(at));
+                    violations.push(Violation::new("expires_at", text));
+                }
                 Some(at) if at - now > WAIVED_MS => {
-                    violations.push(Violation::new("expires_at", "it is over ten years away"));
+                    let text = format!("its end, {}, is over ten years away", told(at));
+                    violations.push(Violation::new("expires_at", text));
                 }
                 Some(_) => {}
             }
         }
         if !violations.is_empty() {
             return Err(error::invalid(violations));
+        }
+        if !request.revoke {
+            is_there(&self.0, &request).await?;
         }
         let why = reason(&request.reason)?;
         let waiver = expires_at
@@ -361,6 +407,61 @@ fn tally(tally: &Tally) -> v1::Tally {
         not_applicable: tally.not_applicable,
         compliance: tally.compliance(),
         coverage: tally.coverage(),
+    }
+}
+
+/// Whether there is what a waiver is about: an audit that was run, a check of its newest run, a device. What was misspelt
+/// would waive nothing, and nobody would know.
+async fn is_there(shared: &Shared, request: &v1::WaiveFindingsRequest) -> Result<(), Status> {
+    let newest = shared.store.audits(i64::MAX, 1, &request.audit).await;
+    let newest = newest.map_err(error::store)?;
+    let Some(record) = newest.first() else {
+        return Err(error::not_found("audit", &request.audit));
+    };
+    let checks = audit::tallies(shared, record).await.map_err(error::store)?;
+    has_check(&checks, &request.check)?;
+    if request.device.is_empty() {
+        return Ok(());
+    }
+    let page = FindingPage {
+        audit: request.audit.clone(),
+        device: request.device.clone(),
+        check: request.check.clone(),
+        states: (1..=4).collect(),
+        limit: 1,
+        now: shared.clock.now(),
+        ..Default::default()
+    };
+    let is_found = !shared
+        .store
+        .findings(&page)
+        .await
+        .map_err(error::store)?
+        .is_empty();
+    let is_known = || shared.store.device(&request.device);
+    match is_found || is_known().await.map_err(error::store)?.is_some() {
+        true => Ok(()),
+        false => Err(error::not_found("device", &request.device)),
+    }
+}
+
+/// Whether a run has this check.
+fn has_check(checks: &[audit::CheckTally], check: &str) -> Result<(), Status> {
+    match checks.iter().any(|known| known.check == check) {
+        true => Ok(()),
+        false => Err(error::not_found("check", check)),
+    }
+}
+
+/// The states of findings that are meant: open ones, unless it is said.
+fn states(given: &[i32]) -> Result<Vec<i32>, Status> {
+    match given.iter().find(|state| !(1..=4).contains(*state)) {
+        Some(bad) => {
+            let told = format!("{bad} is no state of a finding; there are 1 to 4");
+            Err(error::invalid_field("states", told))
+        }
+        None if given.is_empty() => Ok(vec![v1::FindingState::Open.into()]),
+        None => Ok(given.to_vec()),
     }
 }
 

@@ -43,6 +43,10 @@ pub(super) async fn list(engine: &Engine, args: Findings, json: bool) -> Done {
         states: args.state.iter().map(|state| (*state).into()).collect(),
         ..Default::default()
     };
+    if args.file.is_asked() {
+        let what = v1::export_audit_request::What::Findings(request);
+        return args.file.write(engine, what, json).await;
+    }
     if args.csv {
         write_csv(&[COLUMNS.map(str::to_owned).to_vec()])?;
     }

@@ -13,6 +13,7 @@ use clap::Subcommand;
 use muster_proto::v1;
 
 use super::connect::{Engine, claimed_by};
+use super::export::{Format, format_of, save};
 use crate::exit::{Done, Exit, Failure};
 use crate::terminal::{is_closed, lines};
 use crate::{check, duration};
@@ -51,6 +52,8 @@ pub(crate) enum Audit {
         /// Print CSV
         #[arg(long, conflicts_with = "json")]
         csv: bool,
+        #[command(flatten)]
+        file: ToFile,
     },
     /// Tell what is different between two runs
     Diff {
@@ -131,6 +134,39 @@ pub(crate) struct Findings {
     /// Print CSV
     #[arg(long, conflicts_with = "json")]
     pub csv: bool,
+    #[command(flatten)]
+    pub file: ToFile,
+}
+
+/// A file that is written instead of what people read.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ToFile {
+    /// Write to this file, which is there only when it is whole
+    #[arg(long, short = 'o', value_name = "FILE", conflicts_with = "csv")]
+    pub output: Option<PathBuf>,
+    /// What is written [default: as the file is called]
+    #[arg(long, value_enum, conflicts_with = "csv")]
+    pub format: Option<Format>,
+}
+
+impl ToFile {
+    fn is_asked(&self) -> bool {
+        self.output.is_some() || self.format.is_some()
+    }
+
+    async fn write(self, engine: &Engine, what: v1::export_audit_request::What, json: bool) -> Done {
+        let format = format_of(self.format, self.output.as_deref())?;
+        let request = v1::ExportAuditRequest {
+            format: v1::ExportFormat::from(format).into(),
+            what: Some(what),
+        };
+        let mut stream = engine.audits().export_audit(request).await?.into_inner();
+        let next = async move || {
+            let message = stream.message().await?;
+            Ok(message.map(|message| (message.data, message.rows)))
+        };
+        save(next, self.output.as_deref(), json).await
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -205,7 +241,24 @@ pub(crate) async fn run(command: Audit, engine: &str, json: bool) -> Done {
             id,
             verdict,
             check,
+            csv: _,
+            file,
+        } if file.is_asked() => {
+            let what = v1::ListAuditResultsRequest {
+                id,
+                verdicts: verdict.into_iter().map(Into::into).collect(),
+                check,
+                ..Default::default()
+            };
+            let what = v1::export_audit_request::What::Verdicts(what);
+            file.write(&engine, what, json).await
+        }
+        Audit::Results {
+            id,
+            verdict,
+            check,
             csv,
+            file: _,
         } => show::results(&engine, id, &verdict, check, csv, json).await,
         Audit::Diff { before, after } => show::diff(&engine, before, after, json).await,
         Audit::Accept { id, reason } => {

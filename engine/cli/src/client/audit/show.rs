@@ -202,8 +202,11 @@ pub(super) fn evidence(items: &[String]) -> Vec<Value> {
 pub(super) fn evidence_text(items: &[String]) -> String {
     let item = |item: &Value| match item {
         Value::Object(values) => {
-            let value =
-                |(name, value): (&String, &Value)| format!("{name}={}", value.as_str().unwrap_or_default());
+            let text = |value: &Value| match value.get("hex").and_then(Value::as_str) {
+                Some(hex) => format!("hex:{hex}"),
+                None => value.as_str().unwrap_or_default().to_owned(),
+            };
+            let value = |(name, value): (&String, &Value)| format!("{name}={}", text(value));
             values.iter().map(value).collect::<Vec<_>>().join(" ")
         }
         other => other.to_string(),
