@@ -499,6 +499,8 @@ impl Run {
             return self.attempt.answered(lost, Bytes::new());
         };
         let send_by = match manner {
+            // A device that has answered is there: what is left to ask of it is asked, also when others are given up.
+            Manner::Question if self.attempt.at() > 0 => self.job.until.max(Instant::now() + timeout),
             Manner::Question => self.job.until,
             Manner::Write => self.send_by,
             Manner::Proof => Instant::now() + timeout,
