@@ -171,15 +171,24 @@ impl Fleet {
             };
             let mut bytes = Vec::new();
             for row in 0..rows {
+                let is_rule = print.menu.ends_with("/firewall/filter");
+                let is_last = row + 1 == rows;
                 let word = |name: &String| match name.as_str() {
-                    "disabled" | "dynamic" | "invalid" | "expired" => format!("={name}=false"),
-                    "version" => "=version=7.16.2 (stable)".to_owned(),
-                    "chain" => "=chain=input".to_owned(),
-                    "action" if row + 1 < rows => "=action=accept".to_owned(),
-                    "action" => "=action=drop".to_owned(),
-                    name => format!("={name}={}-{kind}", row + 1),
+                    // One in fifty has its services on.
+                    "disabled" if print.menu == "/ip/service" => {
+                        Some(format!("=disabled={}", !device.is_multiple_of(50)))
+                    }
+                    "enabled" if print.menu == "/system/ntp/client" => Some("=enabled=true".to_owned()),
+                    "disabled" | "dynamic" | "invalid" | "expired" => Some(format!("={name}=false")),
+                    "version" => Some("=version=7.16.2 (stable)".to_owned()),
+                    "chain" => Some("=chain=input".to_owned()),
+                    "action" if is_last => Some("=action=drop".to_owned()),
+                    "action" => Some("=action=accept".to_owned()),
+                    // It drops everything else.
+                    _ if is_rule && is_last => None,
+                    name => Some(format!("={name}={}-{kind}", row + 1)),
                 };
-                let words = std::iter::once("!re".to_owned()).chain(print.names.iter().map(word));
+                let words = std::iter::once("!re".to_owned()).chain(print.names.iter().filter_map(word));
                 encode::sentence(&mut bytes, words)?;
             }
             encode::sentence(&mut bytes, ["!done"])?;

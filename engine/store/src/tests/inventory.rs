@@ -284,3 +284,20 @@ async fn a_lost_device_is_to_be_rescued_until_it_is_seen_or_somebody_takes_it_of
         "{actions:?}"
     );
 }
+
+/// A number may be given to another device, whose connection nobody has.
+#[tokio::test]
+async fn who_has_the_connection_of_a_device_goes_with_it() {
+    let bench = Bench::with_devices(2).await;
+    let note = NoteHolders {
+        worker: 7,
+        devices: vec![1, 2],
+    };
+    bench.store.write(note).await.expect("write");
+    let remove = RemoveDevices {
+        names: vec!["r2".into()],
+    };
+    bench.store.write(remove).await.expect("write").expect("not busy");
+    let holders = bench.store.holders(&[1, 2]).await.expect("read");
+    assert_eq!(holders, BTreeMap::from([(1, 7)]));
+}
