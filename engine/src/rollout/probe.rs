@@ -157,6 +157,6 @@ mod tests {
         assert!(select(&[]).is_none());
         let names = ["r1".to_owned(), "r-2.x".to_owned()];
         let told = select(&names).expect("a selector").to_string();
-        assert_eq!(told, "name in (r-2.x,r1)");
+        assert_eq!(told, "name in (r1,r-2.x)");
     }
 }
