@@ -12,7 +12,7 @@ pub(crate) fn command(request: Request) -> (Command, Awaited) {
         stage: Stage::Asked(request),
         waker: None,
     })));
-    (Command(shared.clone()), Awaited(shared))
+    (Command(Some(shared.clone())), Awaited(shared))
 }
 
 #[derive(Debug)]
@@ -51,7 +51,10 @@ impl Shared {
 
 /// The end of whoever carries the command out.
 #[derive(Debug)]
-pub(crate) struct Command(Arc<Shared>);
+pub(crate) struct Command(
+    /// Nothing once it is answered.
+    Option<Arc<Shared>>,
+);
 
 /// The end of whoever asked: ready with the answer, or with nothing when nobody will give one.
 #[derive(Debug)]
@@ -64,7 +67,7 @@ pub(crate) struct Forgotten;
 impl Command {
     /// What is asked, once.
     pub(crate) fn take(&mut self) -> Option<Request> {
-        let mut state = self.0.lock();
+        let mut state = self.0.as_ref()?.lock();
         match std::mem::replace(&mut state.stage, Stage::Taken) {
             Stage::Asked(request) => Some(request),
             other => {
@@ -74,15 +77,17 @@ impl Command {
         }
     }
 
-    pub(crate) fn answer(self, reply: Reply) {
-        self.0.settle(Stage::Answered(reply));
+    pub(crate) fn answer(mut self, reply: Reply) {
+        if let Some(shared) = self.0.take() {
+            shared.settle(Stage::Answered(reply));
+        }
     }
 }
 
 impl Drop for Command {
     fn drop(&mut self) {
-        if !matches!(self.0.lock().stage, Stage::Answered(_) | Stage::Over) {
-            self.0.settle(Stage::Over);
+        if let Some(shared) = self.0.take() {
+            shared.settle(Stage::Over);
         }
     }
 }

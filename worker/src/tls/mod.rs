@@ -45,6 +45,8 @@ struct Shared {
     system: OnceLock<Result<Arc<WebPkiServerVerifier>, String>>,
     roots: OnceLock<Result<Arc<WebPkiServerVerifier>, String>>,
     roots_file: Option<PathBuf>,
+    /// What is the same for all devices: a copy shares it.
+    base: OnceLock<Result<ClientConfig, rustls::Error>>,
     tickets: Tickets,
     /// Certificates taken at their first use: the engine keeps them too, but later.
     first: Mutex<HashMap<u64, Pin>>,
@@ -80,6 +82,7 @@ impl Tls {
             system: OnceLock::new(),
             roots: OnceLock::new(),
             roots_file: roots,
+            base: OnceLock::new(),
             tickets: Tickets::default(),
             first: Mutex::default(),
         }))
@@ -195,11 +198,15 @@ impl Tls {
     fn make(&self, demand: Demand, roots: Option<Arc<WebPkiServerVerifier>>) -> Result<Known, rustls::Error> {
         let algorithms = self.0.provider.signature_verification_algorithms;
         let judge = Arc::new(Judge::new(demand, roots, algorithms));
-        let mut config = ClientConfig::builder_with_provider(self.0.provider.clone())
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(judge.clone())
-            .with_no_client_auth();
+        let base = self.0.base.get_or_init(|| {
+            Ok(ClientConfig::builder_with_provider(self.0.provider.clone())
+                .with_safe_default_protocol_versions()?
+                .dangerous()
+                .with_custom_certificate_verifier(judge.clone())
+                .with_no_client_auth())
+        });
+        let mut config = base.clone()?;
+        config.dangerous().set_certificate_verifier(judge.clone());
         config.resumption = Resumption::store(Arc::new(Ticket::default()));
         Ok(Known {
             config: Arc::new(config),

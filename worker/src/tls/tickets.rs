@@ -39,8 +39,8 @@ pub(crate) struct Tickets(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    by_key: HashMap<Key, Known>,
-    order: VecDeque<Key>,
+    by_key: HashMap<Arc<Key>, Known>,
+    order: VecDeque<Arc<Key>>,
 }
 
 impl Tickets {
@@ -50,7 +50,7 @@ impl Tickets {
         if let Some(known) = kept.by_key.get(&key) {
             return Ok(known.clone());
         }
-        let known = make()?;
+        let (key, known) = (Arc::new(key), make()?);
         kept.order.push_back(key.clone());
         kept.by_key.insert(key, known.clone());
         while kept.order.len() > MOST
