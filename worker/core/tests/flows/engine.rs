@@ -16,6 +16,8 @@ pub(crate) enum Loss {
     Before,
     /// It is carried out, and its answer does not come.
     After,
+    /// It does not arrive, for the router has lost its power for a moment.
+    Power,
 }
 
 pub(crate) fn lost() -> StepEnd {
@@ -109,6 +111,10 @@ impl Engine {
                     self.exchanges += 1;
                     match self.loses.filter(|(lost, _)| *lost == at) {
                         Some((_, Loss::Before)) => attempt.answered(lost(), Bytes::new()),
+                        Some((_, Loss::Power)) => {
+                            router.lose_power();
+                            attempt.answered(lost(), Bytes::new())
+                        }
                         Some((_, Loss::After)) => {
                             router.run(&exchange.words);
                             attempt.answered(lost(), Bytes::new())

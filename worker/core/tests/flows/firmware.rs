@@ -187,3 +187,31 @@ fn what_cannot_be_is_refused_before_anything_is_done() {
     let other = refused("7.13.5", "7.16.2", "7.18");
     assert!(other.contains("offers 7.18, not 7.16.2"), "{other}");
 }
+
+/// The power goes at every exchange: what was wanted is there in the end or it is told why not, and no restart is sent twice.
+#[test]
+fn a_power_cut_at_any_instant_is_got_over_or_told() {
+    for (name, steps, is_wanted, restarts) in plans() {
+        let mut clean = Engine::new(steps.clone(), None);
+        clean.run(&mut found(name));
+        for at in 0..clean.exchanges {
+            let mut router = found(name);
+            let ended = Engine::new(steps.clone(), Some((at, Loss::Power))).run(&mut router);
+            let told = format!("{name}, exchange {at}: {ended:?}, {:?}", router.done);
+            match ended.outcome {
+                Outcome::Succeeded | Outcome::FoundDone | Outcome::Unchanged => {
+                    let by_itself = name == "reboot" && router.restarts == 0;
+                    assert!(is_wanted(&router) || by_itself, "{told}");
+                }
+                Outcome::Failed | Outcome::Rejected | Outcome::Broken => {
+                    assert!(
+                        ended.error.is_some_and(|error| !error.message.is_empty()),
+                        "{told}"
+                    );
+                }
+                _ => panic!("{told}"),
+            }
+            assert!(router.restarts <= restarts, "{told}");
+        }
+    }
+}

@@ -58,6 +58,12 @@ impl Router {
         self.now < self.away
     }
 
+    /// It starts anew without having been told to; what has been downloaded is installed then, too.
+    pub(crate) fn lose_power(&mut self) {
+        self.restart();
+        self.restarts -= 1;
+    }
+
     pub(crate) fn restart(&mut self) {
         self.restarts += 1;
         self.away = if self.bricks {
