@@ -74,6 +74,7 @@ pub fn plan(message: Option<&v1::Plan>, path: &str) -> Result<Plan, Vec<Violatio
                     max_age_ms: age
                         .flatten()
                         .map(|age| age.as_millis().try_into().unwrap_or(u64::MAX)),
+                    or_export: message.or_export,
                 })),
             },
             Some(v1::step::Kind::Export(_)) => checked.push(Step::Export),
@@ -307,6 +308,7 @@ impl From<&Plan> for v1::Plan {
                 max_age: backup
                     .max_age_ms
                     .and_then(|age| Duration::from_millis(age).try_into().ok()),
+                or_export: backup.or_export,
             }),
             Step::Export => v1::step::Kind::Export(v1::Export {}),
             Step::Wait(wait) => v1::step::Kind::Wait(maintenance::wait(wait)),

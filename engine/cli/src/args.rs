@@ -616,6 +616,9 @@ pub(crate) enum Device {
         /// Only the export
         #[arg(long, conflicts_with = "max_age")]
         export: bool,
+        /// Keep the export alone where a router before 7.13 cannot give its backup over its API
+        #[arg(long, conflicts_with = "export")]
+        or_export: bool,
         /// Deadline of each command, and how long devices that cannot be reached are waited for
         #[arg(long, default_value = "60s", value_parser = duration::parse_positive)]
         timeout: Duration,

@@ -8,6 +8,9 @@ pub struct Backup {
     /// With a stored one that is not older than this, milliseconds, nothing is done. `None`: always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age_ms: Option<u64>,
+    /// The export alone will do where the router cannot give its backup over its API: before 7.13 one that is not small.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub or_export: bool,
 }
 
 /// What a device gave and the engine keeps.

@@ -100,12 +100,14 @@ pub(crate) async fn run(command: Device, engine: &str, json: bool) -> Done {
             all,
             max_age,
             export,
+            or_export,
             timeout,
         } => {
             let wanted = kept::Wanted {
                 selection: selection(&names, select, all)?,
                 max_age,
                 export_only: export,
+                or_export,
                 timeout,
             };
             kept::backup(&Engine::connect(engine).await?, wanted, json).await

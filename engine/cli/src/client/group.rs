@@ -216,6 +216,9 @@ fn change_text(row: &v1::Row) -> String {
             format!("{menu}  {}  {to}", get("item").unwrap_or_default())
         }
         (Some("run"), _, Some(command)) => format!("{command}  ({})", get("effect").unwrap_or_default()),
+        (Some("backup"), ..) if get("note").is_some() => {
+            format!("backup  {}", get("note").unwrap_or_default())
+        }
         (Some("way-back"), ..) => format!("way back  {}", get("level").unwrap_or_default()),
         _ => row_text(row),
     }

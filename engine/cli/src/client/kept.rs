@@ -25,6 +25,7 @@ pub(crate) struct Wanted {
     pub(crate) selection: Selection,
     pub(crate) max_age: Option<std::time::Duration>,
     pub(crate) export_only: bool,
+    pub(crate) or_export: bool,
     pub(crate) timeout: std::time::Duration,
 }
 
@@ -34,6 +35,7 @@ pub(crate) async fn backup(engine: &Engine, wanted: Wanted, json: bool) -> Done 
         true => v1::step::Kind::Export(v1::Export {}),
         false => v1::step::Kind::Backup(v1::Backup {
             max_age: wanted.max_age.and_then(|age| age.try_into().ok()),
+            or_export: wanted.or_export,
         }),
     };
     let plan = v1::Plan {

@@ -361,7 +361,7 @@ fn step_json(step: &v1::Step) -> Value {
         Some(v1::step::Kind::Check(check)) => json!({ "check": check.expression }),
         Some(v1::step::Kind::Backup(backup)) => {
             let age = backup.max_age.as_ref().and_then(muster_proto::duration);
-            json!({ "backup": { "max_age_s": age.map(|age| age.as_secs_f64()) } })
+            json!({ "backup": { "max_age_s": age.map(|age| age.as_secs_f64()), "or_export": backup.or_export } })
         }
         Some(v1::step::Kind::Export(_)) => json!({ "export": true }),
         Some(v1::step::Kind::Revert(revert)) => {

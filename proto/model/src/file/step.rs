@@ -37,7 +37,7 @@ use crate::way_back::{AFTER_RANGE, Level, WayBack};
 /// ordered = true                                 # they stand in this order
 /// place-before = "comment=drop"                  # before the first item for which this holds
 /// [[step]]
-/// backup = { max-age = "1h" }                    # nothing is done with one that is not older; or backup = true
+/// backup = { max-age = "1h" }                    # nothing is done with one that is not older; or backup = true; or-export = true
 /// [[step]]
 /// export = true
 /// [[step]]
@@ -180,8 +180,15 @@ fn backup(table: &Table<'_>) -> Option<Step> {
         Some(age) => Some(age.duration()?.as_millis().try_into().unwrap_or(u64::MAX)),
         None => None,
     };
+    let or_export = match options.get("or-export") {
+        Some(value) => value.bool()?,
+        None => false,
+    };
     options.finish();
-    Some(Step::Backup(Backup { max_age_ms: max_age }))
+    Some(Step::Backup(Backup {
+        max_age_ms: max_age,
+        or_export,
+    }))
 }
 
 fn export(table: &Table<'_>) -> Option<Step> {

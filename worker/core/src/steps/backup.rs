@@ -48,6 +48,8 @@ pub(super) struct Apply {
     /// Whether a binary backup is wanted too.
     backup: bool,
     max_age: Option<Duration>,
+    /// Whether the export alone will do where a backup cannot be had.
+    or_export: bool,
     phase: Phase,
     version: Option<Version>,
     granted: bool,
@@ -125,6 +127,7 @@ impl Apply {
         Self {
             backup: true,
             max_age: backup.max_age_ms.map(Duration::from_millis),
+            or_export: backup.or_export,
             ..Self::export()
         }
     }
@@ -133,6 +136,7 @@ impl Apply {
         Self {
             backup: false,
             max_age: None,
+            or_export: false,
             phase: Phase::Version,
             version: None,
             granted: false,
@@ -261,6 +265,10 @@ impl Apply {
             let next = fetch.read(parts);
             self.phase = Phase::Fetching(fetch);
             return next;
+        }
+        if got != fetch.size && !parts && fetch.kind == Kept::Backup && self.or_export {
+            self.backup = false;
+            return self.next_export();
         }
         if got != fetch.size {
             let why = match parts {
@@ -400,17 +408,64 @@ fn write(words: &[&str]) -> Next {
     Next::Exchange(Exchange::write(super::words(words.iter().copied())))
 }
 
-/// A step that is only told of.
+/// A step that is only told of: whether the version is one that may not give what is wanted.
 #[derive(Debug)]
-pub(super) struct Preview;
+pub(super) struct Preview {
+    /// None for an export alone.
+    backup: Option<Backup>,
+}
+
+impl Preview {
+    pub(super) fn new(backup: Option<&Backup>) -> Self {
+        Self {
+            backup: backup.cloned(),
+        }
+    }
+
+    fn note(&self, version: Version) -> Option<&'static str> {
+        let (gate, old) = match self.backup {
+            Some(_) => (READS_PARTS, !since(version, READS_PARTS)),
+            None => (PRINTS, !since(version, PRINTS)),
+        };
+        let or_export = self.backup.as_ref().is_some_and(|backup| backup.or_export);
+        match (old, since(version, (7, 0)), or_export) {
+            (false, ..) => None,
+            (true, true, true) => Some(
+                "before 7.13, RouterOS gives at most 60 KB of a file over its API: of a larger backup only the export is kept",
+            ),
+            (true, true, false) if gate == READS_PARTS => Some(
+                "before 7.13, RouterOS gives at most 60 KB of a file over its API: a larger backup fails here",
+            ),
+            (true, true, false) => Some(
+                "before 7.9, RouterOS gives at most 60 KB of a file over its API: a larger export fails here",
+            ),
+            (true, false, true) => Some(
+                "RouterOS 6 gives at most 4 KB of a file over its API: of a larger backup only the export is kept, and that has the same limit",
+            ),
+            (true, false, false) => {
+                Some("RouterOS 6 gives at most 4 KB of a file over its API: what is larger fails here")
+            }
+        }
+    }
+}
 
 impl Run for Preview {
     fn begin(&mut self, _: &Around<'_>) -> Next {
-        Next::done(told::kept(&[]))
+        ask(&["/system/resource/print", "=.proplist=version"])
     }
 
-    fn ended(&mut self, _: StepEnd, _: Bytes, around: &Around<'_>) -> Next {
-        self.begin(around)
+    fn ended(&mut self, end: StepEnd, answer: Bytes, _: &Around<'_>) -> Next {
+        if end != StepEnd::Completed {
+            return question_failed(end).telling(answer);
+        }
+        let mut version = None;
+        read_rows(&answer, |row| {
+            version = version.or(row.get(b"version").and_then(Version::parse));
+        });
+        match version.and_then(|version| self.note(version)) {
+            Some(note) => Next::done(told::row("backup", [("note", note)])),
+            None => Next::done(told::kept(&[])),
+        }
     }
 }
 

@@ -228,7 +228,8 @@ pub(crate) fn preview(step: &Step) -> Option<Box<dyn Run>> {
         Step::Command(command) => Some(Box::new(command::Preview::new(command.clone()))),
         Step::Ensure(_) => None,
         Step::Check(check) => Some(Box::new(check::Apply::new(check.clone(), true))),
-        Step::Backup(_) | Step::Export => Some(Box::new(backup::Preview)),
+        Step::Backup(wanted) => Some(Box::new(backup::Preview::new(Some(wanted)))),
+        Step::Export => Some(Box::new(backup::Preview::new(None))),
         Step::Wait(_) => Some(Box::new(Told(told::done(Vec::new()), false))),
         Step::Script(_) | Step::Fetch(_) | Step::Reboot(_) => {
             Some(Box::new(Told(told::would(step.effect(), &step.title()), true)))

@@ -196,6 +196,7 @@ fn a_backup_that_is_new_enough_is_not_made_again() {
     let of = |age: u64| {
         let mut step = Apply::backup(&Backup {
             max_age_ms: Some(60_000),
+            ..Backup::default()
         });
         let age = Some(Duration::from_secs(age));
         let next = step.begin(&Around {
@@ -205,4 +206,75 @@ fn a_backup_that_is_new_enough_is_not_made_again() {
         matches!(next, Next::Done { .. })
     };
     assert!(of(60) && !of(61));
+}
+
+/// What an old router gives no backup of fails, or is kept as an export where that will do; a preview tells which it may be.
+#[test]
+fn a_backup_that_an_old_router_cannot_give_is_told_before_and_may_be_an_export() {
+    let large = |version| {
+        let mut whole = device(version, 90_000);
+        move |words: &str| match words.starts_with("/file/print =.proplist=contents ?name=muster-backup") {
+            true => Some((StepEnd::Completed, answer(&[&[b"!re"], &[b"!done"]]))),
+            false => whole(words),
+        }
+    };
+    let or_export = Backup {
+        or_export: true,
+        ..Backup::default()
+    };
+    for version in ["7.12.1", "7.5"] {
+        let (_, end) = run(&mut Apply::backup(&Backup::default()), &mut large(version));
+        assert!(
+            matches!(
+                end,
+                Next::Stop {
+                    outcome: Outcome::Failed,
+                    ..
+                }
+            ),
+            "{version}: {end:?}"
+        );
+        let mut step = Apply::backup(&or_export);
+        let (sent, end) = run(&mut step, &mut large(version));
+        assert!(matches!(end, Next::Done { .. }), "{version}: {end:?}");
+        let kinds = step
+            .given()
+            .into_iter()
+            .map(|given| given.kind)
+            .collect::<Vec<_>>();
+        assert_eq!(kinds, [Kept::Export], "{version}");
+        let left = sent.iter().filter(|words| words.starts_with("/file/remove"));
+        assert!(
+            left.count() >= 1,
+            "{version}: the backup is cleared away: {sent:?}"
+        );
+    }
+    let told = |backup: Option<&Backup>, version: &str| {
+        let mut preview = Preview::new(backup);
+        let facts = Facts::new();
+        let around = around(&facts);
+        assert!(matches!(preview.begin(&around), Next::Exchange(_)));
+        let row = format!("=version={version} (stable)");
+        let answer = answer(&[&[b"!re", row.as_bytes()], &[b"!done"]]);
+        match preview.ended(StepEnd::Completed, answer, &around) {
+            Next::Done {
+                reply,
+                changes: false,
+            } => String::from_utf8_lossy(&reply).into_owned(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let plain = Backup::default();
+    for (backup, version, note) in [
+        (Some(&plain), "7.13", ""),
+        (Some(&plain), "7.12.1", "a larger backup fails here"),
+        (Some(&or_export), "7.12.1", "only the export is kept"),
+        (Some(&plain), "6.49.17", "at most 4 KB"),
+        (None, "7.12.1", ""),
+        (None, "7.8", "a larger export fails here"),
+    ] {
+        let said = told(backup, version);
+        assert_eq!(said.contains("=note="), !note.is_empty(), "{version}: {said}");
+        assert!(said.contains(note), "{version}: {said}");
+    }
 }
