@@ -157,6 +157,17 @@ fn a_backup_that_is_empty_or_cannot_be_had_says_so() {
         1,
         "the export is small enough"
     );
+    engine.run(&["device", "backup", "r0", "--or-export"]).ok();
+    assert!(kept(&engine, "r0", "backup").is_empty(), "it cannot be had");
+    assert_eq!(files(&engine), [0]);
+    std::fs::write(
+        engine.directory.path().join("plan.toml"),
+        "[[step]]\nbackup = true\n",
+    )
+    .expect("written");
+    let preview = engine.run(&["run", "--all", "--plan", "plan.toml", "--preview"]);
+    let told = preview.stdout();
+    assert!(told.contains("RouterOS 6 gives at most 4 KB"), "{told}");
 }
 
 /// Each of its commands loses its answer, or itself, once: nothing is harmed, and the next backup is whole.
