@@ -213,6 +213,13 @@ fn a_device_that_is_locked_out_without_a_guard_is_lost() {
         .ok();
     let ran = case.run(&lockout(true), &["--accept-no-way-back"]).exits(3);
     assert_eq!(states(&ran), ["lost"], "{}", ran.stdout());
+    let rescue = case.engine.run(&["device", "rescue", "--json"]).ok().json();
+    assert_eq!(rescue.len(), 1, "{rescue:?}");
+    assert_eq!(rescue[0]["title"], "ensure /ip/firewall/filter", "{rescue:?}");
+    assert!(
+        rescue[0]["on_site"].to_string().contains("MAC Telnet"),
+        "{rescue:?}"
+    );
 }
 
 #[test]
