@@ -9,11 +9,25 @@ use crate::terminal::number;
 
 /// A bar over so many devices. Hidden when stderr is no terminal.
 pub(crate) fn bar(total: u64) -> ProgressBar {
+    made(
+        total,
+        "  {bar:40.green/dim} {human_pos}/{human_len}  {rate}  eta {eta}  {msg}",
+    )
+}
+
+/// One that takes what the terminal is wide, however often that changes.
+pub(crate) fn wide_bar() -> ProgressBar {
+    made(
+        0,
+        "  {wide_bar:.green/dim} {human_pos}/{human_len}  {rate}  eta {eta}",
+    )
+}
+
+fn made(total: u64, template: &str) -> ProgressBar {
     let target = match std::io::stderr().is_terminal() {
         true => ProgressDrawTarget::stderr(),
         false => ProgressDrawTarget::hidden(),
     };
-    let template = "  {bar:40.green/dim} {human_pos}/{human_len}  {rate}  eta {eta}  {msg}";
     // The template is a constant and right; a wrong one would only look plain.
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {

@@ -8,10 +8,12 @@ use muster_proto::v1;
 use super::super::follow::Follower;
 use super::super::result::{counts_text, is_good, job_state_name, timestamp, to_text};
 use crate::progress;
-use crate::terminal::{BAD, BOLD, DIM, GOOD, RESET, number, out, safe};
+use crate::terminal::{BAD, BOLD, DIM, GOOD, RESET, number, out, safe, short};
 
 /// Failures shown.
 const FAILURES: usize = 5;
+/// Characters shown of a name.
+const NAME: usize = 40;
 /// Waves shown beside the open one.
 const WAVES: usize = 8;
 
@@ -38,7 +40,7 @@ impl Screen {
             true => ProgressDrawTarget::stderr_with_hz(10),
             false => ProgressDrawTarget::hidden(),
         });
-        let bar = all.add(progress::bar(0));
+        let bar = all.add(progress::wide_bar());
         Self {
             all,
             bar,
@@ -49,8 +51,8 @@ impl Screen {
     /// Shows these lines below the bar.
     fn show(&mut self, lines: &[String]) {
         while self.lines.len() < lines.len() {
-            let style =
-                ProgressStyle::with_template("  {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let style = ProgressStyle::with_template("  {wide_msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner());
             self.lines
                 .push(self.all.add(ProgressBar::new_spinner().with_style(style)));
         }
@@ -107,12 +109,10 @@ impl Follower for Live {
         }
         self.screen.bar.set_length(job.total);
         self.screen.bar.set_position(self.ended);
-        let mut lines = vec![
-            format!("{BOLD}{}{RESET}", headline(job)),
-            waves(job),
-            counts_text(job),
-            budget(job),
-        ];
+        let mut lines = vec![format!("{BOLD}{}{RESET}", standing(job, NAME))];
+        // Lines are cut at the edge of the terminal: what a person has to do is not behind it.
+        lines.extend(keepers(job));
+        lines.extend([waves(job), counts_text(job), budget(job)]);
         lines.extend(self.failures.iter().map(|line| format!("{DIM}{line}{RESET}")));
         self.screen.show(&lines);
     }
@@ -135,47 +135,57 @@ impl Follower for Live {
 
 /// What it is doing and what keeps it, in a line.
 pub(crate) fn headline(job: &v1::Job) -> String {
+    let keepers = keepers(job).into_iter().map(|keeper| format!("; {keeper}"));
+    standing(job, usize::MAX) + &keepers.collect::<String>()
+}
+
+/// What it is doing.
+fn standing(job: &v1::Job, name_characters: usize) -> String {
     let name = job
         .spec
         .as_ref()
         .map(|spec| spec.name.clone())
         .unwrap_or_default();
-    let mut line = format!(
+    format!(
         "{}: {}, wave {} of {}",
-        safe(&name),
+        short(&safe(&name), name_characters),
         job_state_name(job.state()),
         job.open_wave,
         job.waves.len()
-    );
+    )
+}
+
+/// What keeps it, and what is to be done about that.
+fn keepers(job: &v1::Job) -> Vec<String> {
+    let mut lines = Vec::new();
     if let Some(halted) = &job.halted {
-        line.push_str(&format!(
-            "; rule {}: {}",
-            safe(&halted.rule),
-            safe(&halted.detail)
-        ));
+        lines.push(format!("rule {}: {}", safe(&halted.rule), safe(&halted.detail)));
     }
     let Some(rollout) = &job.rollout else {
-        return line;
+        return lines;
     };
     if let Some(hold) = &rollout.hold {
-        line.push_str(&format!("; {}: {}", safe(&hold.by), safe(&hold.evidence)));
-        if let Some(until) = timestamp(hold.until.as_ref()) {
-            line.push_str(&format!(" (until {until})"));
-        }
+        let until = timestamp(hold.until.as_ref()).map(|until| format!(" (until {until})"));
+        lines.push(format!(
+            "{}: {}{}",
+            safe(&hold.by),
+            safe(&hold.evidence),
+            until.unwrap_or_default()
+        ));
         if hold.needs_person {
-            line.push_str(&format!(
-                "; decide with: muster job approve {0}, or job abort {0}",
+            lines.push(format!(
+                "decide with: muster job approve {0}, or job abort {0}",
                 job.id
             ));
         }
     }
     if job.state() == v1::JobState::AwaitingApproval {
-        line.push_str(&format!("; {} approvals are missing", rollout.approvals_missing));
+        lines.push(format!("{} approvals are missing", rollout.approvals_missing));
     }
     if let (v1::JobState::WaitingWindow, Some(opens)) = (job.state(), timestamp(rollout.opens_at.as_ref())) {
-        line.push_str(&format!("; the window opens at {opens}"));
+        lines.push(format!("the window opens at {opens}"));
     }
-    line
+    lines
 }
 
 /// `1 10/10 ✓  2 120/240  3 0/750`, those around the open one.
@@ -253,5 +263,11 @@ mod tests {
                 "; min-good: 2 of 10 went well; decide with: muster job approve j, or job abort j"
             )
         );
+        assert_eq!(
+            keepers(&job).last().map(String::as_str),
+            Some("decide with: muster job approve j, or job abort j"),
+            "on a line of its own"
+        );
+        assert_eq!(standing(&job, 2), "dn…: gated, wave 1 of 2");
     }
 }
