@@ -8,9 +8,9 @@ use muster_engine_core::rollout::advance::{self, Advance, Counted, Hold, Standin
 use muster_engine_core::rollout::ramp::{self, Pace};
 use muster_engine_core::rollout::window::{self, Opening};
 use muster_model::JobState;
-use muster_model::policy::AtEnd;
+use muster_model::policy::{AtEnd, Policy, Zone};
 use muster_store::{
-    EndWave, HoldRecord, NoteVerdict, OpenWave, RolloutRecord, SettleRollout, StoreError, WaveRecord,
+    EndWave, HoldRecord, Local, NoteVerdict, OpenWave, RolloutRecord, SettleRollout, StoreError, WaveRecord,
 };
 
 use super::{Pass, Reconcile, Reconciler};
@@ -176,6 +176,7 @@ async fn settle(
     let now = shared.clock.now();
     let opening = opening(shared, rollout).await?;
     let (open, admit_until, stop_at) = opening.on_the_clock_of_the_engine(now);
+    let local = opening.local(rollout, now);
     if let Some(gate) = hold.and_then(|hold| hold.ask) {
         ask(shared, rollout, gate, waves);
     }
@@ -196,6 +197,7 @@ async fn settle(
         .map(|hold| (hold.by.clone(), hold.evidence.clone()));
     let same = state == rollout.state
         && near(admit_until, rollout.admit_until)
+        && alike(local.as_ref(), rollout.local.as_ref())
         && hold_record == rollout.hold
         && pace == rollout.pace
         && halt.is_none();
@@ -211,7 +213,9 @@ async fn settle(
         uuid: rollout.uuid.clone(),
         state,
         admit_until,
-        stop_at,
+        // Each zone stops by itself.
+        stop_at: stop_at.filter(|_| local.is_none()),
+        local,
         hold: hold_record,
         pace,
         pace_since,
@@ -232,6 +236,17 @@ fn near(a: Option<i64>, b: Option<i64>) -> bool {
     }
 }
 
+fn alike(a: Option<&Local>, b: Option<&Local>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => {
+            let mut zones = a.admit.iter().zip(&b.admit);
+            a.admit.len() == b.admit.len()
+                && zones.all(|((zone, until), (other, before))| zone == other && near(*until, *before))
+        }
+        (a, b) => a.is_none() && b.is_none(),
+    }
+}
+
 fn pace(rollout: &RolloutRecord, now: i64) -> (Option<u32>, Option<i64>) {
     let (Some(ramp), Some(concurrency)) = (&rollout.policy.ramp, rollout.pace) else {
         return (rollout.pace, rollout.pace_since);
@@ -247,6 +262,8 @@ fn pace(rollout: &RolloutRecord, now: i64) -> (Option<u32>, Option<i64>) {
 /// Whether something may start, by the wall clock.
 pub(crate) struct Times {
     opening: Opening,
+    /// The same in each zone of its devices, if its windows are in those.
+    zones: Vec<(String, Opening)>,
     needs: Duration,
     wall: i64,
     stops: bool,
@@ -266,6 +283,7 @@ pub(crate) async fn opening(shared: &Shared, rollout: &RolloutRecord) -> Result<
     if unbounded {
         return Ok(Times {
             opening: Opening::Open(None),
+            zones: Vec::new(),
             needs: Duration::ZERO,
             wall,
             stops: false,
@@ -277,8 +295,12 @@ pub(crate) async fn opening(shared: &Shared, rollout: &RolloutRecord) -> Result<
     let deadlines = rollout.timeout.saturating_mul(rollout.steps.max(1));
     let needs = window::needs(&mut samples, deadlines.saturating_add(rollout.lasts));
     let needs = needs.saturating_add(rollout.back);
+    let zones = rollout.local.as_ref();
+    let zones = zones.map(|local| local.admit.keys().cloned().collect::<Vec<_>>());
+    let (opening, zones) = zones_open(policy, zones.as_deref(), needs, wall);
     Ok(Times {
-        opening: window::opening(&policy.windows, &policy.freezes, needs, wall),
+        opening,
+        zones,
         needs,
         wall,
         stops: policy.at_end == AtEnd::Stop,
@@ -290,7 +312,62 @@ pub(crate) async fn opening(shared: &Shared, rollout: &RolloutRecord) -> Result<
     })
 }
 
+/// Whether something that takes `needs` may start, anywhere; and in each zone, where windows are in the zones of devices.
+pub(crate) fn zones_open(
+    policy: &Policy,
+    zones: Option<&[String]>,
+    needs: Duration,
+    wall: i64,
+) -> (Opening, Vec<(String, Opening)>) {
+    let Some(zones) = zones else {
+        let opening = window::opening(&policy.windows, &policy.freezes, needs, wall);
+        return (opening, Vec::new());
+    };
+    let of = |name: &String| {
+        let zone = Zone::new(name).ok()?;
+        let windows = window::in_zone(&policy.windows, &zone);
+        Some((
+            name.clone(),
+            window::opening(&windows, &policy.freezes, needs, wall),
+        ))
+    };
+    let zones = zones.iter().filter_map(of).collect::<Vec<_>>();
+    (window::any(zones.iter().map(|(_, opening)| *opening)), zones)
+}
+
 impl Times {
+    /// Zones that are shut, each with when it opens, Unix milliseconds by the wall clock, if it does.
+    pub(crate) fn shut_zones(&self) -> impl Iterator<Item = (&str, Option<i64>)> {
+        self.zones.iter().filter_map(|(zone, opening)| match opening {
+            Opening::Closed(at) => Some((zone.as_str(), *at)),
+            Opening::Open(_) => None,
+        })
+    }
+
+    /// How each zone stands, on the engine's clock.
+    fn local(&self, rollout: &RolloutRecord, now: i64) -> Option<Local> {
+        let label = &rollout.local.as_ref()?.label;
+        let mut local = Local {
+            label: label.clone(),
+            ..Local::default()
+        };
+        if self.unbounded {
+            local.admit = rollout
+                .local
+                .as_ref()?
+                .admit
+                .keys()
+                .map(|zone| (zone.clone(), None))
+                .collect();
+        }
+        for (zone, opening) in &self.zones {
+            let (_, until, stop) = self.told(*opening, now);
+            local.admit.insert(zone.clone(), until);
+            local.stop.extend(stop.map(|at| (zone.clone(), at)));
+        }
+        Some(local)
+    }
+
     /// When something may start next, Unix milliseconds by the wall clock; none when it may now, or never.
     pub(crate) fn opens_at(&self) -> Option<i64> {
         match self.opening {
@@ -306,8 +383,12 @@ impl Times {
 
     /// Whether it is open; until when something may start, and when what is in flight stops.
     fn on_the_clock_of_the_engine(&self, now: i64) -> (bool, Option<i64>, Option<i64>) {
+        self.told(self.opening, now)
+    }
+
+    fn told(&self, opening: Opening, now: i64) -> (bool, Option<i64>, Option<i64>) {
         let needs = i64::try_from(self.needs.as_millis()).unwrap_or(i64::MAX);
-        match self.opening {
+        match opening {
             Opening::Open(None) => (true, None, None),
             Opening::Open(Some(until)) => {
                 let until = now.saturating_add(until - self.wall);

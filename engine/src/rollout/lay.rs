@@ -6,7 +6,7 @@ use muster_engine_core::rollout::assign::{Assignment, Candidate, assign};
 use muster_engine_core::rollout::digest::{Approved, Member};
 use muster_engine_core::rollout::order::{Cycle, Parents};
 use muster_model::{Effect, Plan, Policy};
-use muster_store::DeviceRecord;
+use muster_store::{DeviceRecord, Local};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
@@ -134,6 +134,19 @@ impl Laid {
             .pairs()
             .map(|(child, parent)| (id(parent), id(child)))
             .collect()
+    }
+
+    /// The zones of its devices, every one shut, if its windows are in those.
+    pub(crate) fn local(&self, policy: &Policy) -> Option<Local> {
+        let label = policy
+            .zone_label
+            .as_ref()
+            .filter(|_| !policy.windows.is_empty())?;
+        let zones = self
+            .records
+            .iter()
+            .filter_map(|record| record.device.labels.get(label));
+        Some(Local::shut(label, zones.map(str::to_owned)))
     }
 
     /// The first devices of a wave, in their order.

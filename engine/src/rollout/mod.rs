@@ -84,6 +84,7 @@ pub(crate) async fn begin(shared: &Arc<Shared>, rollout: &RolloutRecord) -> Resu
         pace,
         shut: rollout.break_glass.is_none()
             && !(rollout.policy.windows.is_empty() && rollout.policy.freezes.is_empty()),
+        local: laid.local(&rollout.policy),
         wait: rollout.policy.approval.needed > 0 && rollout.break_glass.is_none(),
         now,
     };

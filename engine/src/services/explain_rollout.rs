@@ -87,7 +87,24 @@ pub(super) async fn blockers(
             until: times.opens_at(),
             ..blocker(Kind::Window, text.into())
         });
+        return Ok(blockers);
     }
+    let zone = match (&rollout.local, device) {
+        (Some(local), Some(device)) => shared.store.label_of(device, &local.label).await,
+        _ => Ok(None),
+    };
+    let zone = zone.map_err(error::store)?;
+    let meant = times
+        .shut_zones()
+        .filter(|(shut, _)| zone.as_deref().is_none_or(|zone| zone == *shut));
+    blockers.extend(meant.take(NAMED).map(|(shut, opens)| Blocker {
+        until: opens,
+        executions: 0,
+        ..blocker(
+            Kind::Window,
+            format!("the window is shut in {shut}, or too little is left of it for one execution"),
+        )
+    }));
     Ok(blockers)
 }
 

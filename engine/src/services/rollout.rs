@@ -7,7 +7,7 @@ use std::time::Duration;
 use muster_engine_core::budget::Asked;
 use muster_engine_core::rollout::digest::Approved;
 use muster_engine_core::rollout::{forecast, rule, sequential};
-use muster_model::policy::{Amount, Membership, Unseen};
+use muster_model::policy::{Amount, Membership, Unseen, Zone};
 use muster_model::{Effect, Plan, Policy, Selector};
 use muster_proto::{Violation, time, v1};
 use muster_store::{
@@ -19,7 +19,7 @@ use tonic::Status;
 use super::group::{self, GOOD_FOR_MS};
 use super::job::{claimed, job, reason};
 use super::spec::Spec;
-use crate::reconcile::rollouts::{opening, wall_clock};
+use crate::reconcile::rollouts::{opening, wall_clock, zones_open};
 use crate::rollout::{Laid, LayError, lay, seed};
 use crate::{Shared, answer, error};
 
@@ -152,10 +152,31 @@ fn check_labels(policy: &Policy, records: &[DeviceRecord]) -> Result<(), Status>
         let what = format!("no device that is meant has the label {:?}", limit.label);
         Violation::new(format!("spec.policy.availability[{at}].label"), what)
     });
-    match violations.collect::<Vec<_>>() {
+    match violations.chain(check_zones(policy, records)).collect::<Vec<_>>() {
         none if none.is_empty() => Ok(()),
         violations => Err(error::invalid(violations)),
     }
+}
+
+/// A window in the zone of each device needs one for each.
+fn check_zones(policy: &Policy, records: &[DeviceRecord]) -> Option<Violation> {
+    let label = policy.zone_label.as_ref()?;
+    let wrong = |record: &DeviceRecord| {
+        let device = &record.device;
+        match device.labels.get(label) {
+            None => Some(format!("{} has no label {label:?}", device.name)),
+            Some(zone) => Zone::new(zone)
+                .err()
+                .map(|error| format!("{}: {error}", device.name)),
+        }
+    };
+    let all = records.iter().filter_map(wrong).collect::<Vec<_>>();
+    let first = all.iter().take(3).cloned().collect::<Vec<_>>();
+    let more = match all.len() - first.len() {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    (!all.is_empty()).then(|| Violation::new("spec.policy.zone_label", format!("{}{more}", first.join(", "))))
 }
 
 async fn devices(shared: &Shared, selector: &Selector) -> Result<Vec<DeviceRecord>, Status> {
@@ -246,12 +267,10 @@ pub(super) async fn preview(
         samples: forecast.samples as u32,
     });
     answer.skipped = skipped(shared, spec, &laid).await?;
-    let opening = muster_engine_core::rollout::window::opening(
-        &policy.windows,
-        &policy.freezes,
-        Duration::ZERO,
-        wall_clock(),
-    );
+    let zones = laid
+        .local(policy)
+        .map(|local| local.admit.into_keys().collect::<Vec<_>>());
+    let opening = zones_open(policy, zones.as_deref(), Duration::ZERO, wall_clock()).0;
     use muster_engine_core::rollout::window::Opening;
     match opening {
         Opening::Closed(Some(at)) => answer.opens_at = Some(time(at)),

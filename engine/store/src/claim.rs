@@ -10,6 +10,7 @@ use sqlx::{FromRow, Row as _, SqliteConnection};
 
 use crate::create::Mode;
 use crate::limit::{self, Caps};
+use crate::rollout::local::{self, Local};
 use crate::transition::{Moves, effect_from, effect_number};
 use crate::{Store, StoreError, Write, json_ids, sql, wave};
 
@@ -386,6 +387,8 @@ struct Live {
     ledger: Option<Ledger>,
     /// Its own limits of label values, as they are kept.
     caps: Option<String>,
+    /// How the zones of its devices stand.
+    local: Option<Local>,
     /// Whether executions of it wait for others of it.
     has_order: bool,
     /// Whether it is outside its windows, and only stages.
@@ -409,6 +412,11 @@ impl FromRow<'_, SqliteRow> for Live {
             caps: row.try_get(9)?,
             has_order: row.try_get(10)?,
             stages: row.try_get(11)?,
+            local: match row.try_get::<Option<String>, _>(12)? {
+                None => None,
+                // Written by us: it is always such an object.
+                Some(text) => Some(local::parse(&text).map_err(|error| sqlx::Error::Decode(error.into()))?),
+            },
         })
     }
 }
@@ -573,6 +581,10 @@ impl Claim {
             None => Caps::default(),
         };
         let locks = job.effect > effect_number(Effect::Read);
+        // What only stages waits for no window.
+        let local = job.local.iter().filter(|_| !job.stages);
+        let shut = local.flat_map(|local| local.closed(self.now));
+        let shut = shut.collect::<Vec<_>>();
         let beside = match &self.holder {
             Some(holder) => serde_json::json!(holder.beside).to_string(),
             None => "[]".to_owned(),
@@ -583,7 +595,7 @@ impl Claim {
                 if left == 0 {
                     break;
                 }
-                let full = caps.full().chain(own.full()).collect::<Vec<_>>();
+                let full = caps.full().chain(own.full()).chain(&shut).collect::<Vec<_>>();
                 let query = sqlx::query_scalar::<_, String>(statement)
                     .bind(self.now)
                     .bind(left as i64)

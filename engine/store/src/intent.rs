@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
 use crate::availability::Gatekeeper;
+use crate::rollout::local;
 use crate::transition::Moves;
 use crate::{StoreError, Write, loaded, sql};
 
@@ -54,6 +55,7 @@ impl Write for GrantIntents {
             .into_iter()
             .map(|row| (row.execution.id, row))
             .collect::<BTreeMap<_, _>>();
+        local::tell(tx, loaded.values_mut(), self.now).await?;
         let mut moves = Moves::under_budget(tx, loaded.values()).await?;
         let disrupts = |intent: &&IntentRequest| {
             let row = loaded.get(&intent.execution)?;

@@ -97,7 +97,7 @@ pub use retention::{
 };
 pub use rollout::{
     AfterChildren, Approval, Approve, ApproveRefused, Approved, BeginRollout, Begun, EndWave, FreezeRecord,
-    HoldRecord, JoinWave, Measurement, NewRollout, NoteAsked, NoteVerdict, RolloutRecord, SetFreeze,
+    HoldRecord, JoinWave, Local, Measurement, NewRollout, NoteAsked, NoteVerdict, RolloutRecord, SetFreeze,
     SettleRollout, Settled, SpreadWaves, StoreMeasurements, StorePreview, VerdictRecord,
 };
 pub use scan::{Batch, Details, Scan, Scanned, ScannedAnswer, ScannedDetails, ScannedDevice};
@@ -406,6 +406,11 @@ fn migrations() -> Vec<Migration> {
             31,
             "availability",
             include_str!("../../../migrations/sqlite/0031_availability.sql"),
+        ),
+        (
+            32,
+            "local windows",
+            include_str!("../../../migrations/sqlite/0032_local_windows.sql"),
         ),
         (
             34,

@@ -10,6 +10,7 @@ use muster_model::{Effect, ExecutionState, JobState, Marks, Priority};
 use serde::Deserialize;
 use sqlx::SqliteConnection;
 
+use crate::rollout::Local;
 use crate::transition::{bad, device_error, resolution};
 use crate::{StoreError, json_ids, sql};
 
@@ -23,6 +24,9 @@ pub(crate) struct Loaded {
     pub(crate) locked: bool,
     pub(crate) wave: u32,
     says: Arc<Says>,
+    /// The window of its device's zone is shut, or has ended for what is in flight: see [`Self::local`].
+    pub(crate) zone_is_shut: bool,
+    pub(crate) zone_stops: bool,
     /// Too many of those beside its device are out of service (D3).
     pub(crate) unavailable: bool,
     /// How long its device may go on with a command that nobody waits for any more, milliseconds.
@@ -53,6 +57,8 @@ struct Says {
     linger_ms: i64,
     /// Whether its executions name what others were answered, too.
     shares: bool,
+    /// How the zones of its devices stand.
+    local: Option<Local>,
 }
 
 impl Loaded {
@@ -64,6 +70,11 @@ impl Loaded {
     /// Whether what it is answered is likely to have been answered before, all of it: it is of an audit.
     pub(crate) fn is_shared(&self) -> bool {
         self.says.shares
+    }
+
+    /// How the zones of its job's devices stand, if its windows are in those.
+    pub(crate) fn local(&self) -> Option<Local> {
+        self.says.local.clone()
     }
 
     /// Whether its plan can change a device.
@@ -79,7 +90,7 @@ impl Loaded {
 
     /// Whether a window or a freeze lets nothing new of its job touch a device.
     fn is_shut(&self, now: i64) -> bool {
-        self.says.frozen || self.says.admit_until.is_some_and(|until| until <= now)
+        self.says.frozen || self.zone_is_shut || self.says.admit_until.is_some_and(|until| until <= now)
     }
 
     /// Whether a worker holds it for the first time: nothing can have been answered before.
@@ -100,8 +111,8 @@ impl Loaded {
             expires_at: says.expires_at,
             aborting: says.state == JobState::Aborting,
             held: job::held(says.state).or(self.is_shut(now).then_some(JobState::WaitingWindow)),
-            shut: says.admit_until.is_some_and(|until| until <= now),
-            stops: says.stop_at.is_some_and(|at| at <= now),
+            shut: self.zone_is_shut || says.admit_until.is_some_and(|until| until <= now),
+            stops: self.zone_stops || says.stop_at.is_some_and(|at| at <= now),
             full: ledger.and_then(|ledger| ledger.full(self.wave)),
             unavailable: self.unavailable,
             backoff: match says.priority {
@@ -189,6 +200,8 @@ impl Columns {
             locked: self.flags & 2 != 0,
             wave: self.wave,
             says: says.clone(),
+            zone_is_shut: false,
+            zone_stops: false,
             unavailable: false,
             lag_ms: more.lag_ms,
             guard_ms: more.guard_ms,
@@ -212,6 +225,7 @@ struct JobColumns {
     timeout_ms: i64,
     linger_ms: i64,
     shares: u8,
+    local: Option<Local>,
 }
 
 impl JobColumns {
@@ -229,6 +243,7 @@ impl JobColumns {
             timeout_ms: self.timeout_ms,
             linger_ms: self.linger_ms,
             shares: self.shares != 0,
+            local: self.local,
         };
         Ok((self.id, Arc::new(says)))
     }

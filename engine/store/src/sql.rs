@@ -168,7 +168,7 @@ macro_rules! rollout {
             "SELECT r.job_id, j.uuid, j.state, j.claimed_by, r.policy, r.seed, r.assigned, r.digest, j.open_wave, ",
             "j.steps, j.timeout_ms, j.plan_digest, j.budget, j.concurrency, j.pace, r.pace_since, r.warned_at, ",
             "r.acknowledged, r.runs, r.hold_by, r.hold_evidence, r.hold_until, r.hold_person, j.admit_until, ",
-            "r.break_glass, r.lasts_ms, r.back_ms, j.selector FROM rollout r JOIN job j ON j.id = r.job_id ",
+            "r.break_glass, r.lasts_ms, r.back_ms, j.selector, j.local FROM rollout r JOIN job j ON j.id = r.job_id ",
             $rest
         )
     };

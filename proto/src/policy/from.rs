@@ -56,6 +56,7 @@ impl From<&Policy> for v1::Policy {
                     zone: window.zone.name().to_owned(),
                 })
                 .collect(),
+            zone_label: policy.zone_label.clone().unwrap_or_default(),
             freezes: policy
                 .freezes
                 .iter()

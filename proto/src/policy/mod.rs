@@ -112,6 +112,10 @@ pub fn policy(
             label => Some(check.label(label, format!("{path}.parent_label"))),
         },
         windows: check.windows(&message.windows, path),
+        zone_label: match message.zone_label.as_str() {
+            "" => None,
+            label => Some(check.label(label, format!("{path}.zone_label"))),
+        },
         freezes: check.freezes(&message.freezes, path),
         at_end: match message.stop_at_window_end {
             true => AtEnd::Stop,

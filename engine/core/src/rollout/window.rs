@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::{Timestamp, Zoned};
-use muster_model::policy::{Freeze, Window, cron};
+use muster_model::policy::{Freeze, Window, Zone, cron};
 
 /// Whether something may start now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +84,31 @@ pub fn opening(windows: &[Window], freezes: &[Freeze], needs: Duration, now: i64
     }
 }
 
+/// The same windows in another zone.
+pub fn in_zone(windows: &[Window], zone: &Zone) -> Vec<Window> {
+    let there = |window: &Window| Window {
+        zone: zone.clone(),
+        ..window.clone()
+    };
+    windows.iter().map(there).collect()
+}
+
+/// Of zones together: open as long as any is, and opening with the first of them.
+pub fn any(openings: impl IntoIterator<Item = Opening>) -> Opening {
+    let merge = |one: Opening, other: Opening| match (one, other) {
+        (Opening::Open(None), _) | (_, Opening::Open(None)) => Opening::Open(None),
+        (Opening::Open(Some(a)), Opening::Open(Some(b))) => Opening::Open(Some(a.max(b))),
+        (Opening::Open(until), Opening::Closed(_)) | (Opening::Closed(_), Opening::Open(until)) => {
+            Opening::Open(until)
+        }
+        (Opening::Closed(a), Opening::Closed(b)) => Opening::Closed(a.into_iter().chain(b).min()),
+    };
+    openings
+        .into_iter()
+        .reduce(merge)
+        .unwrap_or(Opening::Closed(None))
+}
+
 fn without_windows(freezes: &[Freeze], needs: i64, now: i64) -> Opening {
     // What would run into a freeze waits for its end, which may run into the next.
     let mut at = now;
@@ -150,7 +175,6 @@ fn millis(duration: Duration) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use muster_model::policy::Zone;
     use proptest::prelude::*;
 
     const HOUR: i64 = 3_600_000;
@@ -165,6 +189,28 @@ mod tests {
 
     fn at(text: &str) -> i64 {
         text.parse::<Timestamp>().expect("valid").as_millisecond()
+    }
+
+    #[test]
+    fn zones_open_one_after_the_other() {
+        let windows = [window("0 1 * * *", 2, "UTC")];
+        let of = |zone: &str, now: &str| {
+            let zone = Zone::new(zone).expect("known");
+            opening(&in_zone(&windows, &zone), &[], Duration::ZERO, at(now))
+        };
+        // One in the morning in Tokyo is four in the afternoon in London.
+        let now = "2026-01-10T16:30:00Z";
+        assert_eq!(
+            of("Asia/Tokyo", now),
+            Opening::Open(Some(at("2026-01-10T18:00:00Z")))
+        );
+        let london = of("Europe/London", now);
+        assert_eq!(london, Opening::Closed(Some(at("2026-01-11T01:00:00Z"))));
+        assert_eq!(any([of("Asia/Tokyo", now), london]), of("Asia/Tokyo", now));
+        let later = "2026-01-10T20:00:00Z";
+        let both = any([of("Asia/Tokyo", later), of("Europe/London", later)]);
+        assert_eq!(both, of("Europe/London", later));
+        assert_eq!(any([]), Opening::Closed(None));
     }
 
     fn told(millis: i64) -> String {

@@ -2,9 +2,11 @@
 
 use muster_engine_core::rollout::advance::GateVerdict;
 use muster_model::JobState;
+use serde_json::json;
 use sqlx::SqliteConnection;
 
 use super::judge::goes_on;
+use super::local::Local;
 use super::read::{HoldRecord, verdict_number};
 use crate::{StoreError, Write, sql, transition, wave};
 
@@ -50,6 +52,8 @@ pub struct SettleRollout {
     pub admit_until: Option<i64>,
     /// What is in flight stops before its next step from this time on, Unix milliseconds.
     pub stop_at: Option<i64>,
+    /// The same in each zone of its devices, if its windows are in those.
+    pub local: Option<Local>,
     /// What keeps the next wave shut.
     pub hold: Option<HoldRecord>,
     /// Executions with workers at once for now.
@@ -88,6 +92,7 @@ impl Write for SettleRollout {
             .bind(self.admit_until)
             .bind(self.pace)
             .bind(self.stop_at)
+            .bind(self.local.as_ref().map(|local| json!(local).to_string()))
             .execute(&mut *tx)
             .await?;
         if let Some((rule, evidence)) = &self.halt {

@@ -8,6 +8,7 @@ use muster_model::{JobState, Plan, Policy};
 use serde_json::json;
 use sqlx::SqliteConnection;
 
+use super::local::Local;
 use super::read::load;
 use crate::{StoreError, Write, sql, transition, wave};
 
@@ -127,6 +128,8 @@ pub struct BeginRollout {
     pub wait: bool,
     /// It has windows: nothing starts before one is found to be open.
     pub shut: bool,
+    /// The zones of its devices, if its windows are in those.
+    pub local: Option<Local>,
     /// Unix milliseconds.
     pub now: i64,
 }
@@ -164,6 +167,7 @@ impl Write for BeginRollout {
             .bind(job)
             .bind(self.pace)
             .bind(self.shut.then_some(0))
+            .bind(self.local.as_ref().map(|local| json!(local).to_string()))
             .execute(&mut *tx)
             .await?;
         let budget = self.budget.map(wave::number);

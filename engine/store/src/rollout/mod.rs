@@ -7,6 +7,7 @@ mod begin;
 mod freeze;
 mod join;
 mod judge;
+pub(crate) mod local;
 mod measure;
 mod read;
 
@@ -15,6 +16,7 @@ pub use approve::{Approval, Approve, ApproveRefused, Approved};
 pub use begin::{AfterChildren, BeginRollout, Begun, NewRollout, SpreadWaves, StorePreview};
 pub use freeze::{FreezeRecord, SetFreeze};
 pub use join::JoinWave;
+pub use local::Local;
 pub use measure::{Measurement, StoreMeasurements};
 pub use read::{HoldRecord, RolloutRecord, VerdictRecord};
 

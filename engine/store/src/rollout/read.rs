@@ -10,6 +10,7 @@ use muster_model::{JobState, Policy};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row as _, SqliteConnection};
 
+use super::local::Local;
 use crate::{DeviceRecord, Store, StoreError, WaveRecord, sql, wave};
 
 /// A rollout that is not over.
@@ -55,6 +56,8 @@ pub struct RolloutRecord {
     pub warned_at: Option<i64>,
     /// Nothing new starts from this time on, Unix milliseconds.
     pub admit_until: Option<i64>,
+    /// How the zones of its devices stand, if its windows are in those.
+    pub local: Option<Local>,
     /// Which devices it is for; empty for all.
     pub selector: String,
     /// Why it passes approvals, windows and freezes by.
@@ -137,6 +140,10 @@ impl FromRow<'_, SqliteRow> for RolloutRecord {
             admit_until: row.try_get(23)?,
             break_glass: row.try_get(24)?,
             selector: row.try_get(27)?,
+            local: match row.try_get::<Option<String>, _>(28)? {
+                None => None,
+                Some(local) => Some(serde_json::from_str(&local).map_err(json)?),
+            },
             lasts: Duration::from_millis(row.try_get::<i64, _>(25)?.unsigned_abs()),
             back: Duration::from_millis(row.try_get::<i64, _>(26)?.unsigned_abs()),
         })

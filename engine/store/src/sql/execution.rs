@@ -24,7 +24,8 @@ statements! {
             CASE WHEN j.soaks
                 THEN (SELECT json_group_object(w.number, w.soak_ms) FROM wave w WHERE w.job_id = j.id)
                 ELSE json_object() END,
-            j.steps, j.priority, j.timeout_ms, j.linger_ms, EXISTS (SELECT 1 FROM audit_run a WHERE a.uuid = j.uuid)))
+            j.steps, j.priority, j.timeout_ms, j.linger_ms, EXISTS (SELECT 1 FROM audit_run a WHERE a.uuid = j.uuid),
+            json(j.local)))
         FROM json_each(?1) w JOIN job j ON j.id = w.value";
     MOVE = "
         UPDATE execution SET state = n.state, attempts = n.attempts, touched = n.touched, locked = n.locked,

@@ -55,7 +55,8 @@ statements! {
                j.budget, substr(j.steps, 1, 1),
                (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state IN (2, 3)),
                (SELECT coalesce(sum(c.count), 0) FROM job_count c WHERE c.job_id = j.id AND c.state = 2), w.number,
-               j.caps, EXISTS (SELECT 1 FROM execution_after a WHERE a.job_id = j.id), j.state = 6
+               j.caps, EXISTS (SELECT 1 FROM execution_after a WHERE a.job_id = j.id), j.state = 6,
+               j.local
         FROM job j JOIN wave w ON w.job_id = j.id AND w.number <= j.open_wave
         WHERE j.state IN (4, 6) AND j.state < 20 AND j.expires_at > ?1
           AND CASE j.state WHEN 4 THEN j.admit_until IS NULL OR j.admit_until > ?1

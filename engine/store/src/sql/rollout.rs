@@ -42,10 +42,10 @@ statements! {
     ROLLOUT_HOLD = "
         UPDATE rollout SET hold_by = ?2, hold_evidence = ?3, hold_until = ?4, hold_person = ?5, pace_since = ?6
         WHERE job_id = ?1";
-    JOB_SET_TIMES = "UPDATE job SET state = ?2, admit_until = ?3, pace = ?4, stop_at = ?5 WHERE id = ?1";
+    JOB_SET_TIMES = "UPDATE job SET state = ?2, admit_until = ?3, pace = ?4, stop_at = ?5, local = ?6 WHERE id = ?1";
     JOB_SET_CAPS = "UPDATE job SET caps = ?2, soaks = ?3, measures = ?4, availability = ?5 WHERE id = ?1";
     WAVE_SET_SOAK = "UPDATE wave SET soak_ms = ?3 WHERE job_id = ?1 AND number = ?2";
-    JOB_SET_PACE = "UPDATE job SET pace = ?2, admit_until = ?3 WHERE id = ?1";
+    JOB_SET_PACE = "UPDATE job SET pace = ?2, admit_until = ?3, local = ?4 WHERE id = ?1";
     WAVES_END = "
         UPDATE wave SET ended_at = ?2 WHERE job_id = ?1 AND ended_at IS NULL AND opened_at IS NOT NULL";
     WAVE_END = "

@@ -42,6 +42,7 @@ impl Bench {
             pace: None,
             wait: false,
             shut: false,
+            local: None,
             now: 0,
         };
         assert_eq!(self.store.write(begin).await.expect("write"), Begun::Running);

@@ -62,6 +62,7 @@ impl Bench {
             pace: None,
             wait,
             shut: false,
+            local: None,
             now: 0,
         };
         let expected = if wait { Begun::Waiting } else { Begun::Running };
@@ -91,6 +92,7 @@ impl Bench {
             },
             admit_until,
             stop_at: None,
+            local: None,
             hold,
             pace: None,
             pace_since: None,
@@ -311,6 +313,7 @@ async fn what_a_person_stopped_stays_stopped() {
         state: JobState::Running,
         admit_until: None,
         stop_at: None,
+        local: None,
         hold: None,
         pace: None,
         pace_since: None,

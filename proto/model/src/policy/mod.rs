@@ -47,6 +47,9 @@ pub struct Policy {
     pub parent_label: Option<String>,
     /// When changes may start; any time when there are none (G1).
     pub windows: Vec<Window>,
+    /// The label that names the zone of each device, in which windows are then, and not in their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone_label: Option<String>,
     /// When nothing may start, whatever the windows say.
     pub freezes: Vec<Freeze>,
     /// What happens to what is in flight when a window ends (G3).
@@ -147,7 +150,10 @@ impl Policy {
             (Membership::Continuous, 0, Some(_)) => {
                 Some(("order", "an order by parents is of a known selection"))
             }
-            (Membership::Continuous, 0, None) => None,
+            (Membership::Continuous, 0, None) => self.zone_label.is_some().then_some((
+                "window",
+                "the zones of a window's devices are those of a known selection",
+            )),
         }
     }
 
@@ -174,6 +180,7 @@ impl Default for Policy {
             ramp: None,
             parent_label: None,
             windows: Vec::new(),
+            zone_label: None,
             freezes: Vec::new(),
             at_end: AtEnd::default(),
             expires: EXPIRES,

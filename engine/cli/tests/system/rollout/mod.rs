@@ -12,6 +12,7 @@ mod rules;
 mod snapshot;
 mod soak;
 mod waves;
+mod zones;
 
 use serde_json::Value;
 

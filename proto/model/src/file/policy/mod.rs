@@ -40,7 +40,7 @@ pub(super) fn policy(file: &Table<'_>) -> Option<Policy> {
         "unseen",
         &[("reject", Unseen::Reject), ("allow", Unseen::Allow)],
     );
-    let (windows, freezes, at_end) = times?;
+    let (windows, freezes, at_end, zone_label) = times?;
     let policy = Policy {
         waves: waves?,
         membership: membership?,
@@ -50,6 +50,7 @@ pub(super) fn policy(file: &Table<'_>) -> Option<Policy> {
         ramp: ramp?,
         parent_label: parent_label?,
         windows,
+        zone_label,
         freezes,
         at_end,
         expires: expires?,

@@ -1,11 +1,13 @@
 //! `[window]` or `[[window]]`, and `[[freeze]]`.
 
-use super::word;
+use super::{label, word};
 use crate::file::{Table, Value};
 use crate::policy::{AtEnd, Freeze, Window, WindowError, Zone, cron};
 
-/// The windows, the freezes, and what happens at the end of a window.
-pub(super) fn times(file: &Table<'_>) -> Option<(Vec<Window>, Vec<Freeze>, AtEnd)> {
+type Times = (Vec<Window>, Vec<Freeze>, AtEnd, Option<String>);
+
+/// The windows, the freezes, what happens at the end of a window, and the label that names each device's zone.
+pub(super) fn times(file: &Table<'_>) -> Option<Times> {
     let tables = match file.get("window") {
         None => Vec::new(),
         Some(value) => match value.as_table() {
@@ -27,7 +29,22 @@ pub(super) fn times(file: &Table<'_>) -> Option<(Vec<Window>, Vec<Freeze>, AtEnd
         false => AtEnd::Finish,
     };
     let windows = windows.into_iter().map(|(window, _)| window).collect();
-    Some((windows, freezes.into_iter().collect::<Option<Vec<_>>>()?, at_end))
+    let labels = tables.iter().map(|table| match table.get("zone-label") {
+        None => Some(None),
+        Some(value) => label(&value).map(Some),
+    });
+    let labels = labels.collect::<Option<Vec<_>>>()?;
+    let zone_label = labels.first().cloned().flatten();
+    if let Some(at) = labels.iter().position(|label| *label != zone_label) {
+        tables[at].tell("all windows are in zones that one label names, or none of them");
+        return None;
+    }
+    Some((
+        windows,
+        freezes.into_iter().collect::<Option<Vec<_>>>()?,
+        at_end,
+        zone_label,
+    ))
 }
 
 fn window(table: &Table<'_>) -> Option<(Window, AtEnd)> {
@@ -37,12 +54,17 @@ fn window(table: &Table<'_>) -> Option<(Window, AtEnd)> {
     let at = duration.clone();
     let duration = duration.and_then(|value| value.duration());
     let zone = zone(table);
+    // It is read where all windows are known.
+    let local = table.get("zone-label");
     let at_end = word(
         table,
         "at-end",
         &[("finish", AtEnd::Finish), ("stop", AtEnd::Stop)],
     );
     table.finish();
+    if let (Some(_), Some(zone)) = (&local, table.get("zone")) {
+        return zone.wrong("a zone and a label that names each device's exclude each other");
+    }
     let window = Window {
         cron: expression?,
         duration: duration?,
