@@ -332,7 +332,7 @@ pub(crate) fn zones_open(
         ))
     };
     let zones = zones.iter().filter_map(of).collect::<Vec<_>>();
-    (window::any(zones.iter().map(|(_, opening)| *opening)), zones)
+    (window::together(zones.iter().map(|(_, opening)| *opening)), zones)
 }
 
 impl Times {

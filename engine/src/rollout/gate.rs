@@ -14,11 +14,11 @@ use muster_proto::v1;
 use muster_store::{AuditRecord, NoteAsked, NoteVerdict, Retry, RolloutRecord, StoreError, WaveRecord};
 use serde_json::{Value, json};
 
-use super::webhook;
+use super::{control, webhook};
 use crate::{Shared, audit};
 
-/// Between two looks at an audit that is under way.
-const LOOK: Duration = Duration::from_millis(200);
+/// Between two looks at what is under way.
+pub(super) const LOOK: Duration = Duration::from_millis(200);
 /// Devices read at once.
 const PAGE: u32 = 500;
 /// Devices named in a sentence.
@@ -26,10 +26,10 @@ const NAMED: usize = 5;
 
 /// Where a gate stands.
 #[derive(Clone, Copy, Debug)]
-struct At {
-    job: i64,
-    wave: u32,
-    gate: usize,
+pub(super) struct At {
+    pub(super) job: i64,
+    pub(super) wave: u32,
+    pub(super) gate: usize,
 }
 
 /// Finds out what a gate says, unless that is under way or nothing is to be asked.
@@ -79,6 +79,9 @@ pub(crate) fn ask(shared: &Arc<Shared>, rollout: &RolloutRecord, gate: usize, wa
                 };
                 asked.run(&shared, at).await
             }
+            GateKind::Control { tolerances, sample } => {
+                control::ask(&shared, at, &rollout, tolerances, *sample).await
+            }
             kind => look(&shared, at, kind, &question).await,
         };
         if let Err(error) = noted {
@@ -124,14 +127,16 @@ async fn look(shared: &Shared, at: At, kind: &GateKind, question: &Value) -> Res
             let samples = shared.store.measurements(at.job, at.wave).await?;
             snapshot::judge(tolerances, *max, &samples)
         }
-        GateKind::Rule { .. } | GateKind::Timer(_) | GateKind::Approval { .. } | GateKind::Audit { .. } => {
-            return Ok(());
-        }
+        GateKind::Rule { .. }
+        | GateKind::Timer(_)
+        | GateKind::Approval { .. }
+        | GateKind::Audit { .. }
+        | GateKind::Control { .. } => return Ok(()),
     };
     note(shared, at, None, verdict, reason).await
 }
 
-async fn note(
+pub(super) async fn note(
     shared: &Shared,
     at: At,
     run: Option<String>,

@@ -1,5 +1,6 @@
 //! Rollouts: laying their waves, asking at gates. What a rollout does next is taken care of by a reconciler.
 
+mod control;
 pub(crate) mod gate;
 pub(crate) mod join;
 mod lay;

@@ -131,7 +131,7 @@ async fn ask(
 }
 
 /// A selector of as many of these devices as it holds.
-fn select(names: &[String]) -> Option<Selector> {
+pub(super) fn select(names: &[String]) -> Option<Selector> {
     let mut text = String::new();
     for name in names {
         let before = if text.is_empty() { "name in (" } else { "," };

@@ -147,16 +147,14 @@ impl From<&Gate> for v1::Gate {
                 needed: *needed,
                 from: from.clone(),
             })),
-            GateKind::Snapshot { tolerances, max } => {
-                let tolerance = |tolerance: &Tolerance| v1::Tolerance {
-                    name: tolerance.name.clone(),
-                    range: tolerance.range.to_string(),
-                };
-                Some(v1::gate::Kind::Snapshot(v1::SnapshotGate {
-                    tolerances: tolerances.iter().map(tolerance).collect(),
-                    max: *max,
-                }))
-            }
+            GateKind::Snapshot { tolerances, max } => Some(v1::gate::Kind::Snapshot(v1::SnapshotGate {
+                tolerances: tolerances.iter().map(tolerance).collect(),
+                max: *max,
+            })),
+            GateKind::Control { tolerances, sample } => Some(v1::gate::Kind::Control(v1::ControlGate {
+                tolerances: tolerances.iter().map(tolerance).collect(),
+                sample: *sample,
+            })),
             GateKind::Audit {
                 name,
                 definition,
@@ -179,6 +177,13 @@ impl From<&Gate> for v1::Gate {
             shadow: gate.shadow,
             kind,
         }
+    }
+}
+
+fn tolerance(tolerance: &Tolerance) -> v1::Tolerance {
+    v1::Tolerance {
+        name: tolerance.name.clone(),
+        range: tolerance.range.to_string(),
     }
 }
 

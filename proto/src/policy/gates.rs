@@ -109,7 +109,7 @@ impl Check {
         let Some(kind) = kind else {
             self.tell(
                 path,
-                "a gate needs a kind: rule, timer, approval, webhook, snapshot or audit",
+                "a gate needs a kind: rule, timer, approval, webhook, snapshot, control or audit",
             );
             return None;
         };
@@ -171,6 +171,31 @@ impl Check {
                         format!("{path}.webhook.timeout"),
                     ),
                     roots: Some(message.roots.clone()).filter(|roots| !roots.is_empty()),
+                }
+            }
+            v1::gate::Kind::Control(message) => {
+                let mut tolerances = Vec::new();
+                for (at, message) in message.tolerances.iter().enumerate() {
+                    match Tolerance::beside(&message.name, &message.range) {
+                        Ok(tolerance) => tolerances.push(tolerance),
+                        Err(why) => self.tell(format!("{path}.control.tolerances[{at}]"), why),
+                    }
+                }
+                if !matches!(message.sample, 0 | 3..=2000) {
+                    self.tell(
+                        format!("{path}.control.sample"),
+                        "3 to 2000 are possible, or 0 for 100",
+                    );
+                }
+                GateKind::Control {
+                    tolerances: match message.tolerances.is_empty() {
+                        true => Tolerance::of_control(),
+                        false => tolerances,
+                    },
+                    sample: match message.sample {
+                        0 => 100,
+                        given => given,
+                    },
                 }
             }
             v1::gate::Kind::Audit(message) => {

@@ -264,12 +264,19 @@ fn gate_holds(
                 }),
             }
         }
-        GateKind::Webhook { .. } | GateKind::Snapshot { .. } | GateKind::Audit { .. } => {
+        GateKind::Webhook { .. }
+        | GateKind::Snapshot { .. }
+        | GateKind::Audit { .. }
+        | GateKind::Control { .. } => {
             let (whom, asking) = match &gate.kind {
                 GateKind::Webhook { url, .. } => (format!("{url} says"), format!("{url} is being asked")),
                 GateKind::Audit { name, .. } => (
                     format!("audit {name}"),
                     format!("audit {name} is being run over wave {}", wave.number + 1),
+                ),
+                GateKind::Control { .. } => (
+                    "beside those that were not changed".into(),
+                    "devices that were changed are being compared with those that were not".into(),
                 ),
                 _ => (
                     "before and after".into(),

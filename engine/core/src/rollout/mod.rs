@@ -4,6 +4,7 @@
 pub mod advance;
 pub mod approval;
 pub mod assign;
+pub mod control;
 pub mod digest;
 pub mod forecast;
 pub mod order;

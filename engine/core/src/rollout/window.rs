@@ -94,7 +94,7 @@ pub fn in_zone(windows: &[Window], zone: &Zone) -> Vec<Window> {
 }
 
 /// Of zones together: open as long as any is, and opening with the first of them.
-pub fn any(openings: impl IntoIterator<Item = Opening>) -> Opening {
+pub fn together(openings: impl IntoIterator<Item = Opening>) -> Opening {
     let merge = |one: Opening, other: Opening| match (one, other) {
         (Opening::Open(None), _) | (_, Opening::Open(None)) => Opening::Open(None),
         (Opening::Open(Some(a)), Opening::Open(Some(b))) => Opening::Open(Some(a.max(b))),
@@ -206,11 +206,11 @@ mod tests {
         );
         let london = of("Europe/London", now);
         assert_eq!(london, Opening::Closed(Some(at("2026-01-11T01:00:00Z"))));
-        assert_eq!(any([of("Asia/Tokyo", now), london]), of("Asia/Tokyo", now));
+        assert_eq!(together([of("Asia/Tokyo", now), london]), of("Asia/Tokyo", now));
         let later = "2026-01-10T20:00:00Z";
-        let both = any([of("Asia/Tokyo", later), of("Europe/London", later)]);
+        let both = together([of("Asia/Tokyo", later), of("Europe/London", later)]);
         assert_eq!(both, of("Europe/London", later));
-        assert_eq!(any([]), Opening::Closed(None));
+        assert_eq!(together([]), Opening::Closed(None));
     }
 
     fn told(millis: i64) -> String {

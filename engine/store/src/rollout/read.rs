@@ -234,6 +234,16 @@ impl Store {
         Ok(approvals.chain(verdicts).collect())
     }
 
+    /// Devices that a gate after a wave may compare (E2): name, kind, and whether it was changed.
+    pub async fn control_candidates(
+        &self,
+        job: i64,
+        wave: u32,
+    ) -> Result<Vec<(String, String, bool)>, StoreError> {
+        let query = sqlx::query_as(sql::CONTROL_CANDIDATES).bind(job).bind(wave);
+        Ok(query.fetch_all(self.readers()).await?)
+    }
+
     /// The run that a gate asks, if it waits for one.
     pub async fn gate_asks(&self, job: i64, wave: u32, gate: usize) -> Result<Option<String>, StoreError> {
         let query = sqlx::query_scalar(sql::GATE_ASKS).bind(job).bind(wave);

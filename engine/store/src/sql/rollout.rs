@@ -81,6 +81,15 @@ statements! {
     // A gate that is being asked has no verdict yet, and says whom it asks.
     GATE_ASKS = "SELECT reason FROM gate_verdict WHERE job_id = ?1 AND wave = ?2 AND gate = ?3 AND verdict = 0";
     VERDICTS_FORGET = "DELETE FROM gate_verdict WHERE job_id = ?1";
+    // Devices of waves up to one that were changed and are well, and of waves behind it that nothing has touched: name, kind,
+    // whether it was changed.
+    CONTROL_CANDIDATES = "
+        SELECT d.name, coalesce(d.board, 'unknown') || coalesce(' ' || d.architecture, '')
+               || coalesce(' ' || (SELECT l.value FROM device_label l WHERE l.device_id = d.id AND l.key = 'site'), ''),
+               e.state = 10
+        FROM execution e JOIN device d ON d.id = e.device_id
+        WHERE e.job_id = ?1 AND ((e.wave <= ?2 AND e.state = 10) OR (e.wave > ?2 AND e.state = 1 AND e.touched = 0))
+        ORDER BY e.ready_at, e.id";
     // Availability. Whether something disrupts a device: an open intent for such a step.
     AVAILABILITY_WATCHED = "SELECT EXISTS (SELECT 1 FROM job WHERE availability IS NOT NULL AND state < 20)";
     AVAILABILITY_OF = "

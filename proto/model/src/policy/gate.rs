@@ -62,6 +62,15 @@ pub enum GateKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         roots: Option<String>,
     },
+    /// Whether devices that were changed measure what those of their board, architecture and site do that were not yet, at the
+    /// same time.
+    #[serde(rename_all = "kebab-case")]
+    Control {
+        /// What is compared, and how far the middle of those that were changed may be from the middle of the others; never empty.
+        tolerances: Vec<Tolerance>,
+        /// About so many devices are asked on each side.
+        sample: u32,
+    },
     /// Whether the devices of the wave that went well are as an audit wants them. Devices that do not answer are no answer.
     #[serde(rename_all = "kebab-case")]
     Audit {
@@ -86,6 +95,7 @@ impl GateKind {
             Self::Webhook { .. } => "webhook",
             Self::Snapshot { .. } => "snapshot",
             Self::Audit { .. } => "audit",
+            Self::Control { .. } => "control",
         }
     }
 }

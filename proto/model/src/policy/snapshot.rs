@@ -82,6 +82,35 @@ impl Tolerance {
     }
 }
 
+impl Tolerance {
+    /// What is compared with a control group unless a gate says otherwise.
+    pub fn of_control() -> Vec<Self> {
+        let tolerance = |name: &str, range| Self {
+            name: name.to_owned(),
+            range,
+        };
+        let rise = Range {
+            fall: None,
+            rise: Some(Bound::By(20)),
+        };
+        let fall = Range {
+            fall: Some(Bound::Share(Share::percent(25))),
+            rise: None,
+        };
+        vec![tolerance("cpu_load", rise), tolerance("free_memory", fall)]
+    }
+
+    /// Of a number that may be compared with a control group.
+    pub fn beside(name: &str, range: &str) -> Result<Self, String> {
+        match name {
+            "version" | "uptime" => Err(format!(
+                "{name:?} is another one on devices that were changed; compare it with what it was before, by a snapshot"
+            )),
+            name => Self::new(name, range),
+        }
+    }
+}
+
 impl Range {
     /// Whether a number may have become this one.
     pub fn holds(&self, before: i64, after: i64) -> bool {

@@ -5,6 +5,7 @@ mod audits;
 mod availability;
 mod check;
 mod continuous;
+mod control;
 mod digest;
 mod gates;
 mod ramp;

@@ -22,17 +22,18 @@ fn gate(at: usize, table: &Table<'_>) -> Option<Gate> {
         None => {
             table.need(
                 "kind",
-                "write \"rule\", \"timer\", \"approval\", \"webhook\", \"snapshot\" or \"audit\"",
+                "write \"rule\", \"timer\", \"approval\", \"webhook\", \"snapshot\", \"control\" or \"audit\"",
             );
             None
         }
         Some(value) => {
-            let kinds: [(&str, Read); 6] = [
+            let kinds: [(&str, Read); 7] = [
                 ("rule", rule),
                 ("timer", timer),
                 ("approval", approval),
                 ("webhook", webhook),
                 ("snapshot", snapshot),
+                ("control", control),
                 ("audit", audit),
             ];
             value.one_of(&kinds).and_then(|read| read(table))
@@ -133,25 +134,41 @@ fn audit(table: &Table<'_>) -> Option<GateKind> {
     })
 }
 
-fn snapshot(table: &Table<'_>) -> Option<GateKind> {
-    let tolerances = match table.get("tolerate") {
-        None => Some(Tolerance::defaults()),
-        Some(value) => value.table().and_then(|names| {
-            let one = |(name, value): (String, Value<'_>)| {
-                let text = value.text()?;
-                match Tolerance::new(&name, text) {
-                    Ok(tolerance) => Some(tolerance),
-                    Err(why) => value.wrong(format!("is wrong: {why}")),
-                }
-            };
-            let tolerances = names.entries().into_iter().map(one).collect::<Vec<_>>();
-            if tolerances.is_empty() {
-                return value
-                    .wrong("is empty; write what is compared, for example { interfaces_up = \"-0\" }");
-            }
-            tolerances.into_iter().collect::<Option<Vec<_>>>()
-        }),
+fn control(table: &Table<'_>) -> Option<GateKind> {
+    let tolerances = tolerances(table, Tolerance::beside, Tolerance::of_control);
+    let sample = match table.get("sample") {
+        None => Some(100),
+        Some(value) => value.integer(3..=2000),
     };
+    Some(GateKind::Control {
+        tolerances: tolerances?,
+        sample: u32::try_from(sample?).ok()?,
+    })
+}
+
+/// `tolerate = { NAME = "RANGE" }`.
+fn tolerances(
+    table: &Table<'_>,
+    make: fn(&str, &str) -> Result<Tolerance, String>,
+    defaults: fn() -> Vec<Tolerance>,
+) -> Option<Vec<Tolerance>> {
+    let Some(value) = table.get("tolerate") else {
+        return Some(defaults());
+    };
+    let names = value.table()?;
+    let one = |(name, value): (String, Value<'_>)| match make(&name, value.text()?) {
+        Ok(tolerance) => Some(tolerance),
+        Err(why) => value.wrong(format!("is wrong: {why}")),
+    };
+    let tolerances = names.entries().into_iter().map(one).collect::<Vec<_>>();
+    if tolerances.is_empty() {
+        return value.wrong("is empty; write what is compared, for example { interfaces_up = \"-0\" }");
+    }
+    tolerances.into_iter().collect()
+}
+
+fn snapshot(table: &Table<'_>) -> Option<GateKind> {
+    let tolerances = tolerances(table, Tolerance::new, Tolerance::defaults);
     let max = match table.get("max") {
         None => Some(0),
         Some(value) => value.integer(0..=u32::MAX.into()),
