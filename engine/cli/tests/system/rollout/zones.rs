@@ -52,7 +52,10 @@ fn what_is_open_here_is_shut_on_the_other_side_of_the_world() {
     });
     let told = engine.run(&["job", "explain", &id]).ok().stdout();
     assert!(told.contains("the window is shut in Etc/GMT-12"), "{told}");
-    let told = engine.run(&["job", "explain", &id, "r3"]).ok().stdout();
+    let told = engine
+        .run(&["job", "explain", &id, "--device", "r3"])
+        .ok()
+        .stdout();
     assert!(
         told.contains("the window is shut in Etc/GMT+12") && !told.contains("GMT-12"),
         "{told}"
