@@ -365,6 +365,7 @@ async fn outside_its_window_a_rollout_stages_and_does_nothing_else() {
             state: JobState::WaitingWindow,
             admit_until: Some(until),
             stop_at: None,
+            local: None,
             hold: None,
             pace: None,
             pace_since: None,
