@@ -102,15 +102,18 @@ statements! {
         UPDATE wave SET total = total + n.by
         FROM (SELECT number, sum(by) AS by FROM (
                   SELECT a.value ->> 1 AS number, 1 AS by FROM json_each(?2) a
-                  JOIN execution e ON e.job_id = ?1 AND e.device_id = a.value ->> 0 AND e.state = 1
+                  CROSS JOIN execution e ON e.job_id = ?1 AND e.device_id = a.value ->> 0 AND e.state = 1
                   UNION ALL
                   SELECT e.wave, -1 FROM json_each(?2) a
-                  JOIN execution e ON e.job_id = ?1 AND e.device_id = a.value ->> 0 AND e.state = 1)
+                  CROSS JOIN execution e ON e.job_id = ?1 AND e.device_id = a.value ->> 0 AND e.state = 1)
               GROUP BY number) AS n
         WHERE wave.job_id = ?1 AND wave.number = n.number";
+    // From the list to the executions: the other way around each execution goes through the whole list.
     WAVES_ASSIGN = "
-        UPDATE execution SET wave = a.value ->> 1 FROM json_each(?2) a
-        WHERE execution.job_id = ?1 AND execution.device_id = a.value ->> 0 AND execution.state = 1";
+        WITH n AS MATERIALIZED (
+            SELECT e.id, a.value ->> 1 AS wave FROM json_each(?2) a
+            CROSS JOIN execution e ON e.job_id = ?1 AND e.device_id = a.value ->> 0 AND e.state = 1)
+        UPDATE execution SET wave = n.wave FROM n WHERE execution.id = n.id";
     BUDGET_MOVE = "
         INSERT INTO budget_count (job_id, wave, in_flight, harmed, rescued, refused, benign, unreached, good, touched,
                                   ended)

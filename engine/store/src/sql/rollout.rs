@@ -24,8 +24,10 @@ statements! {
         "JOIN execution e ON e.device_id = d.id
          WHERE e.job_id = ?1 AND e.device_id > ?2 ORDER BY e.device_id LIMIT ?3");
     ROLLOUT_ORDER = "
-        UPDATE execution SET ready_at = ?3 - 86400000 + (a.value ->> 1) FROM json_each(?2) a
-        WHERE execution.job_id = ?1 AND execution.device_id = a.value ->> 0 AND execution.state = 1";
+        WITH n AS MATERIALIZED (
+            SELECT e.id, ?3 - 86400000 + (a.value ->> 1) AS ready_at FROM json_each(?2) a
+            CROSS JOIN execution e ON e.job_id = ?1 AND e.device_id = a.value ->> 0 AND e.state = 1)
+        UPDATE execution SET ready_at = n.ready_at FROM n WHERE execution.id = n.id";
     // ?1 job, ?2 devices, ?3 now.
     ROLLOUT_JOIN = "
         INSERT INTO execution (job_id, device_id, device_name, zone, state, ready_at, wave)

@@ -68,7 +68,7 @@ fn one_that_fails_it_halts_and_is_asked_anew_after_a_resume() {
 fn devices_that_do_not_answer_hold_it_until_somebody_decides() {
     let (engine, fleet) = start(4, 4, &[]);
     let rest = format!(
-        "[[wave]]\nsize = 2\nbake = \"3s\"\n{}",
+        "[[wave]]\nsize = 2\nbake = \"10s\"\n{}",
         "[[wave.gate]]\nname = \"checked\"\n\
         kind = \"audit\"\nfile = \"checks.toml\"\nmin-coverage = \"90%\"\n[[wave]]\nsize = \"rest\"\n"
     );
