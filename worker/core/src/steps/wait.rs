@@ -7,7 +7,7 @@ use bytes::Bytes;
 use muster_model::check::{Fact, Facts, Source};
 use muster_model::{DeviceError, ErrorClass, Wait};
 
-use super::{Around, Next, Questions, Run, told};
+use super::{Around, Next, Questions, Run, question_failed, told};
 use crate::action::{ConnectFailure, Outcome, StepEnd};
 
 /// How long one try to connect may take.
@@ -148,6 +148,10 @@ impl Run for Apply {
 
     fn ended(&mut self, end: StepEnd, answer: Bytes, around: &Around<'_>) -> Next {
         match end {
+            // A router that does not answer is no busy one: it ends as with any other question.
+            StepEnd::NoAnswer(_) | StepEnd::NotSent(_) if matches!(self.wait, Wait::Idle { .. }) => {
+                question_failed(end)
+            }
             // It is waited for: a connection that went is made anew.
             StepEnd::NoAnswer(error) | StepEnd::NotSent(error) => {
                 self.connected = false;
@@ -234,6 +238,22 @@ mod tests {
             error.message,
             "it was too busy to be asked: its CPU load was not 90 % or less within 30s: it is 99 %"
         );
+    }
+
+    #[test]
+    fn one_that_does_not_answer_ends_as_with_any_other_question() {
+        for (class, outcome) in [
+            (ErrorClass::Timeout, Outcome::Failed),
+            (ErrorClass::Reset, Outcome::Interrupted),
+        ] {
+            let mut attempt = attempt();
+            attempt.connected();
+            let silent = StepEnd::NoAnswer(DeviceError::new(class, "nothing came"));
+            let Action::End(ended) = attempt.answered(silent, Bytes::new()) else {
+                panic!("it is still waited for");
+            };
+            assert_eq!(ended.outcome, outcome);
+        }
     }
 
     #[test]
