@@ -13,6 +13,7 @@ use muster_model::policy::{GateKind, Share};
 use muster_proto::v1;
 use muster_store::{AuditRecord, NoteAsked, NoteVerdict, Retry, RolloutRecord, StoreError, WaveRecord};
 use serde_json::{Value, json};
+use tonic::Status;
 
 use super::{control, webhook};
 use crate::{Shared, audit};
@@ -168,28 +169,48 @@ impl Asked<'_> {
     /// Runs it to its end, or goes on with the run that an engine before this one began.
     async fn run(&self, shared: &Arc<Shared>, at: At) -> Result<(), StoreError> {
         let begun = shared.store.gate_asks(at.job, at.wave, at.gate).await?;
-        let run = match begun {
-            Some(run) => run,
-            None => match self.begin(shared, at).await? {
-                Ok(run) => run,
-                Err(why) => return note(shared, at, None, GateVerdict::Inconclusive, why).await,
-            },
+        let asks = match begun {
+            Some(asks) => asks,
+            None => self.note_asked(shared, at).await?,
+        };
+        let run = match self.begin(shared, at, &asks).await {
+            Ok(record) => record.uuid,
+            Err(status) => {
+                let why = format!("it cannot be run: {}", status.message());
+                return note(shared, at, Some(asks), GateVerdict::Inconclusive, why).await;
+            }
         };
         loop {
             let Some(record) = shared.store.audit(&run).await? else {
                 let why = format!("audit {run} is gone");
-                return note(shared, at, Some(run), GateVerdict::Inconclusive, why).await;
+                return note(shared, at, Some(asks), GateVerdict::Inconclusive, why).await;
             };
             if record.finished_at.is_some() {
                 let (verdict, reason) = self.judge(shared, &record).await?;
-                return note(shared, at, Some(run), verdict, reason).await;
+                return note(shared, at, Some(asks), verdict, reason).await;
             }
             tokio::time::sleep(LOOK).await;
         }
     }
 
-    async fn begin(&self, shared: &Arc<Shared>, at: At) -> Result<Result<String, String>, StoreError> {
+    /// Notes that it asks before it does, under an id that makes one run of however many tries.
+    async fn note_asked(&self, shared: &Arc<Shared>, at: At) -> Result<String, StoreError> {
+        let asks = uuid::Uuid::now_v7().to_string();
+        let asked = NoteAsked {
+            job: at.job,
+            wave: at.wave,
+            gate: at.gate,
+            run: asks.clone(),
+            now: shared.clock.now(),
+        };
+        shared.store.write(asked).await?;
+        Ok(asks)
+    }
+
+    /// Makes the run, or gives the one that there is.
+    async fn begin(&self, shared: &Arc<Shared>, at: At, asks: &str) -> Result<AuditRecord, Status> {
         let request = v1::CreateAuditRequest {
+            request_id: asks.to_owned(),
             definition: self.definition.to_owned(),
             all: true,
             max_age: Some(prost_types::Duration::default()),
@@ -201,20 +222,7 @@ impl Asked<'_> {
             states: vec![ExecutionState::Succeeded, ExecutionState::Unchanged],
             wave: Some(at.wave),
         };
-        let made = audit::create(shared, &request, Some(over)).await;
-        let run = match made {
-            Ok(record) => record.uuid,
-            Err(status) => return Ok(Err(format!("it cannot be run: {}", status.message()))),
-        };
-        let asked = NoteAsked {
-            job: at.job,
-            wave: at.wave,
-            gate: at.gate,
-            run: run.clone(),
-            now: shared.clock.now(),
-        };
-        shared.store.write(asked).await?;
-        Ok(Ok(run))
+        audit::create(shared, &request, Some(over)).await
     }
 
     /// What the verdicts of a run say.
