@@ -3,21 +3,17 @@
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use muster_proto::v1;
 use muster_store::{AuditRecord, FindingPage, ListedFinding, StoreError};
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::{Cell, Chunks, Column, Format, Kind};
+use super::{Cell, Chunks, Column, Format, Kind, Pieces};
 use crate::{Shared, audit, error};
 
 /// Devices, or findings, read at once.
 const PAGE: u32 = 500;
-/// Chunks that wait for a slow reader.
-const AHEAD: usize = 4;
 
 /// What verdicts have.
 const VERDICTS: &[(&str, Kind)] = &[
@@ -99,45 +95,15 @@ pub(crate) fn stream(
     what: What,
     format: Format,
 ) -> impl Stream<Item = Result<v1::ExportAuditResponse, Status>> + Send {
-    let (sender, receiver) = mpsc::channel(AHEAD);
-    let (chunks, mut written) = mpsc::channel::<Result<Bytes, Status>>(1);
-    let stop = shared.stop.clone();
-    tokio::spawn(async move {
-        let writing = write(&shared, what, format, chunks);
-        let passing = async {
-            while let Some(chunk) = written.recv().await {
-                let message = chunk.map(|data| v1::ExportAuditResponse {
-                    data: data.into(),
-                    rows: 0,
-                });
-                if sender.send(message).await.is_err() {
-                    break;
-                }
-            }
-            // Whoever writes notices.
-            drop(written);
-        };
-        let both = async { tokio::join!(writing, passing).0 };
-        let done = tokio::select! {
-            done = both => done,
-            () = stop.cancelled() => Err(Status::unavailable("the engine stops")),
-        };
-        let last = done.map(|rows| v1::ExportAuditResponse {
-            data: Vec::new(),
-            rows,
-        });
-        let _ = sender.send(last).await;
-    });
-    ReceiverStream::new(receiver)
+    super::stream(
+        shared.stop.clone(),
+        |data, rows| v1::ExportAuditResponse { data, rows },
+        move |chunks| async move { write(&shared, what, format, chunks).await },
+    )
 }
 
 /// Writes all rows; returns how many.
-async fn write(
-    shared: &Shared,
-    what: What,
-    format: Format,
-    chunks: mpsc::Sender<Result<Bytes, Status>>,
-) -> Result<u64, Status> {
+async fn write(shared: &Shared, what: What, format: Format, chunks: Pieces) -> Result<u64, Status> {
     let columns = what.columns();
     let (pages, mut waiting) = mpsc::channel::<Rows>(1);
     let writer = tokio::task::spawn_blocking(move || -> io::Result<u64> {

@@ -7,17 +7,15 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use muster_proto::v1;
 use muster_store::{Batch, Details, JobRecord, Scanned, ScannedDevice, StoreError};
 use routeros_wire::decode::decode_each;
 use routeros_wire::{Expression, Sentence};
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::{Cell, Chunks, Column, Format, Kind, Sheet};
+use super::{Cell, Chunks, Column, Format, Kind, Pieces, Sheet};
 use crate::aggregate::fold::{LIMITS, is_row, step_names};
 use crate::aggregate::{devices, filter, names};
 use crate::names::{Name, Of, View};
@@ -27,8 +25,6 @@ use crate::{Shared, error};
 const COLUMNS: usize = 4096;
 /// Answers that are unpacked at once, in bytes.
 const TOGETHER: usize = 1 << 20;
-/// Chunks that wait for a slow reader.
-const AHEAD: usize = 4;
 
 /// What every row has, as in `muster job results --csv`.
 const FIXED: [(&str, Kind); 9] = [
@@ -99,45 +95,15 @@ pub(crate) fn stream(
     job: JobRecord,
     export: Export,
 ) -> impl Stream<Item = Result<v1::ExportJobResponse, Status>> + Send {
-    let (sender, receiver) = mpsc::channel(AHEAD);
-    let (chunks, mut written) = mpsc::channel::<Result<Bytes, Status>>(1);
-    let stop = shared.stop.clone();
-    tokio::spawn(async move {
-        let writing = write(&shared, &job, export, chunks);
-        let passing = async {
-            while let Some(chunk) = written.recv().await {
-                let message = chunk.map(|data| v1::ExportJobResponse {
-                    data: data.into(),
-                    rows: 0,
-                });
-                if sender.send(message).await.is_err() {
-                    break;
-                }
-            }
-            // Whoever writes notices.
-            drop(written);
-        };
-        let both = async { tokio::join!(writing, passing).0 };
-        let done = tokio::select! {
-            done = both => done,
-            () = stop.cancelled() => Err(Status::unavailable("the engine stops")),
-        };
-        let last = done.map(|rows| v1::ExportJobResponse {
-            data: Vec::new(),
-            rows,
-        });
-        let _ = sender.send(last).await;
-    });
-    ReceiverStream::new(receiver)
+    super::stream(
+        shared.stop.clone(),
+        |data, rows| v1::ExportJobResponse { data, rows },
+        move |chunks| async move { write(&shared, &job, export, chunks).await },
+    )
 }
 
 /// Writes all rows; returns how many.
-async fn write(
-    shared: &Shared,
-    job: &JobRecord,
-    export: Export,
-    chunks: mpsc::Sender<Result<Bytes, Status>>,
-) -> Result<u64, Status> {
+async fn write(shared: &Shared, job: &JobRecord, export: Export, chunks: Pieces) -> Result<u64, Status> {
     let mut learnt = Learnt::default();
     // What ends between the first reading and the second has columns that nobody knows.
     let mut seen = (!job.state.is_terminal()).then(HashSet::new);

@@ -10,14 +10,61 @@ mod parquet;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::future::Future;
 use std::io::{self, Write};
 
 use bytes::Bytes;
 use muster_proto::v1;
 use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::error;
+
+/// Chunks that wait for a slow reader.
+const AHEAD: usize = 4;
+
+/// Who writes a file hands it over in chunks.
+type Pieces = mpsc::Sender<Result<Bytes, Status>>;
+
+/// A file as a stream of messages: its chunks as they are written, and in the end how many rows there were.
+fn stream<M, W>(
+    stop: CancellationToken,
+    message: fn(Vec<u8>, u64) -> M,
+    write: impl FnOnce(Pieces) -> W + Send + 'static,
+) -> impl Stream<Item = Result<M, Status>> + Send
+where
+    M: Send + 'static,
+    W: Future<Output = Result<u64, Status>> + Send,
+{
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let (chunks, mut written) = mpsc::channel::<Result<Bytes, Status>>(1);
+    tokio::spawn(async move {
+        let writing = write(chunks);
+        let passing = async {
+            while let Some(chunk) = written.recv().await {
+                if sender
+                    .send(chunk.map(|data| message(data.into(), 0)))
+                    .await
+                    .is_err()
+                {
+                    break;
+                }
+            }
+            // Whoever writes notices.
+            drop(written);
+        };
+        let both = async { tokio::join!(writing, passing).0 };
+        let done = tokio::select! {
+            done = both => done,
+            () = stop.cancelled() => Err(Status::unavailable("the engine stops")),
+        };
+        let _ = sender.send(done.map(|rows| message(Vec::new(), rows))).await;
+    });
+    ReceiverStream::new(receiver)
+}
 
 /// A column that every row has.
 #[derive(Clone, Debug)]

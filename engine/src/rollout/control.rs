@@ -5,21 +5,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_engine_core::budget::Asked;
 use muster_engine_core::rollout::advance::GateVerdict;
 use muster_engine_core::rollout::control::{self, Candidate, Reading};
 use muster_engine_core::rollout::snapshot::Numbers;
 use muster_model::policy::Tolerance;
-use muster_model::{Check, JobState, Plan, Priority, Step};
-use muster_store::{CreateJob, Mode, NoteAsked, ResultPage, ResultRecord, StoreError};
+use muster_model::{Check, Step};
+use muster_store::{ResultPage, ResultRecord, StoreError};
 
-use super::gate::{At, LOOK, note};
-use super::probe::select;
-use crate::services::job::lay_out;
+use super::gate::{self, At, LOOK, note};
+use super::question::{self, Question, select};
 use crate::{Shared, answer};
 
 /// A device that does not answer for so long says nothing.
-const WITHIN: Duration = Duration::from_secs(20);
+const WITHIN: Duration = Duration::from_secs(10);
 /// Results read at once.
 const PAGE: usize = 500;
 
@@ -38,20 +36,21 @@ pub(super) async fn ask(
         changed,
     };
     let candidates = candidates.into_iter().map(candidate).collect::<Vec<_>>();
-    let run = match shared.store.gate_asks(at.job, at.wave, at.gate).await? {
+    let begun = shared.store.gate_asks(at.job, at.wave, at.gate).await?;
+    let run = match begun {
         Some(run) => run,
-        None => {
-            let picked = control::pick(candidates.clone(), sample);
-            let names = picked.into_iter().map(|candidate| candidate.device);
-            match begin(shared, at, rollout, tolerances, &names.collect::<Vec<_>>()).await? {
-                Some(run) => run,
-                None => {
-                    let (verdict, why) = control::judge(tolerances, &[]);
-                    return note(shared, at, None, verdict, why).await;
-                }
-            }
-        }
+        None => gate::note_asked(shared, at).await?,
     };
+    // It was noted before it was made: an engine that died in between has left a note and no job.
+    if shared.store.job(&run).await?.is_none() {
+        let picked = control::pick(candidates.clone(), sample);
+        let names = picked.into_iter().map(|candidate| candidate.device);
+        let names = names.collect::<Vec<_>>();
+        if !begin(shared, &run, rollout, tolerances, &names).await? {
+            let (verdict, why) = control::judge(tolerances, &[]);
+            return note(shared, at, Some(run), verdict, why).await;
+        }
+    }
     let job = loop {
         let Some(job) = shared.store.job(&run).await? else {
             let why = format!("job {run}, which asked, is gone");
@@ -71,68 +70,31 @@ pub(super) async fn ask(
     note(shared, at, Some(run), verdict, why).await
 }
 
-/// Makes the job that asks; none when there is nobody to ask.
+/// Makes the job that asks. Returns whether there is anybody to ask.
 async fn begin(
     shared: &Arc<Shared>,
-    at: At,
+    uuid: &str,
     rollout: &str,
     tolerances: &[Tolerance],
     names: &[String],
-) -> Result<Option<String>, StoreError> {
+) -> Result<bool, StoreError> {
     let Some(selector) = select(names) else {
-        return Ok(None);
+        return Ok(false);
     };
     let named = tolerances
         .iter()
         .map(|tolerance| format!("facts.{} >= -1", tolerance.name));
     let check = Check::parse(&named.collect::<Vec<_>>().join(" && "))
         .map_err(|error| StoreError::Corrupt(error.to_string()))?;
-    let frozen = shared.inventory.clone().read_owned().await;
-    let now = shared.clock.now();
-    let within = i64::try_from(WITHIN.as_millis()).unwrap_or(i64::MAX);
-    let uuid = uuid::Uuid::now_v7().to_string();
-    let create = CreateJob {
-        uuid: uuid.clone(),
-        request_id: None,
-        request_hash: [0; 32],
+    let question = Question {
+        uuid: uuid.to_owned(),
         name: format!("control group of rollout {rollout}"),
-        plan: Plan::new(vec![Step::Check(check)]),
         selector,
-        retry: None,
-        mode: Mode::Apply,
-        timeout_ms: within.unsigned_abs() / 2,
-        priority: Priority::Interactive,
-        concurrency: None,
-        budget: Asked::RUN,
-        waves: Vec::new(),
-        start: JobState::Running,
-        rollout: None,
-        stretch_ms: None,
-        spread: None,
-        now,
-        expires_at: now + within,
-        claimed_by: "muster".to_owned(),
-        deeds: Vec::new(),
+        step: Step::Check(check),
+        timeout: WITHIN,
     };
-    let created = shared.store.write(create).await?;
-    if created.as_ref().is_ok_and(|created| created.draft) {
-        lay_out(shared, &uuid).await?;
-    }
-    drop(frozen);
-    if created.is_err() {
-        return Ok(None);
-    }
-    let asked = NoteAsked {
-        job: at.job,
-        wave: at.wave,
-        gate: at.gate,
-        run: uuid.clone(),
-        now: shared.clock.now(),
-    };
-    shared.store.write(asked).await?;
-    shared.committed();
-    shared.work_appeared();
-    Ok(Some(uuid))
+    let frozen = shared.inventory.clone().read_owned().await;
+    question::make(shared, question, frozen).await
 }
 
 /// What devices told, by name.

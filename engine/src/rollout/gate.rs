@@ -156,6 +156,20 @@ pub(super) async fn note(
     shared.store.write(note).await
 }
 
+/// Notes that a gate asks, before it does, under an id that makes one run of however many tries.
+pub(super) async fn note_asked(shared: &Shared, at: At) -> Result<String, StoreError> {
+    let asks = uuid::Uuid::now_v7().to_string();
+    let asked = NoteAsked {
+        job: at.job,
+        wave: at.wave,
+        gate: at.gate,
+        run: asks.clone(),
+        now: shared.clock.now(),
+    };
+    shared.store.write(asked).await?;
+    Ok(asks)
+}
+
 /// An audit that a gate runs.
 struct Asked<'a> {
     rollout: &'a str,
@@ -171,7 +185,7 @@ impl Asked<'_> {
         let begun = shared.store.gate_asks(at.job, at.wave, at.gate).await?;
         let asks = match begun {
             Some(asks) => asks,
-            None => self.note_asked(shared, at).await?,
+            None => note_asked(shared, at).await?,
         };
         let run = match self.begin(shared, at, &asks).await {
             Ok(record) => record.uuid,
@@ -191,20 +205,6 @@ impl Asked<'_> {
             }
             tokio::time::sleep(LOOK).await;
         }
-    }
-
-    /// Notes that it asks before it does, under an id that makes one run of however many tries.
-    async fn note_asked(&self, shared: &Arc<Shared>, at: At) -> Result<String, StoreError> {
-        let asks = uuid::Uuid::now_v7().to_string();
-        let asked = NoteAsked {
-            job: at.job,
-            wave: at.wave,
-            gate: at.gate,
-            run: asks.clone(),
-            now: shared.clock.now(),
-        };
-        shared.store.write(asked).await?;
-        Ok(asks)
     }
 
     /// Makes the run, or gives the one that there is.

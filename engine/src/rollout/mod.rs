@@ -5,6 +5,7 @@ pub(crate) mod gate;
 pub(crate) mod join;
 mod lay;
 pub(crate) mod probe;
+mod question;
 mod webhook;
 
 pub(crate) use lay::{Laid, LayError, lay, seed};

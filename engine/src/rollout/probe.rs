@@ -3,12 +3,11 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use muster_engine_core::budget::Asked;
-use muster_model::{Command, JobState, Plan, Priority, Selector, Step, selector};
-use muster_store::{CreateJob, Mode, RolloutRecord, StoreError};
+use muster_model::{Command, Step};
+use muster_store::{RolloutRecord, StoreError};
 
+use super::question::{self, Question, select};
 use crate::Shared;
-use crate::services::job::lay_out;
 
 /// At most so many devices are asked by one job.
 const MOST: u32 = 1000;
@@ -78,40 +77,15 @@ async fn ask(
     let Ok(frozen) = shared.inventory.clone().try_read_owned() else {
         return Ok(None);
     };
-    let now = shared.clock.now();
-    let within = i64::try_from(WITHIN.as_millis()).unwrap_or(i64::MAX);
     let uuid = uuid::Uuid::now_v7().to_string();
-    let create = CreateJob {
+    let question = Question {
         uuid: uuid.clone(),
-        request_id: None,
-        request_hash: [0; 32],
         name: format!("whether they are there, for rollout {}", rollout.uuid),
-        plan: Plan::new(vec![Step::Command(command)]),
         selector,
-        retry: None,
-        mode: Mode::Apply,
-        timeout_ms: within.unsigned_abs(),
-        priority: Priority::Interactive,
-        concurrency: None,
-        budget: Asked::RUN,
-        waves: Vec::new(),
-        start: JobState::Running,
-        rollout: None,
-        stretch_ms: None,
-        spread: None,
-        now,
-        expires_at: now + 2 * within,
-        claimed_by: "muster".to_owned(),
-        deeds: Vec::new(),
+        step: Step::Command(command),
+        timeout: WITHIN,
     };
-    let created = shared.store.write(create).await?;
-    if let Ok(created) = &created
-        && created.draft
-    {
-        lay_out(shared, &uuid).await?;
-    }
-    drop(frozen);
-    if created.is_err() {
+    if !question::make(shared, question, frozen).await? {
         return Ok(None);
     }
     if let Some(probed) = shared
@@ -122,41 +96,8 @@ async fn ask(
     {
         probed.job = Some((uuid, Instant::now()));
     }
-    shared.committed();
-    shared.work_appeared();
     Ok(Some(format!(
         "{} devices are asked whether they are there",
         names.len()
     )))
-}
-
-/// A selector of as many of these devices as it holds.
-pub(super) fn select(names: &[String]) -> Option<Selector> {
-    let mut text = String::new();
-    for name in names {
-        let before = if text.is_empty() { "name in (" } else { "," };
-        if text.len() + before.len() + name.len() + 1 > selector::MAX_BYTES {
-            break;
-        }
-        text.push_str(before);
-        text.push_str(name);
-    }
-    if text.is_empty() {
-        return None;
-    }
-    text.push(')');
-    text.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_make_a_selector() {
-        assert!(select(&[]).is_none());
-        let names = ["r1".to_owned(), "r-2.x".to_owned()];
-        let told = select(&names).expect("a selector").to_string();
-        assert_eq!(told, "name in (r1,r-2.x)");
-    }
 }
