@@ -23,6 +23,18 @@ use crate::sim::{self, Device};
 use crate::sync::Place;
 use crate::tally::Tally;
 
+/// Limits that are not what is measured: no limit on connects, 4,096 handshakes at once, and so many commands a second and
+/// device.
+pub(crate) fn limits(commands: u32) -> DeviceLimits {
+    DeviceLimits {
+        connects_per_second: 0,
+        handshakes: 4_096,
+        commands_per_second: commands,
+        command_burst: commands,
+        ..DeviceLimits::default()
+    }
+}
+
 /// The credential of the simulated fleet.
 const CREDENTIAL: &str = "fleet";
 /// The label that says what a device is here for.

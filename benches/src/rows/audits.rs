@@ -6,7 +6,6 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use muster_audit::{About, Asked, BASELINE, Judge, Verdict, file};
 use muster_model::{ExecutionState, Labels, check};
-use muster_worker::DeviceLimits;
 use routeros_wire::encode;
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Runtime;
@@ -15,7 +14,7 @@ use super::{Row, Run};
 use crate::board::{Better, Outcome, Spec};
 use crate::cpu::median;
 use crate::sim::Sim;
-use crate::system::System;
+use crate::system::{System, limits};
 
 const DEVICES: usize = 10_000;
 
@@ -36,7 +35,7 @@ impl Row for R1 {
         Spec {
             id: "R1",
             what: "20 checks on 10,000 simulated devices whose sessions are open, from the call to durable verdicts, the \
-                   simulator included: seconds",
+                   simulator included, 1,000 commands a second and device: seconds",
             unit: "s",
             better: Better::Lower,
             floor: 60.0,
@@ -51,14 +50,7 @@ impl Row for R1 {
         runtime.block_on(async {
             let sim = Sim::start(&run.program, DEVICES + 1)?;
             // The same devices are asked again at once, so their own limits would be what is measured.
-            let limits = DeviceLimits {
-                connects_per_second: 0,
-                handshakes: 4_096,
-                commands_per_second: 1_000,
-                command_burst: 1_000,
-                ..DeviceLimits::default()
-            };
-            let system = System::start_with(&sim.devices(), limits).await?;
+            let system = System::start_with(&sim.devices(), limits(1_000)).await?;
             // Opens the sessions.
             system.run(&["/system/identity/print"]).await?;
             for turn in 1..=run.pick(1, 3) {

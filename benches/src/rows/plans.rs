@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::ensure;
 use muster_model::{Ensure, Items, Plan, Step, Upgrade, Values, file};
 use muster_sim::Counters;
-use muster_worker::DeviceLimits;
 use tokio::runtime::Runtime;
 
 use super::{Row, Run};
@@ -13,7 +12,7 @@ use crate::bare;
 use crate::board::{Better, Outcome, Spec};
 use crate::cpu::{median, process_time};
 use crate::sim::{Firmware, Sim};
-use crate::system::{Role, System};
+use crate::system::{Role, System, limits};
 
 const MENU: &str = "/ip/firewall/address-list";
 const PRINT: &[&str] = &["/ip/firewall/address-list/print"];
@@ -33,17 +32,6 @@ pub(super) struct E1;
 /// Firmware.
 #[derive(Debug)]
 pub(super) struct E2;
-
-/// Limits that are not what is measured.
-fn limits() -> DeviceLimits {
-    DeviceLimits {
-        connects_per_second: 0,
-        handshakes: 4_096,
-        commands_per_second: 100_000,
-        command_burst: 100_000,
-        ..DeviceLimits::default()
-    }
-}
 
 /// Addresses from one on.
 fn wish(from: usize, count: usize) -> anyhow::Result<Plan> {
@@ -91,7 +79,7 @@ impl Row for E1 {
         let (mut ours, mut idle, mut bare) = (Vec::new(), Vec::new(), Vec::new());
         runtime.block_on(async {
             let sim = Sim::start(&run.program, TABLES + 1)?;
-            let system = System::start_apart(&run.program, &sim.devices(), limits()).await?;
+            let system = System::start_apart(&run.program, &sim.devices(), limits(100_000)).await?;
             system.plan(Role::Fleet, &wish(0, ROWS)?, None).await?;
             for turn in 0..run.pick(2, 7) {
                 let plan = wish(ROWS - WANTED / 2 + turn * WANTED / 2, WANTED)?;
@@ -176,12 +164,7 @@ impl Row for E2 {
             .policy;
         let (one, all, cpu) = runtime.block_on(async {
             let sim = Sim::start_with(&run.program, routers + 1, Some(firmware))?;
-            let limits = DeviceLimits {
-                commands_per_second: 1_000,
-                command_burst: 1_000,
-                ..limits()
-            };
-            let system = System::start_apart(&run.program, &sim.devices(), limits).await?;
+            let system = System::start_apart(&run.program, &sim.devices(), limits(1_000)).await?;
             let one = system.plan(Role::WarmUp, &plan, Some((&policy).into())).await?;
             let used = process_time();
             let all = system.plan(Role::Fleet, &plan, Some((&policy).into())).await?;

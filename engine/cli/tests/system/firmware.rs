@@ -41,10 +41,7 @@ fn roll(engine: &Engine, steps: &str) -> Vec<Value> {
 }
 
 fn ended(engine: &Engine, id: &str) -> Vec<Value> {
-    until(&format!("{id} is over"), || {
-        let job = engine.run(&["job", "show", id, "--json"]).ok().json().remove(0);
-        ["completed", "completed_with_failures"].contains(&job["state"].as_str().unwrap_or_default())
-    });
+    engine.wait_over(id);
     engine.run(&["job", "results", id, "--json"]).json()
 }
 
@@ -157,22 +154,8 @@ fn what_goes_wrong_is_told_and_nothing_is_restarted_twice() {
 #[test]
 fn an_engine_that_is_killed_in_the_middle_finds_out_what_became_of_it() {
     let (fleet, mut engine) = fleet(42, 4, &["--restart-ends", "close,reset,hang,done"]);
-    let plan = engine.directory.path().join("plan.toml");
-    std::fs::write(plan, format!("[[step]]\nbackup = true\n{UPGRADE}")).expect("written");
     // Not a rollout: one waits a minute before it tries again what a crash has cut off.
-    let ran = engine.run(&[
-        "run",
-        "--all",
-        "--plan",
-        "plan.toml",
-        "--budget",
-        "all",
-        "--timeout",
-        "1m",
-        "--yes",
-        "--detach",
-    ]);
-    let id = ran.exits(7).stdout().trim().to_owned();
+    let id = engine.begin_plan(&format!("[[step]]\nbackup = true\n{UPGRADE}"), "1m");
     for command in ["/system/package/update/download", "/system/reboot"] {
         until(command, || {
             (0..4).any(|device| count(&fleet, device, command) > 0)
@@ -343,25 +326,8 @@ fn a_restart_over_rest_is_found_to_have_happened_whatever_its_answer() {
         csv.push_str(&format!("r{device},{},{port},http,ops\n", fleet.address(device)));
     }
     engine.run_with_input(&["device", "import", "-"], &csv).ok();
-    std::fs::write(
-        engine.directory.path().join("plan.toml"),
-        "[[step]]\nreboot = { wait = \"20s\" }\n",
-    )
-    .expect("written");
-    let words = [
-        "run",
-        "--all",
-        "--plan",
-        "plan.toml",
-        "--budget",
-        "all",
-        "--timeout",
-        "5s",
-        "--yes",
-        "--json",
-    ];
-    let ran = engine.run(&words);
-    let results = ran.json();
+    let id = engine.begin_plan("[[step]]\nreboot = { wait = \"20s\" }\n", "5s");
+    let results = ended(&engine, &id);
     assert_eq!(states(&results), ["succeeded"; 2], "{results:?}");
     for device in 0..2 {
         assert_eq!(count(&fleet, device, "/system/reboot"), 1, "never a second one");

@@ -319,6 +319,46 @@ impl Engine {
         ran
     }
 
+    /// Asks every device its name, without waiting; returns the job.
+    pub(crate) fn begin_read(&self, timeout: &str) -> String {
+        let words = [
+            "run",
+            "--all",
+            "--detach",
+            "--timeout",
+            timeout,
+            "--",
+            "/system/identity/print",
+        ];
+        self.run(&words).exits(7).stdout().trim().to_owned()
+    }
+
+    /// Begins these steps on every device, whatever they harm; returns the job.
+    pub(crate) fn begin_plan(&self, steps: &str, timeout: &str) -> String {
+        std::fs::write(self.directory.path().join("plan.toml"), steps).expect("written");
+        let all = [
+            "run",
+            "--all",
+            "--plan",
+            "plan.toml",
+            "--budget",
+            "all",
+            "--yes",
+            "--detach",
+            "--timeout",
+            timeout,
+        ];
+        self.run(&all).exits(7).stdout().trim().to_owned()
+    }
+
+    /// Waits until a job is over.
+    pub(crate) fn wait_over(&self, id: &str) {
+        until(&format!("{id} is over"), || {
+            let job = self.run(&["job", "show", id, "--json"]).ok().json().remove(0);
+            ["completed", "completed_with_failures"].contains(&job["state"].as_str().unwrap_or_default())
+        });
+    }
+
     /// Makes the credential of the fleet.
     pub(crate) fn set_credential(&self, password: &str) {
         let words = [

@@ -18,26 +18,8 @@ fn names(engine: &Engine) -> Vec<String> {
 
 /// Runs these steps on all devices; returns the job.
 fn run(engine: &Engine, steps: &str) -> String {
-    std::fs::write(engine.directory.path().join("plan.toml"), steps).expect("written");
-    let words = [
-        "run",
-        "--all",
-        "--plan",
-        "plan.toml",
-        "--budget",
-        "all",
-        "--timeout",
-        "10s",
-        "--yes",
-        "--detach",
-    ];
-    let id = engine.run(&words).exits(7).stdout().trim().to_owned();
-    until(&format!("{id} is over"), || {
-        let job = engine.run(&["job", "show", &id, "--json"]).ok().json().remove(0);
-        job["state"]
-            .as_str()
-            .is_some_and(|state| state.starts_with("completed"))
-    });
+    let id = engine.begin_plan(steps, "10s");
+    engine.wait_over(&id);
     id
 }
 

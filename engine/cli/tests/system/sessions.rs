@@ -89,21 +89,7 @@ fn a_router_gets_no_more_commands_than_its_rate() {
     ];
     engine.run(&limits).ok();
     let (began, before) = (Instant::now(), asked());
-    let job = |_| {
-        let words = [
-            "run",
-            "--all",
-            "--detach",
-            "--timeout",
-            "120s",
-            "--json",
-            "--",
-            "/system/identity/print",
-        ];
-        let created = engine.run(&words).exits(7).json();
-        created[0]["job"].as_str().expect("an id").to_owned()
-    };
-    let jobs = (0..JOBS).map(job).collect::<Vec<_>>();
+    let jobs = (0..JOBS).map(|_| engine.begin_read("120s")).collect::<Vec<_>>();
     let last = jobs.last().expect("several");
     let explained = || {
         engine
@@ -316,21 +302,7 @@ fn a_router_that_slows_down_is_not_given_up() {
     let fleet = Fleet::start(110, 1, &["--clamp", "5/100ms"]);
     let engine = Engine::start(&[]);
     engine.import(&fleet, 1, "\n");
-    let job = |_| {
-        let words = [
-            "run",
-            "--all",
-            "--detach",
-            "--timeout",
-            "60s",
-            "--json",
-            "--",
-            "/system/identity/print",
-        ];
-        let created = engine.run(&words).exits(7).json();
-        created[0]["job"].as_str().expect("an id").to_owned()
-    };
-    let jobs = (0..JOBS).map(job).collect::<Vec<_>>();
+    let jobs = (0..JOBS).map(|_| engine.begin_read("60s")).collect::<Vec<_>>();
     let ended = |job: &String| {
         let state = engine.run(&["job", "show", job, "--json"]).ok().json()[0]["state"].clone();
         assert_ne!(state, "completed_with_failures");
