@@ -17,6 +17,8 @@ pub(crate) enum Name {
     Step,
     Label(String),
     Device(Field),
+    /// An attribute, and for rows without it what the inventory says.
+    Either(Vec<u8>, Field),
 }
 
 /// What the inventory says of a device.
@@ -39,6 +41,9 @@ const FACTS: [(&str, Field); 5] = [
     ("identity", Field::Identity),
     ("serial", Field::Serial),
 ];
+/// What of it is meant by its bare name where rows have no attribute of that name. Not the version: rows that have one are what
+/// is counted most, and counting attributes alone is faster.
+const BARE: [Field; 4] = [Field::Board, Field::Architecture, Field::Identity, Field::Serial];
 const DEVICE: [(&str, Field); 3] = [
     ("name", Field::Name),
     ("address", Field::Address),
@@ -87,7 +92,10 @@ impl Name {
                  called so is row.{text}"
             )),
             // An item's id is called `.id`.
-            _ => Ok(Self::Attribute(text.into())),
+            _ => Ok(match FACTS.iter().find(|(fact, _)| *fact == text) {
+                Some((_, field)) if BARE.contains(field) => Self::Either(text.into(), *field),
+                _ => Self::Attribute(text.into()),
+            }),
         }
     }
 
@@ -106,18 +114,25 @@ impl Name {
 
     /// Whether it takes the inventory.
     pub(crate) fn needs_device(&self) -> bool {
-        matches!(self, Self::Label(_) | Self::Device(_))
+        matches!(self, Self::Label(_) | Self::Device(_) | Self::Either(..))
+    }
+
+    /// What it may take beside the answer, as [`get`](Self::get) gives it for a row of the same execution.
+    pub(crate) fn beside<'a>(&self, row: &View<'a>) -> Option<&'a [u8]> {
+        match self {
+            Self::Either(_, field) => known(row.of, *field),
+            name => name.get(row, &Cell::new(0)),
+        }
     }
 
     /// What a row has for it. `hint` is where its attribute stood in the row before.
     pub(crate) fn get<'a>(&self, row: &View<'a>, hint: &Cell<u32>) -> Option<&'a [u8]> {
         let of = row.of;
         match self {
-            Self::Attribute(name) => {
-                let mut near = hint.get();
-                let found = row.sentence.as_ref()?.get_near(name, &mut near);
-                hint.set(near);
-                found
+            Self::Attribute(name) => attribute(row.sentence.as_ref()?, name, hint),
+            // Who gave no row has neither.
+            Self::Either(name, field) => {
+                attribute(row.sentence.as_ref()?, name, hint).or_else(|| known(of, *field))
             }
             Self::State => Some(of.state.as_bytes()),
             Self::Error => of.error.map(str::as_bytes),
@@ -131,22 +146,32 @@ impl Name {
                 .map(|device| device.name.as_str())
                 .or(of.name)
                 .map(str::as_bytes),
-            Self::Device(field) => {
-                let device = of.device?;
-                let text = match field {
-                    Field::Name => Some(&device.name),
-                    Field::Address => Some(&device.address),
-                    Field::Zone => Some(&device.zone),
-                    Field::Version => device.version.as_ref(),
-                    Field::Board => device.board.as_ref(),
-                    Field::Architecture => device.architecture.as_ref(),
-                    Field::Identity => device.identity.as_ref(),
-                    Field::Serial => device.serial.as_ref(),
-                };
-                text.map(String::as_bytes)
-            }
+            Self::Device(field) => known(of, *field),
         }
     }
+}
+
+fn attribute<'a>(sentence: &Sentence<'a>, name: &[u8], hint: &Cell<u32>) -> Option<&'a [u8]> {
+    let mut near = hint.get();
+    let found = sentence.get_near(name, &mut near);
+    hint.set(near);
+    found
+}
+
+/// What the inventory says.
+fn known<'a>(of: &'a Of<'a>, field: Field) -> Option<&'a [u8]> {
+    let device = of.device?;
+    let text = match field {
+        Field::Name => Some(&device.name),
+        Field::Address => Some(&device.address),
+        Field::Zone => Some(&device.zone),
+        Field::Version => device.version.as_ref(),
+        Field::Board => device.board.as_ref(),
+        Field::Architecture => device.architecture.as_ref(),
+        Field::Identity => device.identity.as_ref(),
+        Field::Serial => device.serial.as_ref(),
+    };
+    text.map(String::as_bytes)
 }
 
 impl fmt::Display for Name {
@@ -156,7 +181,7 @@ impl fmt::Display for Name {
             found.map(|(name, _)| (*name).to_owned())
         };
         match self {
-            Self::Attribute(name) => f.write_str(&String::from_utf8_lossy(name)),
+            Self::Attribute(name) | Self::Either(name, _) => f.write_str(&String::from_utf8_lossy(name)),
             Self::Label(key) => write!(f, "labels.{key}"),
             Self::Device(of) => match (field(&FACTS, of), field(&DEVICE, of)) {
                 (Some(fact), _) => write!(f, "facts.{fact}"),
@@ -213,6 +238,7 @@ mod tests {
     fn names_are_told_as_they_are_read() {
         for text in [
             "version",
+            "board",
             ".id",
             "labels.site",
             "facts.board",

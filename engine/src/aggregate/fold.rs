@@ -467,7 +467,7 @@ impl Fold {
         let columns = reader.keys.iter().chain(&reader.stats).chain(&reader.distinct);
         let columns = columns.chain(reader.filter.iter().map(|(_, column)| column));
         for column in columns.filter(|column| !column.name.is_of_the_answer()) {
-            write_part(&mut key, column.get(row));
+            write_part(&mut key, column.name.beside(row));
         }
         key
     }

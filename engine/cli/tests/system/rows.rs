@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Engine, Fleet, Ran};
+use crate::harness::{Engine, Fleet, Ran, until};
 
 /// The job of the last run.
 fn job(engine: &Engine) -> String {
@@ -233,6 +233,54 @@ fn statistics_where_and_top() {
         (told.len(), &told[3]["more_groups"], &told[3]["more_rows"]),
         (4, &json!(17), &json!(17))
     );
+}
+
+/// `board` is what the inventory says where rows do not: also of devices whose answers are alike, and remembered.
+#[test]
+fn a_bare_name_is_the_devices_where_rows_have_no_such_attribute() {
+    const DEVICES: usize = 24;
+    let fleet = Fleet::start(75, DEVICES, &["--version", "7.16.2"]);
+    let engine = Engine::start(&[]);
+    engine.import(&fleet, DEVICES, "");
+    let board = |device: &Value| device["facts"]["board"].as_str().map(str::to_owned);
+    let boards = || engine.run(&["device", "list", "--json"]).ok().json();
+    until("all boards are known", || {
+        engine.run(&["run", "--all", "--", "/system/identity/print"]).ok();
+        boards()
+            .iter()
+            .all(|device| board(device).is_some_and(|board| !board.is_empty()))
+    });
+    let mut expected = BTreeMap::<String, u64>::new();
+    for name in boards().iter().filter_map(board) {
+        *expected.entry(name).or_default() += 1;
+    }
+    assert!(expected.len() > 1, "different boards: {expected:?}");
+    engine
+        .run(&[
+            "run",
+            "--all",
+            "--",
+            "/ip/service/print",
+            "?name=telnet",
+            ".proplist=name",
+        ])
+        .ok();
+    let by = [
+        "job",
+        "aggregate",
+        &job(&engine),
+        "--group-by",
+        "board,name",
+        "--count",
+        "--json",
+    ];
+    let told = engine.run(&by).ok().json();
+    let groups = told.iter().filter_map(|group| {
+        let key = group["key"].as_object()?;
+        assert_eq!(key["name"], "telnet", "an attribute is the row's");
+        Some((key["board"].as_str()?.to_owned(), group["devices"].as_u64()?))
+    });
+    assert_eq!(groups.collect::<BTreeMap<_, _>>(), expected);
 }
 
 #[test]
