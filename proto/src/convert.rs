@@ -108,14 +108,12 @@ pub fn plan(message: Option<&v1::Plan>, path: &str) -> Result<Plan, Vec<Violatio
         violations.extend(bad);
         WayBack::default()
     });
-    if violations.is_empty() {
-        Ok(Plan {
-            steps: checked,
-            way_back,
-        })
-    } else {
-        Err(violations)
+    if !violations.is_empty() {
+        return Err(violations);
     }
+    let steps = muster_model::firmware::with_fallbacks(checked, &way_back)
+        .map_err(|text| vec![Violation::new(format!("{path}.way_back.min_level"), text)])?;
+    Ok(Plan { steps, way_back })
 }
 
 fn way_back_of(message: Option<&v1::WayBack>, path: &str) -> Result<WayBack, Vec<Violation>> {

@@ -201,6 +201,7 @@ fn lower(map: &std::collections::HashMap<String, String>) -> std::collections::B
 fn firmware_of(message: &v1::Firmware) -> Result<Firmware, Bad> {
     let part = match message.part() {
         v1::FirmwarePart::Channel => Part::Channel,
+        v1::FirmwarePart::Fallback => Part::Fallback,
         v1::FirmwarePart::Stage => Part::Stage,
         v1::FirmwarePart::Install => Part::Install,
         v1::FirmwarePart::Bootloader => Part::Bootloader,
@@ -245,12 +246,14 @@ fn firmware_of(message: &v1::Firmware) -> Result<Firmware, Bad> {
         packages: message.packages.clone(),
         reserve: message.reserve,
         wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+        fallback: message.fallback,
     })
 }
 
 pub(crate) fn firmware(firmware: &Firmware) -> v1::Firmware {
     let part = match firmware.part {
         Part::Channel => v1::FirmwarePart::Channel,
+        Part::Fallback => v1::FirmwarePart::Fallback,
         Part::Stage => v1::FirmwarePart::Stage,
         Part::Install => v1::FirmwarePart::Install,
         Part::Bootloader => v1::FirmwarePart::Bootloader,
@@ -273,6 +276,7 @@ pub(crate) fn firmware(firmware: &Firmware) -> v1::Firmware {
         packages: firmware.packages.clone(),
         reserve: firmware.reserve,
         wait: time(firmware.wait_ms),
+        fallback: firmware.fallback,
     }
 }
 
@@ -300,10 +304,16 @@ mod tests {
             channel: Some("stable".into()),
             ..Upgrade::default()
         };
-        let mut all = [upgrade, down, channel]
+        let mut all = [upgrade, down.clone(), channel]
             .into_iter()
             .flat_map(|upgrade| upgrade.steps().expect("valid"))
             .collect::<Vec<_>>();
+        let way = muster_model::WayBack {
+            min: muster_model::Level::L3,
+            ..Default::default()
+        };
+        let down = down.steps().expect("valid");
+        all.extend(muster_model::firmware::with_fallbacks(down, &way).expect("it has a way back"));
         let until = Wait::until("facts.uptime > 60", None, None).expect("valid");
         let verify = Verify::new(["/ip/dns/print"], "", true).expect("a read");
         all.extend([

@@ -54,6 +54,7 @@ pub(crate) async fn run(args: args::Sim, json: bool) -> Done {
             download: args.download,
             restart: args.restart,
             ends: args.restart_ends,
+            partitions: args.partitions,
             ..FirmwareConfig::default()
         },
         fragment: args.fragment,

@@ -122,6 +122,7 @@ impl Step {
                 Part::Install if firmware.down => Some("an upgrade back is a plan of its own"),
                 Part::Install => Some("a downgrade is a plan of its own"),
                 Part::Bootloader => Some("RouterBOOT is not downgraded"),
+                Part::Fallback => Some("what was on the other partition is gone"),
                 Part::Channel | Part::Stage => None,
             },
             Self::Ensure(_)
@@ -214,6 +215,8 @@ impl Plan {
         let way = &self.way_back;
         let back = |step: &Step| match way.needs(step) {
             _ if step.effect() < Effect::Change => Duration::ZERO,
+            // A router that falls back does so within the time that its restart may take.
+            _ if matches!(step, Step::Firmware(_)) => Duration::ZERO,
             Level::L0 => Duration::ZERO,
             Level::L1 => SAFE_MODE_WITHIN,
             _ => way.after().saturating_add(RESTORED_WITHIN),

@@ -10,8 +10,7 @@ use crate::effect::Effect;
 use crate::ensure::{Ensure, Want};
 use crate::plan::Step;
 
-/// How a device gets back from a change, from nothing to what holds even when nobody can reach it any more. L3
-/// (partitions) is not there yet.
+/// How a device gets back from a change, from nothing to what holds even when nobody can reach it any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Level {
     /// Not at all.
@@ -19,6 +18,9 @@ pub enum Level {
     L0,
     /// By the inverse of what was done, from what was recorded before. It takes a device that can be reached.
     L4,
+    /// Firmware that does not start: the router starts what ran before from another partition. It is a way back from
+    /// firmware and from nothing else.
+    L3,
     /// A schedule on the device restores a backup, unless it is disarmed in time.
     L2,
     /// The device's safe mode takes the change back when the connection that made it goes.
@@ -27,13 +29,14 @@ pub enum Level {
 
 impl Level {
     /// All of them, the weakest first.
-    pub const ALL: &'static [Self] = &[Self::L0, Self::L4, Self::L2, Self::L1];
+    pub const ALL: &'static [Self] = &[Self::L0, Self::L4, Self::L3, Self::L2, Self::L1];
 
     /// As people write it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::L0 => "L0",
             Self::L4 => "L4",
+            Self::L3 => "L3",
             Self::L2 => "L2",
             Self::L1 => "L1",
         }
@@ -55,7 +58,9 @@ impl FromStr for Level {
             .copied()
             .find(|level| level.as_str().eq_ignore_ascii_case(text));
         found.ok_or_else(|| {
-            format!("{text:?} is no level; there are L0 (none), L4 (inverse plan), L2 (scheduler) and L1 (safe mode)")
+            format!(
+                "{text:?} is no level; there are L0 (none), L4 (inverse plan), L3 (partitions), L2 (scheduler) and L1 (safe mode)"
+            )
         })
     }
 }
@@ -134,9 +139,11 @@ impl WayBack {
 
     /// The least that a step needs which changes something.
     pub fn needs(&self, step: &Step) -> Level {
-        // Firmware has prechecks instead: there is no way back from it that a device could go by itself.
-        if matches!(step, Step::Firmware(_) | Step::Reboot(_)) {
-            return Level::L0;
+        // Firmware has prechecks and, where it is demanded, a partition to fall back to; no guard holds through a restart.
+        match step {
+            Step::Firmware(firmware) if firmware.fallback => return Level::L3,
+            Step::Firmware(_) | Step::Reboot(_) => return Level::L0,
+            _ => {}
         }
         match touches_the_way_in(step) && !self.accept_none {
             true => self.min.max(Level::L2),
@@ -319,10 +326,11 @@ mod tests {
             assert_eq!(level.to_string().to_lowercase().parse(), Ok(level));
         }
         assert!(
-            "L3".parse::<Level>()
+            "L5".parse::<Level>()
                 .expect_err("not there")
                 .contains("L4 (inverse plan)")
         );
+        assert!(Level::ALL.is_sorted(), "the weakest first");
         let way = WayBack {
             min: Level::L4,
             ..WayBack::default()

@@ -437,6 +437,7 @@ impl Attempt {
             pre: &self.pre,
             room: ANSWERS.saturating_sub(self.replies.iter().map(Bytes::len).sum()),
             now: self.now,
+            over_api: self.over_api,
             backup_age: self.backup_age,
             open: self.open,
             notes: &self.notes,

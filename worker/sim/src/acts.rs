@@ -117,6 +117,13 @@ impl Device {
                 self.reboot(now);
                 executed.reboots = true;
             }
+            Act::PartitionCopy => {
+                executed.works = Some((self.copy_to_partition(request, now)?, Vec::new()));
+                return Ok(executed);
+            }
+            Act::PartitionActivate => self.activate_partition(request)?,
+            Act::PartitionRestore => self.restore_from_partition(request)?,
+            Act::PartitionSave => self.save_to_partition(request)?,
             Act::RouterboardUpgrade => self.upgrade_bootloader(),
             // The cache is not simulated; the others belong to the connection.
             Act::Cancel | Act::FlushDnsCache | Act::Login | Act::Ping | Act::Quit => {}

@@ -24,6 +24,7 @@ use crate::generate::{FLEET_EPOCH_S, Profile};
 use crate::history::{History, SafeMode};
 use crate::listen::{Event, Listener};
 use crate::menu::{Menu, MenuId, Verb};
+use crate::partitions::Partitions;
 use crate::reply::Replies;
 use crate::rng::Rng;
 use crate::route::{Act, NoRoute, Route};
@@ -99,6 +100,7 @@ pub(crate) struct Device {
     pub(crate) saves_nothing: bool,
     pub(crate) scripts_deep: u32,
     pub(crate) firmware: Firmware,
+    pub(crate) partitions: Partitions,
 }
 
 /// A row of `/user/active`.
@@ -133,6 +135,7 @@ impl Device {
             saves_nothing: false,
             scripts_deep: 0,
             firmware: Firmware::new(Arc::default()),
+            partitions: Partitions::default(),
         }
     }
 
@@ -166,6 +169,12 @@ impl Device {
                 if menu.id == MenuId::SystemRouterboard && !self.profile.board().is_routerboard() =>
             {
                 Err(NoRoute::Directory(b"routerboard"))
+            }
+            Route::Menu(menu, _) if menu.id == MenuId::Partitions && !self.has_partitions() => {
+                Err(NoRoute::Directory(b"partitions"))
+            }
+            Route::Act(act) if act.is_of_partitions() && !self.has_partitions() => {
+                Err(NoRoute::Directory(b"partitions"))
             }
             route if !self.version().since(route.since().0, route.since().1) => {
                 let first = path.split(|byte| *byte == b'/').find(|part| !part.is_empty());
@@ -289,6 +298,7 @@ impl Device {
     pub(crate) fn table(&self, menu: MenuId, now: Duration) -> Cow<'_, Table> {
         match menu {
             MenuId::File => Cow::Owned(self.files.table(self, now)),
+            MenuId::Partitions => Cow::Owned(self.partition_table()),
             MenuId::SystemClock => Cow::Owned(self.clock(now)),
             MenuId::SystemDeviceMode => Cow::Owned(self.device_mode()),
             MenuId::SystemPackageUpdate => Cow::Owned(self.package_update(now)),
@@ -328,13 +338,14 @@ impl Device {
         let kept = self
             .changed
             .iter()
-            .filter(|(menu, _)| *menu != MenuId::SystemPackage);
+            .filter(|(menu, _)| !matches!(menu, MenuId::SystemPackage | MenuId::Partitions));
         kept.map(|(menu, table)| (*menu, table))
     }
 
     /// Puts the configuration of a backup in the place of what there is.
     pub(crate) fn replace_configuration(&mut self, tables: Vec<(MenuId, Table)>) {
-        self.changed.retain(|(menu, _)| *menu == MenuId::SystemPackage);
+        self.changed
+            .retain(|(menu, _)| matches!(menu, MenuId::SystemPackage | MenuId::Partitions));
         self.changed.extend(tables);
         self.forget_history();
         self.look_for_cut();
@@ -351,7 +362,25 @@ impl Device {
         found.map_or_else(|| self.account.name.clone(), |active| active.user.clone())
     }
 
+    /// The tables that belong to the system that runs, configuration and packages.
+    pub(crate) fn system(&self) -> Vec<(MenuId, Table)> {
+        let own = self
+            .changed
+            .iter()
+            .filter(|(menu, _)| *menu != MenuId::Partitions);
+        own.cloned().collect()
+    }
+
+    /// Another system runs.
+    pub(crate) fn replace_system(&mut self, tables: Vec<(MenuId, Table)>) {
+        self.changed.retain(|(menu, _)| *menu == MenuId::Partitions);
+        self.changed.extend(tables);
+    }
+
     fn generated(&self, menu: MenuId) -> Table {
+        if menu == MenuId::Partitions {
+            return self.born_partitions();
+        }
         let mut table = self.profile.table(menu);
         if menu == MenuId::User
             && let Some(row) = table.row_mut(1)

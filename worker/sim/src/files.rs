@@ -35,7 +35,7 @@ pub(crate) struct File {
 }
 
 /// All of them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Files {
     files: Vec<File>,
     last_id: u32,

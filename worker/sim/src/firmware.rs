@@ -18,6 +18,7 @@ use crate::device::Device;
 use crate::drift::Drift;
 use crate::fault::Fault;
 use crate::menu::MenuId;
+use crate::partitions::Started;
 use crate::reply::Replies;
 use crate::rng::Rng;
 use crate::table::{Row, Table};
@@ -40,6 +41,8 @@ pub struct FirmwareConfig {
     pub ends: Vec<RestartEnd>,
     /// Bytes of a package.
     pub package_bytes: usize,
+    /// Partitions of devices whose storage is NAND, 1 to 8. With more than one, device-mode allows them.
+    pub partitions: usize,
 }
 
 impl Default for FirmwareConfig {
@@ -51,6 +54,7 @@ impl Default for FirmwareConfig {
             restart: Duration::ZERO,
             ends: vec![RestartEnd::Done],
             package_bytes: 64 << 10,
+            partitions: 1,
         }
     }
 }
@@ -92,7 +96,7 @@ impl FromStr for RestartEnd {
 /// The firmware of one device.
 #[derive(Clone, Debug)]
 pub(crate) struct Firmware {
-    config: std::sync::Arc<FirmwareConfig>,
+    pub(crate) config: std::sync::Arc<FirmwareConfig>,
     channel: Option<Vec<u8>>,
     updater: Updater,
     /// Downloads that were begun.
@@ -126,6 +130,11 @@ enum Updater {
 pub(crate) enum Work {
     Check,
     Download,
+    /// What runs, to the partition at this place, and when it was begun.
+    Copy {
+        to: usize,
+        since: Duration,
+    },
     /// A file, and when it was begun.
     Fetch {
         name: Vec<u8>,
@@ -179,7 +188,7 @@ impl Firmware {
     pub(crate) fn lasts(&self, work: &Work) -> Duration {
         match work {
             Work::Check => self.config.check,
-            Work::Download | Work::Fetch { .. } => self.config.download,
+            Work::Copy { .. } | Work::Download | Work::Fetch { .. } => self.config.download,
         }
     }
 }
@@ -297,6 +306,10 @@ impl Device {
                 .with("scheduler", version.boolean(!strict))
                 .with("install-any-version", version.boolean(!strict))
                 .with(
+                    "partitions",
+                    version.boolean(!strict && self.firmware.config.partitions > 1),
+                )
+                .with(
                     "flagged",
                     version.boolean(self.profile.drift.is_some_and(Drift::is_flagged)),
                 )
@@ -334,6 +347,7 @@ impl Device {
             Work::Fetch { .. } if self.firmware.trouble == Some(Fault::DeviceMode) => {
                 return Err(Trap::failure("not allowed by device-mode"));
             }
+            Work::Copy { to, .. } => self.begin_copy(*to),
             Work::Fetch { .. } => {}
         }
         Ok(work)
@@ -361,6 +375,17 @@ impl Device {
                     re.attribute(b".section", b"0");
                 });
                 !(status == FINDING || status.starts_with("Downloading"))
+            }
+            Work::Copy { to, since } => {
+                let over = now.saturating_sub(*since) >= self.firmware.lasts(work);
+                replies.row(|re| {
+                    re.attribute(b"status", if over { b"done" } else { b"copying" });
+                    re.attribute(b".section", b"0");
+                });
+                if over {
+                    self.end_copy(*to);
+                }
+                over
             }
             Work::Fetch { name, since } => {
                 let passed = now.saturating_sub(*since);
@@ -432,15 +457,23 @@ impl Device {
             .or_else(|| self.is_staged(now));
         self.firmware.updater = Updater::Fresh;
         self.files.drop_packages();
-        let Some(version) = version else {
-            return now + away;
-        };
-        match self.firmware.trouble {
-            Some(Fault::OldVersion) => {}
-            Some(Fault::Bricks) => self.firmware.bricked = true,
-            _ => self.install(version, &packages),
+        if let Some(version) = version {
+            match self.firmware.trouble {
+                Some(Fault::OldVersion) => {}
+                Some(Fault::Bricks) => self.partitions.breaks(),
+                _ => self.install(version, &packages),
+            }
         }
-        now + away
+        match self.start_partition() {
+            Started::Active => {}
+            // The one that does not start is tried first.
+            Started::Fallback => {
+                self.firmware.away += away;
+                self.firmware.coming += away;
+            }
+            Started::None => self.firmware.bricked = true,
+        }
+        self.firmware.away
     }
 
     fn install(&mut self, version: Version, brought: &[(String, Version)]) {

@@ -64,6 +64,7 @@ mod listen;
 mod listener;
 mod menu;
 mod outbox;
+mod partitions;
 mod ping;
 mod reply;
 mod rest;

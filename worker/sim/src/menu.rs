@@ -51,6 +51,7 @@ pub(crate) enum MenuId {
     IpSsh,
     IpUpnp,
     Ipv6FirewallFilter,
+    Partitions,
     PppSecret,
     Snmp,
     SnmpCommunity,
@@ -155,7 +156,7 @@ const COMMENT: Field = write("comment", Kind::Text);
 const MATCHER: Kind = Kind::Text;
 
 /// Every menu that exists, sorted by path.
-pub(crate) static MENUS: [Menu; 42] = [
+pub(crate) static MENUS: [Menu; 43] = [
     hardening::CERTIFICATE,
     Menu {
         id: MenuId::File,
@@ -324,6 +325,22 @@ pub(crate) static MENUS: [Menu; 42] = [
     hardening::UPNP,
     hardening::IPV6_FILTER,
     Menu {
+        id: MenuId::Partitions,
+        path: "/partitions",
+        shape: Shape::Table,
+        verbs: &[GetAll, Print, Set],
+        key: Some("name"),
+        unique: Some(("name", "failure: partition with such name already exists")),
+        fields: &[
+            need("name", Kind::Text),
+            write("fallback-to", Kind::Text).or("next"),
+            read("version"),
+            read("size"),
+            flag("active"),
+            flag("running"),
+        ],
+    },
+    Menu {
         id: MenuId::PppSecret,
         path: "/ppp/secret",
         shape: Shape::Table,
@@ -368,6 +385,7 @@ pub(crate) static MENUS: [Menu; 42] = [
             read("fetch"),
             read("scheduler"),
             read("install-any-version"),
+            read("partitions"),
             read("flagged"),
             read("attempt-count"),
         ],

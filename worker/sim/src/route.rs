@@ -27,6 +27,10 @@ pub(crate) enum Act {
     PackageDowngrade,
     PackageDownload,
     PackageInstall,
+    PartitionActivate,
+    PartitionCopy,
+    PartitionRestore,
+    PartitionSave,
     Ping,
     Quit,
     Reboot,
@@ -39,7 +43,7 @@ pub(crate) enum Act {
 }
 
 impl Act {
-    const ALL: [(Self, &'static str); 22] = [
+    const ALL: [(Self, &'static str); 26] = [
         (Self::BackupLoad, "/system/backup/load"),
         (Self::BackupSave, "/system/backup/save"),
         (Self::Cancel, "/cancel"),
@@ -53,6 +57,10 @@ impl Act {
         (Self::PackageDowngrade, "/system/package/downgrade"),
         (Self::PackageDownload, "/system/package/update/download"),
         (Self::PackageInstall, "/system/package/update/install"),
+        (Self::PartitionActivate, "/partitions/activate"),
+        (Self::PartitionCopy, "/partitions/copy-to"),
+        (Self::PartitionRestore, "/partitions/restore-config-from"),
+        (Self::PartitionSave, "/partitions/save-config-to"),
         (Self::Ping, "/ping"),
         (Self::Quit, "/quit"),
         (Self::Reboot, "/system/reboot"),
@@ -63,6 +71,13 @@ impl Act {
         (Self::ScriptRun, "/system/script/run"),
         (Self::Undo, "/undo"),
     ];
+
+    pub(crate) fn is_of_partitions(self) -> bool {
+        matches!(
+            self,
+            Self::PartitionActivate | Self::PartitionCopy | Self::PartitionRestore | Self::PartitionSave
+        )
+    }
 }
 
 /// Why a path leads nowhere.

@@ -76,6 +76,9 @@ pub(crate) struct Sim {
         default_value = "done,close,reset"
     )]
     pub restart_ends: Vec<muster_sim::RestartEnd>,
+    /// Partitions of routers whose storage is NAND, 1 to 8: they fall back from one that does not start
+    #[arg(long, value_name = "N", default_value = "1", value_parser = partitions)]
+    pub partitions: usize,
     /// Routers that were hardened once, with each of some forty deviations planted on this share of them: 10%
     #[arg(long, value_name = "P%", value_parser = drift)]
     pub drift: Option<f64>,
@@ -106,4 +109,9 @@ fn clamp(text: &str) -> Result<muster_sim::Clamp, String> {
         each: duration::parse_positive(each.trim())?,
         ..muster_sim::Clamp::MEASURED
     })
+}
+
+fn partitions(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=8).contains(count));
+    count.ok_or_else(|| format!("{text:?} is not 1 to 8"))
 }

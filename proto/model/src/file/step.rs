@@ -7,6 +7,7 @@ use crate::backup::Backup;
 use crate::check::Check;
 use crate::command::{Command, Verify};
 use crate::ensure::{Ensure, Items, Values};
+use crate::firmware::with_fallbacks;
 use crate::plan::{MAX_STEPS, Plan, Step};
 use crate::way_back::{AFTER_RANGE, Level, WayBack};
 
@@ -55,7 +56,7 @@ use crate::way_back::{AFTER_RANGE, Level, WayBack};
 ///
 /// # What is demanded of the way back; all of it may be left out.
 /// [way-back]
-/// min-level = "L2"                               # L0 (the default), L4, L2 or L1
+/// min-level = "L2"                               # L0 (the default), L4, L3, L2 or L1
 /// accept-none = true                             # also where we may be cut off and there is no guard
 /// after = "5m"                                   # when a schedule on the device restores its backup
 /// failed-check = "revert"                        # or "keep": what becomes of a change after which a check does not hold
@@ -80,7 +81,10 @@ pub fn plan(file: &Table<'_>) -> Option<Plan> {
     if steps.len() < count {
         return None;
     }
-    let steps = steps.into_iter().flatten().collect::<Vec<_>>();
+    let steps = match with_fallbacks(steps.into_iter().flatten().collect(), &way_back) {
+        Ok(steps) => steps,
+        Err(text) => return file.get("way-back").and_then(|value| value.wrong(text)),
+    };
     if steps.len() > MAX_STEPS {
         file.tell(format!(
             "they are {} steps when each upgrade is taken for its parts; at most {MAX_STEPS} are allowed",

@@ -4,12 +4,13 @@
 //! own (A4): staging waits for nobody, and what interrupts service keeps to windows and budgets.
 //!
 //! ```text
-//! upgrade ─▶ [channel] ─▶ [hop: stage ─▶ install] ─▶ stage ─▶ install ─▶ [bootloader]
-//!             change               stage    disrupt     stage     disrupt     disrupt
+//! upgrade ─▶ [channel] ─▶ [hop: stage ─▶ install] ─▶ [fallback] ─▶ stage ─▶ install ─▶ [bootloader]
+//!             change               stage    disrupt      change      stage     disrupt     disrupt
 //! ```
 //!
 //! Each looks first and does nothing where nothing is to be done, so each can be come back to at any time.
 
+mod fallback;
 pub mod packages;
 mod upgrade;
 
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::check::number;
 use crate::effect::Effect;
 
+pub use fallback::with_fallbacks;
 pub use upgrade::{Upgrade, WAIT};
 
 /// The version that a router of version 6 has to pass through on its way to 7 (facts §3.2).
@@ -47,8 +49,11 @@ pub struct Firmware {
     pub packages: Vec<String>,
     /// Bytes of the router's storage that stay free.
     pub reserve: u64,
-    /// How long it may take: a download, or the way through a restart. Milliseconds.
+    /// How long it may take: a download, a copy, or the way through a restart. Milliseconds.
     pub wait_ms: u64,
+    /// Of an install: what ran before is on another partition, which the router falls back to (L3).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fallback: bool,
 }
 
 /// The steps of a firmware flow.
@@ -57,6 +62,8 @@ pub struct Firmware {
 pub enum Part {
     /// The updater's channel is set.
     Channel,
+    /// What runs is copied to another partition, for the router to fall back to (L3).
+    Fallback,
     /// What is to be installed is brought to the router.
     Stage,
     /// The router restarts and installs it.
@@ -114,7 +121,8 @@ impl Firmware {
     /// What it can do to a device.
     pub fn effect(&self) -> Effect {
         match self.part {
-            Part::Channel => Effect::Change,
+            // What was on that partition is gone.
+            Part::Channel | Part::Fallback => Effect::Change,
             Part::Stage => Effect::Stage,
             Part::Install | Part::Bootloader => Effect::Disrupt,
         }
@@ -125,6 +133,8 @@ impl Firmware {
         let to = self.to.text();
         match (self.part, self.down) {
             (Part::Channel, _) => format!("update channel {to}"),
+            (Part::Fallback, false) => format!("upgrade to {to}: a partition to fall back to"),
+            (Part::Fallback, true) => format!("downgrade to {to}: a partition to fall back to"),
             (Part::Stage, false) => format!("upgrade to {to}: download"),
             (Part::Install, false) => format!("upgrade to {to}: restart"),
             (Part::Stage, true) => format!("downgrade to {to}: download"),

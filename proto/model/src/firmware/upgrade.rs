@@ -73,6 +73,7 @@ impl Upgrade {
             packages: self.packages,
             reserve: self.reserve.unwrap_or(RESERVE),
             wait_ms,
+            fallback: false,
         };
         let mut steps = Vec::new();
         // What a router of version 6 is told to pass through. One that is past it is asked for its version and no more.

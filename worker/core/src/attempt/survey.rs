@@ -2,6 +2,7 @@
 //! only be applied to a device as a preview found it.
 
 use bytes::Bytes;
+use muster_model::firmware::Part;
 use muster_model::{DeviceError, Effect, Ensure, ErrorClass, Step};
 
 use super::{Attempt, KEPT};
@@ -104,6 +105,10 @@ impl Attempt {
             let (Some(step), Some(reply)) = (plan.steps.get(*at), self.replies.get_mut(*at)) else {
                 continue;
             };
+            // It is a way back itself.
+            if matches!(step, Step::Firmware(firmware) if firmware.part == Part::Fallback) {
+                continue;
+            }
             if let Some(refused) = refusal(&plan.way_back, step, caps, self.over_api) {
                 return Some(Next::stop(Outcome::Rejected, refused));
             }

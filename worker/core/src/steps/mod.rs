@@ -42,6 +42,8 @@ pub(crate) struct Around<'a> {
     pub(crate) room: usize,
     /// Since the attempt began.
     pub(crate) now: Duration,
+    /// Whether its connection is one over the API; over REST a command lasts a minute at most.
+    pub(crate) over_api: bool,
     /// How old the newest backup of the device is that the engine has.
     pub(crate) backup_age: Option<Duration>,
     /// How long before the attempt the intent was granted that is looked after.

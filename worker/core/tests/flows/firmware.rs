@@ -6,6 +6,7 @@ use muster_model::{Fetch, Reboot, Step, Upgrade};
 use muster_worker_core::Outcome;
 
 use crate::engine::{Engine, Loss};
+use crate::fallback::guarded;
 use crate::router::Router;
 
 pub(crate) fn upgrade(routerboot: bool, version: &str) -> Vec<Step> {
@@ -34,6 +35,8 @@ pub(crate) fn downgrade() -> Vec<Step> {
 fn found(name: &str) -> Router {
     Router {
         offers: if name == "downgrade" { "7.12.1" } else { "7.16.2" },
+        spare: (name == "upgrade with L3").then_some("7.10"),
+        fallback_to: "etherboot",
         ..Router::new()
     }
 }
@@ -70,6 +73,12 @@ fn plans() -> Vec<Case> {
             1,
         ),
         ("downgrade", downgrade(), |router| router.version == "7.12.1", 1),
+        (
+            "upgrade with L3",
+            guarded(upgrade(false, "7.16.2")),
+            |router| router.version == "7.16.2",
+            1,
+        ),
         ("fetch", vec![Step::Fetch(fetch)], |router| router.file, 0),
         (
             "reboot",
@@ -114,7 +123,7 @@ fn a_connection_that_is_lost_anywhere_does_no_harm_and_nothing_is_done_twice() {
 
 #[test]
 fn a_router_that_is_as_wanted_is_left_alone() {
-    for (name, steps, ..) in plans().into_iter().take(4) {
+    for (name, steps, ..) in plans().into_iter().take(5) {
         let mut router = found(name);
         Engine::new(steps.clone(), None).run(&mut router);
         let before = router.done.len();

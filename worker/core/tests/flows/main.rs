@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod engine;
+mod fallback;
 mod firmware;
 mod kinds;
 mod router;

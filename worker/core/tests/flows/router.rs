@@ -26,8 +26,15 @@ pub(crate) struct Router {
     pub(crate) bootloader_waits: bool,
     /// It does not install what it has.
     pub(crate) keeps: bool,
-    /// It never comes back.
+    /// What it installs does not start: it never comes back, unless it has a partition to fall back to.
     pub(crate) bricks: bool,
+    /// The version on its other partition; none for a router without partitions.
+    pub(crate) spare: Option<&'static str>,
+    /// What it does when what is active does not start.
+    pub(crate) fallback_to: &'static str,
+    pub(crate) fell_back: bool,
+    /// Whether its device-mode allows partitions.
+    pub(crate) partitions_off: bool,
     pub(crate) restarts: usize,
     /// Its DNS servers, and how often they were set.
     pub(crate) servers: &'static str,
@@ -66,15 +73,18 @@ impl Router {
 
     pub(crate) fn restart(&mut self) {
         self.restarts += 1;
-        self.away = if self.bricks {
-            Duration::MAX
-        } else {
-            self.now + AWAY
-        };
         self.booted = self.now + AWAY;
-        if (self.is_downloaded() || self.package) && !self.keeps {
-            self.version = self.offers;
+        let installs = (self.is_downloaded() || self.package) && !self.keeps;
+        match (self.spare, self.fallback_to) {
+            (Some(spare), "next" | "part1") if self.bricks && installs => {
+                (self.version, self.fell_back) = (spare, true);
+                self.booted += AWAY;
+            }
+            _ if self.bricks => self.booted = Duration::MAX,
+            _ if installs => self.version = self.offers,
+            _ => {}
         }
+        self.away = self.booted;
         self.package = false;
         if std::mem::take(&mut self.bootloader_waits) {
             self.bootloader = self.version;
@@ -180,6 +190,18 @@ impl Router {
                 self.bootloader_waits = true;
                 Vec::new()
             }
+            "/system/device-mode/print" if self.partitions_off => {
+                row(&["=mode=advanced", "=partitions=false"])
+            }
+            "/partitions/print" => return self.print_partitions(),
+            "/partitions/copy-to" => {
+                self.spare = Some(self.version);
+                row(&["=status=copying"])
+            }
+            "/partitions/set" => {
+                self.fallback_to = "part1";
+                Vec::new()
+            }
             "/system/reboot" | "/system/package/downgrade" => {
                 self.restart();
                 Vec::new()
@@ -189,6 +211,24 @@ impl Router {
         let mut out = Vec::new();
         if !row.is_empty() {
             let words = ["!re".to_owned()].into_iter().chain(row);
+            encode::sentence(&mut out, words).expect("no empty words");
+        }
+        encode::sentence(&mut out, ["!done"]).expect("no empty words");
+        out.into()
+    }
+
+    fn print_partitions(&self) -> Bytes {
+        let mut out = Vec::new();
+        for (at, version) in [Some(self.version), self.spare].into_iter().flatten().enumerate() {
+            // What it fell back to is the other one.
+            let words = [
+                "!re".to_owned(),
+                format!("=name=part{at}"),
+                format!("=fallback-to={}", if at == 0 { self.fallback_to } else { "next" }),
+                format!("=version=RouterOS v{version} 2024-04-15 10:00:00"),
+                format!("=active={}", at == 0),
+                format!("=running={}", (at == 1) == self.fell_back),
+            ];
             encode::sentence(&mut out, words).expect("no empty words");
         }
         encode::sentence(&mut out, ["!done"]).expect("no empty words");

@@ -593,3 +593,4 @@ fn routerboard_is_there_on_routerboards_only() {
 }
 
 mod back;
+mod partitions;

@@ -35,6 +35,16 @@ impl Board {
         BOARDS.iter().filter(fits).nth(at).unwrap_or(&BOARDS[0])
     }
 
+    /// Whether its storage is NAND that may be partitioned; what has 16 MB has another kind.
+    pub(crate) fn has_nand(&self) -> bool {
+        self.is_routerboard() && self.storage >= 128 && !matches!(self.architecture, "smips" | "mmips")
+    }
+
+    /// MiB.
+    pub(crate) fn storage(&self) -> u64 {
+        self.storage
+    }
+
     /// Whether `/system/routerboard` exists.
     pub(crate) fn is_routerboard(&self) -> bool {
         self.model.is_some()

@@ -83,9 +83,11 @@ impl Profile {
             | MenuId::ToolSniffer => singleton(hardening::defaults(self, menu)),
             MenuId::Ipv6FirewallFilter => hardening::ipv6_filter(self),
             MenuId::SnmpCommunity => hardening::communities(self),
-            MenuId::File | MenuId::SystemHistory | MenuId::SystemScheduler | MenuId::SystemScript => {
-                Table::default()
-            }
+            MenuId::File
+            | MenuId::Partitions
+            | MenuId::SystemHistory
+            | MenuId::SystemScheduler
+            | MenuId::SystemScript => Table::default(),
             MenuId::Interface => network::interfaces(self),
             MenuId::IpAddress => network::addresses(self),
             MenuId::IpDns => network::dns(self),

@@ -7,6 +7,7 @@ fn around(facts: &Facts) -> Around<'_> {
         pre: facts,
         room: 1 << 20,
         now: Duration::ZERO,
+        over_api: true,
         backup_age: None,
         open: Duration::ZERO,
         notes: &NO_NOTES,

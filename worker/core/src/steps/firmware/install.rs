@@ -3,19 +3,23 @@
 //! ```text
 //! router ──as wanted──▶ done
 //!    └──▶ packages ──▶ what is staged ──▶ (intent) ──▶ restart ──▶ version ──▶ packages ──▶ done
+//!                                                                     └─another─▶ partitions ──▶ failed, broken, reverted
 //! ```
+//!
+//! A router that has partitions may have started another one, because what was installed did not start.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use muster_model::Firmware;
+use muster_model::check::number;
 use muster_model::firmware::packages;
 
 use super::precheck::{self, PACKAGES, installed, required};
 use super::updater::{self, Status, Updater};
-use super::{broken, failed, nothing, rejected};
-use crate::action::{ConnectFailure, StepEnd};
+use super::{broken, failed, fallback, nothing, rejected};
+use crate::action::{ConnectFailure, Outcome, StepEnd};
 use crate::diff::read_rows;
 use crate::steps::reboot::{UPTIME, is_new, not_up_yet};
 use crate::steps::restart::{Came, Restart};
@@ -49,6 +53,8 @@ enum Phase {
     Staged,
     Restarting(Option<Box<Restart>>),
     Proving,
+    /// Another version runs than was wanted.
+    Partitions(Judged),
 }
 
 impl Apply {
@@ -108,8 +114,7 @@ impl Apply {
                     }
                     self.to = updater.latest.clone();
                 }
-                let same =
-                    muster_model::check::number(&updater.latest) == muster_model::check::number(&self.to);
+                let same = number(&updater.latest) == number(&self.to);
                 if updater.status != Status::Downloaded || !same {
                     return failed(format!(
                         "{} is not staged any more: the updater has {:?} and says {:?}",
@@ -152,35 +157,62 @@ impl Apply {
             .map(|router| router.version.clone())
             .unwrap_or_default();
         match judge(router, &from, &self.to) {
-            Judged::AsWanted => {
+            None => {
                 self.phase = Phase::Proving;
                 prove(PACKAGES)
             }
-            Judged::AsBefore(text) => failed(text),
-            Judged::Neither(text) => broken(text),
+            Some(judged) => {
+                self.phase = Phase::Partitions(judged);
+                prove(fallback::QUESTION)
+            }
         }
     }
 }
 
-/// What a router runs after a restart that was to install something.
-enum Judged {
-    AsWanted,
-    AsBefore(String),
-    Neither(String),
+/// What a router runs after a restart that was to install something, and did not.
+#[derive(Clone, Debug)]
+struct Judged {
+    runs: String,
+    from: String,
+    to: String,
 }
 
-fn judge(router: &Router, from: &str, to: &str) -> Judged {
-    let runs = &router.version;
-    if router.runs(to) {
-        Judged::AsWanted
-    } else if router.runs(from) {
-        Judged::AsBefore(format!(
-            "it restarted and came back with {runs}, not {to}: nothing was installed"
-        ))
-    } else {
-        Judged::Neither(format!(
-            "it restarted and came back with {runs}, neither {to} nor the {from} from before"
-        ))
+/// `None` when it runs what was wanted.
+fn judge(router: &Router, from: &str, to: &str) -> Option<Judged> {
+    (!router.runs(to)).then(|| Judged {
+        runs: router.version.clone(),
+        from: from.to_owned(),
+        to: to.to_owned(),
+    })
+}
+
+impl Judged {
+    /// How it ends, when its partitions were asked for: an answer without any says that it has none. `copied`: what ran is on
+    /// the one that it falls back to. `as_before` is the end of a restart that left everything as it was.
+    fn ends(&self, answer: &[u8], copied: bool, as_before: fn(String) -> Next) -> Next {
+        let Self { runs, from, to } = self;
+        let is_before = number(runs) == number(from);
+        let partitions = fallback::partitions(answer);
+        match (fallback::fell_back(&partitions), is_before) {
+            (Some((running, active)), _) => {
+                let text = format!(
+                    "{to} did not start: the router fell back from partition {} to {}, which has {runs}. {} is still the \
+                     active one: look at it, or let /partitions/activate make {} stay",
+                    active.name, running.name, active.name, running.name
+                );
+                match copied && is_before {
+                    true => Next::stop(Outcome::Reverted, DeviceError::new(ErrorClass::NotAsWanted, text)),
+                    // Nobody knows how old what is there is.
+                    false => broken(text),
+                }
+            }
+            (None, true) => as_before(format!(
+                "it restarted and came back with {runs}, not {to}: nothing was installed"
+            )),
+            (None, false) => broken(format!(
+                "it restarted and came back with {runs}, neither {to} nor the {from} from before"
+            )),
+        }
     }
 }
 
@@ -238,7 +270,11 @@ impl Run for Apply {
                     Next::done(told::row("firmware", named))
                 }
             },
-            (Phase::Proving, end) => crate::steps::write_failed(end),
+            // It has no partitions, or says nothing of them.
+            (Phase::Partitions(judged), StepEnd::Completed | StepEnd::Trapped(_)) => {
+                judged.ends(&answer, self.firmware.fallback, failed)
+            }
+            (Phase::Proving | Phase::Partitions(_), end) => crate::steps::write_failed(end),
             (Phase::Packages | Phase::Staged | Phase::Restarting(None), end) => {
                 question_failed(end).telling(answer)
             }
@@ -277,7 +313,10 @@ impl Run for Apply {
     }
 
     fn is_in_the_middle(&self) -> bool {
-        matches!(self.phase, Phase::Restarting(_) | Phase::Proving)
+        matches!(
+            self.phase,
+            Phase::Restarting(_) | Phase::Proving | Phase::Partitions(_)
+        )
     }
 }
 
@@ -285,15 +324,23 @@ impl Run for Apply {
 #[derive(Debug)]
 pub(super) struct Look {
     firmware: Firmware,
-    /// Whether the version is as wanted, and the packages are asked for.
-    packages: bool,
+    asks: Asks,
+}
+
+#[derive(Debug)]
+enum Asks {
+    Router,
+    /// The version is as wanted.
+    Packages,
+    /// It is another.
+    Partitions(Judged),
 }
 
 impl Look {
     pub(super) fn new(firmware: Firmware) -> Self {
         Self {
             firmware,
-            packages: false,
+            asks: Asks::Router,
         }
     }
 }
@@ -304,43 +351,45 @@ impl Run for Look {
     }
 
     fn ended(&mut self, end: StepEnd, answer: Bytes, around: &Around<'_>) -> Next {
-        if end != StepEnd::Completed {
-            return look_failed(end);
-        }
         let note = |name: &str| around.notes.get(name).map(String::as_str);
-        if self.packages {
-            let needs = note(NEEDS)
-                .unwrap_or_default()
-                .split(',')
-                .filter(|name| !name.is_empty());
-            let needs = needs.map(str::to_owned).collect::<BTreeSet<_>>();
-            return match missing(&needs, &answer) {
-                Some(text) => broken(text),
-                None => found(true),
-            };
-        }
-        let Some(router) = Router::read(&answer) else {
-            return not_up_yet();
-        };
-        let Some(to) = self.firmware.to.version().or_else(|| note(TO)) else {
-            let text = "which version the updater had offered is not known any more";
-            return Next::stop(
-                crate::action::Outcome::Failed,
-                DeviceError::new(ErrorClass::Worker, text),
-            );
-        };
-        if router.runs(to) {
-            self.packages = true;
-            return ask(PACKAGES);
-        }
-        if !is_new(&router, around) {
-            return found(false);
-        }
-        match judge(&router, note(FROM).unwrap_or(&router.version), to) {
-            Judged::AsWanted => found(true),
-            // It happened, and left it as it was.
-            Judged::AsBefore(text) => rejected(text),
-            Judged::Neither(text) => broken(text),
+        match (&self.asks, end) {
+            (Asks::Partitions(judged), StepEnd::Completed | StepEnd::Trapped(_)) => {
+                // It happened, and left it as it was.
+                judged.ends(&answer, self.firmware.fallback, rejected)
+            }
+            (Asks::Packages, StepEnd::Completed) => {
+                let needs = note(NEEDS)
+                    .unwrap_or_default()
+                    .split(',')
+                    .filter(|name| !name.is_empty());
+                let needs = needs.map(str::to_owned).collect::<BTreeSet<_>>();
+                match missing(&needs, &answer) {
+                    Some(text) => broken(text),
+                    None => found(true),
+                }
+            }
+            (Asks::Router, StepEnd::Completed) => {
+                let Some(router) = Router::read(&answer) else {
+                    return not_up_yet();
+                };
+                let Some(to) = self.firmware.to.version().or_else(|| note(TO)) else {
+                    let text = "which version the updater had offered is not known any more";
+                    return Next::stop(Outcome::Failed, DeviceError::new(ErrorClass::Worker, text));
+                };
+                let judged = judge(&router, note(FROM).unwrap_or(&router.version), to);
+                match judged {
+                    None => {
+                        self.asks = Asks::Packages;
+                        ask(PACKAGES)
+                    }
+                    Some(_) if !is_new(&router, around) => found(false),
+                    Some(judged) => {
+                        self.asks = Asks::Partitions(judged);
+                        ask(fallback::QUESTION)
+                    }
+                }
+            }
+            (_, end) => look_failed(end),
         }
     }
 }

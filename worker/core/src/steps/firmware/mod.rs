@@ -2,6 +2,7 @@
 
 mod bootloader;
 mod channel;
+mod fallback;
 mod install;
 mod precheck;
 mod stage;
@@ -20,6 +21,7 @@ use crate::action::{Outcome, StepEnd};
 pub(super) fn apply(firmware: &Firmware) -> Box<dyn Run> {
     match firmware.part {
         Part::Channel => Box::new(channel::Apply::new(firmware.clone())),
+        Part::Fallback => Box::new(fallback::Apply::new(firmware.clone())),
         Part::Stage => Box::new(stage::Apply::new(firmware.clone())),
         Part::Install => Box::new(install::Apply::new(firmware.clone())),
         Part::Bootloader => Box::new(bootloader::Apply::new(firmware.clone())),
@@ -30,6 +32,7 @@ pub(super) fn apply(firmware: &Firmware) -> Box<dyn Run> {
 pub(super) fn look(firmware: &Firmware) -> Box<dyn Run> {
     match firmware.part {
         Part::Channel => Box::new(channel::Look::new(firmware.clone())),
+        Part::Fallback => Box::new(fallback::Look),
         Part::Stage => Box::new(stage::Look),
         Part::Install => Box::new(install::Look::new(firmware.clone())),
         Part::Bootloader => Box::new(bootloader::Look::default()),
@@ -40,7 +43,10 @@ pub(super) use still::still;
 
 /// A part that is told of.
 pub(super) fn preview(firmware: &Firmware) -> Box<dyn Run> {
-    Box::new(Preview(firmware.clone()))
+    match firmware.part {
+        Part::Fallback => Box::new(fallback::Preview::new(firmware.clone())),
+        _ => Box::new(Preview(firmware.clone())),
+    }
 }
 
 fn rejected(text: impl Into<String>) -> Next {
@@ -76,7 +82,7 @@ impl Run for Preview {
     fn begin(&mut self, _: &Around<'_>) -> Next {
         match self.0.part {
             Part::Bootloader => ask(bootloader::QUESTION),
-            Part::Channel | Part::Stage | Part::Install => ask(RESOURCE),
+            Part::Channel | Part::Fallback | Part::Stage | Part::Install => ask(RESOURCE),
         }
     }
 

@@ -20,7 +20,7 @@ pub(in crate::steps) fn still(firmware: &Firmware) -> Option<Box<dyn Run>> {
         // What comes after a hop says what is to be there.
         Part::Install if firmware.to.version().is_some() && firmware.below.is_none() => Phase::Router,
         Part::Bootloader => Phase::Bootloader,
-        Part::Install | Part::Channel | Part::Stage => return None,
+        Part::Install | Part::Channel | Part::Fallback | Part::Stage => return None,
     };
     Some(Box::new(Still {
         firmware: firmware.clone(),

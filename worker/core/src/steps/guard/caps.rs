@@ -89,6 +89,7 @@ impl Probe {
 fn level_text(guard: Option<Guard>, step: &Step, pre: &[u8]) -> &'static str {
     let invertible = match step {
         Step::Ensure(wish) => inverse::inverse(wish, pre).is_ok(),
+        Step::Firmware(firmware) if firmware.fallback => return "L3",
         _ => false,
     };
     match (guard, invertible) {
@@ -105,13 +106,13 @@ fn level_text(guard: Option<Guard>, step: &Step, pre: &[u8]) -> &'static str {
 pub(crate) fn wants_guard(way: &WayBack, step: &Step) -> bool {
     // What stages adds files only; what restarts the device would set the guard off.
     step.effect() == Effect::Change
-        && (way.needs(step) >= Level::L2 || muster_model::way_back::touches_the_way_in(step))
+        && (way.needs(step) >= Level::L3 || muster_model::way_back::touches_the_way_in(step))
 }
 
 /// Why a step is not done on a device that can do so much: it needs a guard, and there is none.
 pub(crate) fn refusal(way: &WayBack, step: &Step, caps: Caps, over_api: bool) -> Option<DeviceError> {
     let need = way.needs(step);
-    if step.effect() != Effect::Change || need < Level::L2 || caps.guard(need, over_api).is_some() {
+    if step.effect() != Effect::Change || need < Level::L3 || caps.guard(need, over_api).is_some() {
         return None;
     }
     let has = match (caps.safe_mode, over_api) {
@@ -119,7 +120,7 @@ pub(crate) fn refusal(way: &WayBack, step: &Step, caps: Caps, over_api: bool) ->
         _ => "it has no safe mode for API clients (RouterOS 7.18)",
     };
     let clock = match (caps.clock, need) {
-        (false, Level::L2) => ", and its clock is not synchronised, so nothing can be scheduled",
+        (false, Level::L3 | Level::L2) => ", and its clock is not synchronised, so nothing can be scheduled",
         _ => "",
     };
     let why = match need > way.min {
