@@ -14,6 +14,7 @@ mod crash;
 mod drift;
 mod ensure;
 mod explain;
+mod fallback;
 mod fencing;
 mod firmware;
 mod fleet;

@@ -158,9 +158,9 @@ impl Attempt {
         match next {
             Next::Done { reply, changes } => {
                 if self.mode == Mode::Preview {
-                    survey
-                        .changing
-                        .extend(changes.then(|| (survey.at, reply.clone())));
+                    let step = self.plan.steps.get(survey.at);
+                    let is_one = changes && step.is_some_and(|step| step.effect() >= Effect::Change);
+                    survey.changing.extend(is_one.then(|| (survey.at, reply.clone())));
                     self.previewed(reply, changes);
                 }
                 survey.at += 1;
