@@ -236,6 +236,7 @@ impl Sessions {
             },
             slots: session.slots,
             held: session.held,
+            waiting: session.heartbeat.waiting,
             sessions: session.heartbeat.sessions,
             most_sessions: session.heartbeat.most_sessions,
             answer_bytes: session.heartbeat.answer_bytes,

@@ -43,6 +43,8 @@ pub(crate) enum Out {
     Contact(v1::DeviceContact),
     /// Makes room when it has gone.
     Live(v1::LiveRows, OwnedSemaphorePermit),
+    /// An execution only waits from now on: there is room for another.
+    Room,
 }
 
 /// An intent that is asked for, with what the engine is to have before it grants it.
@@ -100,6 +102,8 @@ pub(crate) struct Told {
 #[derive(Debug, Default)]
 struct State {
     running: HashMap<LeaseId, Begun>,
+    /// Those of them that only wait.
+    waiting: HashSet<LeaseId>,
     /// Reports sent, by the number of their message, until they are acknowledged.
     unacknowledged: BTreeMap<u64, Vec<Told>>,
     /// Reports that wait to be sent.
@@ -161,6 +165,7 @@ impl Held {
         let lease = (told.report.execution, told.report.epoch);
         let mut state = self.lock();
         state.running.remove(&lease);
+        state.waiting.remove(&lease);
         state.unsent.insert(lease);
         drop(state);
         // The receiver lives as long as the worker.
@@ -233,12 +238,9 @@ impl Held {
         message
     }
 
-    /// The engine has a message on disk. Returns how many reports were in it.
-    pub(crate) fn acknowledged(&self, seq: u64) -> usize {
-        self.lock()
-            .unacknowledged
-            .remove(&seq)
-            .map_or(0, |reports| reports.len())
+    /// The engine has a message on disk.
+    pub(crate) fn acknowledged(&self, seq: u64) {
+        self.lock().unacknowledged.remove(&seq);
     }
 
     /// Messages to be sent again on a new session.
@@ -267,14 +269,40 @@ impl Held {
             .collect()
     }
 
-    /// How many executions are running.
-    pub(crate) fn running(&self) -> usize {
-        self.lock().running.len()
-    }
-
     /// How many executions it holds.
     pub(crate) fn count(&self) -> usize {
         self.leases().len()
+    }
+
+    /// Whether an execution only waits, for a router to be back or for time to pass.
+    pub(crate) fn waits(&self, lease: LeaseId, waits: bool) {
+        let mut state = self.lock();
+        let news = match waits {
+            true => state.waiting.insert(lease),
+            false => state.waiting.remove(&lease),
+        };
+        drop(state);
+        if news && waits {
+            let _ = self.outbox.send(Out::Room);
+        }
+    }
+
+    /// How many executions only wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    /// How many executions it holds that need a slot: all but those that only wait, as far as `most` of these go.
+    pub(crate) fn in_slots(&self, most: usize) -> usize {
+        let state = self.lock();
+        let reported = state.unacknowledged.values().map(Vec::len).sum::<usize>();
+        let held = state.running.len() + state.unsent.len() + reported;
+        held.saturating_sub(state.waiting.len().min(most))
+    }
+
+    /// How many executions are running.
+    pub(crate) fn running(&self) -> usize {
+        self.lock().running.len()
     }
 }
 
@@ -328,9 +356,28 @@ mod tests {
         let seq = held.send(vec![report]).seq;
         assert_eq!(held.leases(), [(7, 1)]);
         assert_eq!(held.unacknowledged().len(), 1);
-        assert_eq!(held.acknowledged(seq), 1);
-        assert_eq!(held.acknowledged(seq), 0);
-        assert!(held.leases().is_empty());
+        assert_eq!(held.in_slots(0), 1);
+        held.acknowledged(seq);
+        held.acknowledged(seq);
+        assert!(held.leases().is_empty() && held.in_slots(0) == 0);
+    }
+
+    #[test]
+    fn who_only_waits_leaves_room_for_others_up_to_a_limit() {
+        let (held, mut outbox) = held();
+        for execution in 0..5 {
+            held.begin((execution, 1)).expect("new");
+        }
+        for execution in 0..4 {
+            held.waits((execution, 1), true);
+            held.waits((execution, 1), true);
+        }
+        assert_eq!((held.waiting(), held.in_slots(10), held.in_slots(3)), (4, 1, 2));
+        let rooms = std::iter::from_fn(|| outbox.try_recv().ok());
+        assert_eq!(rooms.filter(|out| matches!(out, Out::Room)).count(), 4);
+        held.waits((0, 1), false);
+        held.end(told(1));
+        assert_eq!((held.waiting(), held.in_slots(10)), (2, 3));
     }
 
     #[test]

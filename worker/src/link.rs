@@ -118,6 +118,7 @@ pub(crate) async fn run(
             plans: HashMap::new(),
             credentials: HashMap::new(),
             lease: None,
+            asked: 0,
         };
         let ended = tokio::select! {
             ended = link.serve(&mut inbox) => ended,
@@ -158,6 +159,9 @@ pub(crate) async fn run(
     devices.close();
 }
 
+/// How many times as many executions as there are slots may wait without one: they cost memory still.
+const WAITING: usize = 3;
+
 /// A session takes its leave by itself; one that cannot is dropped.
 async fn stopped_for_long(stop: &CancellationToken) {
     stop.cancelled().await;
@@ -178,6 +182,8 @@ struct Link<'a> {
     credentials: HashMap<String, Arc<Credentials>>,
     /// What the engine said at the welcome.
     lease: Option<Duration>,
+    /// Executions that the engine was asked for and has not sent yet.
+    asked: usize,
 }
 
 impl Link<'_> {
@@ -276,25 +282,42 @@ impl Link<'_> {
     }
 
     /// Tells again what the engine may not have heard, and how much more is wanted.
-    async fn resume(&self, upstream: &mpsc::Sender<v1::SessionRequest>) -> Result<(), LinkError> {
+    async fn resume(&mut self, upstream: &mpsc::Sender<v1::SessionRequest>) -> Result<(), LinkError> {
         for reports in self.held.unacknowledged() {
             send(upstream, Up::Reports(reports)).await?;
         }
         for intents in self.held.open_intents() {
             send(upstream, Up::Intents(intents)).await?;
         }
-        let held = u32::try_from(self.held.count()).unwrap_or(u32::MAX);
         match self.leave.soon.is_cancelled() {
             true => send(upstream, Up::Draining(v1::Draining {})).await,
-            false => demand(upstream, self.config.slots.saturating_sub(held)).await,
+            false => self.want(upstream).await,
         }
+    }
+
+    /// Executions that need a slot.
+    fn in_slots(&self) -> usize {
+        self.held.in_slots(WAITING * self.config.slots as usize)
+    }
+
+    /// Asks for as many executions as there is room for.
+    async fn want(&mut self, upstream: &mpsc::Sender<v1::SessionRequest>) -> Result<(), LinkError> {
+        let room = (self.config.slots as usize).saturating_sub(self.in_slots());
+        let more = room.saturating_sub(self.asked);
+        if more == 0 || self.leave.soon.is_cancelled() {
+            return Ok(());
+        }
+        self.asked += more;
+        let executions = u32::try_from(more).unwrap_or(u32::MAX);
+        send(upstream, Up::Demand(v1::Demand { executions })).await
     }
 
     fn heartbeat(&self) -> v1::Heartbeat {
         let census = self.devices.census();
         let (kept, kept_open) = self.keep.count();
         v1::Heartbeat {
-            held: u32::try_from(self.held.count()).unwrap_or(u32::MAX),
+            held: u32::try_from(self.in_slots()).unwrap_or(u32::MAX),
+            waiting: u32::try_from(self.held.waiting()).unwrap_or(u32::MAX),
             sessions: census.open as u64,
             most_sessions: census.most as u64,
             answer_bytes: census.answers as u64,
@@ -317,8 +340,8 @@ impl Link<'_> {
                 answers.answers.iter().for_each(|answer| self.held.answer(answer));
             }
             Down::ReportsAck(ack) => {
-                let freed = self.held.acknowledged(ack.seq);
-                demand(upstream, u32::try_from(freed).unwrap_or(u32::MAX)).await?;
+                self.held.acknowledged(ack.seq);
+                self.want(upstream).await?;
             }
             Down::Limits(limits) => {
                 let own = Limits::from(&self.config.device);
@@ -361,6 +384,7 @@ impl Link<'_> {
             let credentials = Credentials::new(credential.username, credential.password);
             self.credentials.insert(credential.name, Arc::new(credentials));
         }
+        self.asked = self.asked.saturating_sub(assignments.assignments.len());
         for assignment in assignments.assignments {
             self.begin(assignment);
         }
@@ -465,15 +489,19 @@ impl Link<'_> {
     }
 
     async fn send_batch(
-        &self,
+        &mut self,
         batch: &mut Vec<Out>,
         upstream: &mpsc::Sender<v1::SessionRequest>,
     ) -> Result<(), LinkError> {
+        let room = batch.iter().any(|out| matches!(out, Out::Room));
         // All messages are made, and so all reports noted as sent, before the first await can fail.
         for (message, _room) in self.messages(batch) {
             send(upstream, message).await?;
         }
-        Ok(())
+        match room {
+            true => self.want(upstream).await,
+            false => Ok(()),
+        }
     }
 
     /// Messages, and what becomes free when they have gone.
@@ -486,6 +514,7 @@ impl Link<'_> {
                 Out::Contact(contact) => contacts.push(contact),
                 Out::Intent(ask) => intents.push(ask),
                 Out::Facts(facts) => devices.push(facts),
+                Out::Room => {}
                 Out::Live(rows, room) => messages.push((Up::Live(rows), Some(room))),
                 Out::Report(told) => {
                     let given = told.report.given.iter().map(|file| file.content.len());
@@ -568,13 +597,6 @@ async fn send(upstream: &mpsc::Sender<v1::SessionRequest>, message: Up) -> Resul
         })
         .await
         .map_err(|_| LinkError::Ended)
-}
-
-async fn demand(upstream: &mpsc::Sender<v1::SessionRequest>, executions: u32) -> Result<(), LinkError> {
-    match executions {
-        0 => Ok(()),
-        executions => send(upstream, Up::Demand(v1::Demand { executions })).await,
-    }
 }
 
 async fn next(

@@ -218,7 +218,13 @@ fn is_answer(class: ErrorClass) -> bool {
 impl Run {
     async fn drive(&mut self, first: Action) -> Ended {
         let mut action = first;
+        let lease = (self.job.assignment.execution, self.job.assignment.epoch);
+        let mut waits = false;
         loop {
+            let now_waits = self.attempt.only_waits();
+            if std::mem::replace(&mut waits, now_waits) != now_waits {
+                self.held.waits(lease, now_waits);
+            }
             action = match action {
                 Action::Connect => {
                     let until = self.job.until;

@@ -256,8 +256,9 @@ pub(crate) struct Run {
     /// at least 10]
     #[arg(long, value_name = "N|P%|all", default_value = "", hide_default_value = true)]
     pub budget: String,
-    /// The least way back that each change needs: L1 (safe mode), L2 (a schedule that restores a backup), L4 (the inverse
-    /// of what was done) or L0 (none) [default: L0, and L2 for what may cut the way in]
+    /// The least way back that each change needs: L1 (safe mode), L2 (a schedule that restores a backup), L3 (another
+    /// partition for an upgrade), L4 (the inverse of what was done) or L0 (none) [default: L0, and L2 for what may cut the
+    /// way in]
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     pub min_revert_level: Option<String>,
     /// Change also what may cut the way in where there is no guard

@@ -250,9 +250,14 @@ fn summary(rollout: &Rollout) -> String {
 }
 
 fn steps(plan: &Plan) -> String {
-    match plan.steps.len() {
-        1 => "1 step".to_owned(),
-        many => format!("{many} steps"),
+    let written = muster_model::firmware::written(&plan.steps).len();
+    let parts = match plan.steps.len() {
+        parts if parts == written => String::new(),
+        parts => format!(" (done in {parts})"),
+    };
+    match written {
+        1 => format!("1 step{parts}"),
+        many => format!("{many} steps{parts}"),
     }
 }
 

@@ -239,7 +239,8 @@ pub(super) fn check(spec: &v1::JobSpec) -> Result<Spec, Vec<Violation>> {
         violations.push(violation);
         Mode::Apply
     });
-    let first = plan.steps.first().map(Step::title);
+    let first = muster_model::firmware::written(&plan.steps).into_iter().next();
+    let first = first.map(|(_, title)| title);
     let name = Some(spec.name.clone())
         .filter(|name| !name.is_empty())
         .or(first)

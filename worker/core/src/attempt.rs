@@ -278,6 +278,11 @@ impl Attempt {
         memo::write(&self.pre, &notes)
     }
 
+    /// Whether it is at nothing but to wait, for minutes maybe: others may use its place meanwhile.
+    pub fn only_waits(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.only_waits())
+    }
+
     /// What it lets time pass for.
     pub fn doing(&self) -> &'static str {
         self.run.as_ref().map_or("it lets time pass", |run| run.doing())

@@ -28,7 +28,7 @@ async fn status(engine: &Engine, json: bool) -> Done {
         .into_inner();
     if json {
         let worker = |worker: &v1::WorkerStatus| {
-            json!({ "name": worker.name, "zones": worker.zones, "slots": worker.slots, "held": worker.held,
+            json!({ "name": worker.name, "zones": worker.zones, "slots": worker.slots, "held": worker.held, "waiting": worker.waiting,
             "sessions": worker.sessions, "most_sessions": worker.most_sessions, "answer_bytes": worker.answer_bytes,
             "session_bytes": worker.session_bytes, "kept": worker.kept, "kept_open": worker.kept_open })
         };
@@ -58,8 +58,12 @@ async fn status(engine: &Engine, json: bool) -> Done {
             worker.zones.join(", ")
         };
         let (held, slots) = (number(worker.held.into()), number(worker.slots.into()));
+        let waiting = match worker.waiting {
+            0 => String::new(),
+            waiting => format!(", {} more wait without one", number(waiting.into())),
+        };
         crate::terminal::out(format_args!(
-            "worker {}: {zones}; {held} of {slots} slots in use; {} of {} device sessions open, {} bytes each when idle; \
+            "worker {}: {zones}; {held} of {slots} slots in use{waiting}; {} of {} device sessions open, {} bytes each when idle; \
              {:.1} MiB of open answers",
             worker.name,
             number(worker.sessions),

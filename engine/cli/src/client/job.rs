@@ -5,7 +5,7 @@ use muster_proto::v1;
 use super::connect::{Engine, claimed_by};
 use super::result::{
     FAILED, counts_text, exit_of, job_json, job_state_name, parse_state, step_text, table, timestamp,
-    to_json, to_text,
+    to_json, to_text, written,
 };
 use super::rollout;
 use super::run::watch;
@@ -183,15 +183,10 @@ async fn list(engine: &Engine, limit: usize, json: bool) -> Done {
 /// `lost` are the devices that it lost and that are still to be rescued.
 fn show(job: &v1::Job, lost: &[String]) {
     let spec = job.spec.clone().unwrap_or_default();
-    let commands = spec
-        .plan
-        .iter()
-        .flat_map(|plan| &plan.steps)
-        .map(|step| safe(&step_text(step)).into_owned());
     for (key, value) in [
         ("job", job.id.clone()),
         ("state", job_state_name(job.state())),
-        ("command", commands.collect::<Vec<_>>().join("; ")),
+        ("steps", steps_text(spec.plan.as_ref())),
         (
             "devices",
             format!(
@@ -229,6 +224,30 @@ fn show(job: &v1::Job, lost: &[String]) {
         out(format_args!("{key:<9} {value}"));
     }
     rollout::show(job);
+}
+
+/// What it does, a line for each step as it was written, and under an upgrade a line for each that it is done in. Numbers are
+/// those that results and errors name.
+fn steps_text(plan: Option<&v1::Plan>) -> String {
+    let mut lines = Vec::new();
+    let Some(plan) = plan else {
+        return String::new();
+    };
+    for (at, text) in written(plan) {
+        let text = safe(&text).into_owned();
+        match at.len() {
+            1 if plan.steps.len() == 1 => lines.push(text),
+            1 => lines.push(format!("{:<6} {text}", at.end)),
+            _ => {
+                lines.push(format!("{:<6} {text}", format!("{}-{}", at.start + 1, at.end)));
+                let parts = plan.steps.iter().enumerate().skip(at.start).take(at.len());
+                lines.extend(
+                    parts.map(|(at, step)| format!("{:<6}   {} {}", "", at + 1, safe(&step_text(step)))),
+                );
+            }
+        }
+    }
+    lines.join("\n          ")
 }
 
 /// Devices named of those that are to be rescued.

@@ -400,6 +400,32 @@ fn snake_case(value: Value) -> Value {
     }
 }
 
+/// The steps of a plan as they were written, for people: which they are, from 0, and what they do.
+pub(crate) fn written(plan: &v1::Plan) -> Vec<(std::ops::Range<usize>, String)> {
+    let steps = plan.steps.iter().map(step_text);
+    let Ok(whole) = muster_proto::plan(Some(plan), "") else {
+        // Steps that the engine makes.
+        return steps.enumerate().map(|(at, text)| (at..at + 1, text)).collect();
+    };
+    let mut steps = steps.collect::<Vec<_>>();
+    let one = |(at, title): (std::ops::Range<usize>, String)| match (at.len(), steps.get_mut(at.start)) {
+        // What it wants is in the text, and not in the title.
+        (1, Some(text)) => (at, std::mem::take(text)),
+        _ => (at, title),
+    };
+    muster_model::firmware::written(&whole.steps)
+        .into_iter()
+        .map(one)
+        .collect()
+}
+
+/// The same in one line.
+pub(crate) fn written_line(plan: Option<&v1::Plan>) -> String {
+    let steps = plan.map(written).unwrap_or_default();
+    let steps = steps.into_iter().map(|(_, text)| text);
+    steps.collect::<Vec<_>>().join("; ")
+}
+
 /// A step for people: `/ip/dns/cache/flush`, `ensure /ip/dns servers=1.1.1.1`.
 pub(crate) fn step_text(step: &v1::Step) -> String {
     match &step.kind {

@@ -14,7 +14,7 @@ use super::connect::{Engine, claimed_by};
 use super::follow::{Followed, Follower, follow};
 use super::group;
 use super::result::{
-    counts_text, exit_of, is_good, live_json, live_text, step_text, to_head, to_json, to_text,
+    counts_text, exit_of, is_good, live_json, live_text, to_head, to_json, to_text, written_line,
 };
 use super::rollout::live::{Live, headline};
 use crate::args::{Run, Selection};
@@ -214,8 +214,7 @@ pub(super) async fn confirm(engine: &Engine, spec: &v1::JobSpec, yes: bool) -> R
         v1::Effect::Disrupt => "interrupts",
         v1::Effect::Change | v1::Effect::Unspecified => "changes",
     };
-    let steps = spec.plan.iter().flat_map(|plan| &plan.steps).map(step_text);
-    let steps = steps.collect::<Vec<_>>().join("; ");
+    let steps = written_line(spec.plan.as_ref());
     let what = format!("{} {does} {}", safe(&steps), devices(preview.total));
     if let Some(limits) = limits_text(&preview) {
         anstream::eprintln!("{limits}");

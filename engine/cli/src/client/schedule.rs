@@ -355,10 +355,7 @@ fn what(schedule: &v1::Schedule) -> String {
             format!("audit {}", name.unwrap_or_default())
         }
         Some(Does::Job(job)) if job.policy.is_some() => format!("rollout {}", job.name),
-        Some(Does::Job(job)) => {
-            let steps = job.plan.iter().flat_map(|plan| &plan.steps);
-            steps.map(super::result::step_text).collect::<Vec<_>>().join("; ")
-        }
+        Some(Does::Job(job)) => super::result::written_line(job.plan.as_ref()),
         None => String::new(),
     };
     short(&safe(&text), 60).into_owned()

@@ -333,3 +333,20 @@ fn a_restart_over_rest_is_found_to_have_happened_whatever_its_answer() {
         assert_eq!(count(&fleet, device, "/system/reboot"), 1, "never a second one");
     }
 }
+
+/// Who only waits for a router to be back leaves its place to others.
+#[test]
+fn a_worker_with_two_slots_restarts_six_routers_at_once() {
+    let fleet = Fleet::start(50, 6, &["--version", "7.16.2", "--restart", "6s"]);
+    let mut engine = Engine::prepare(&[]).configured("[worker]\nslots = 2\n");
+    engine.start_again();
+    engine.import(&fleet, 6, "\n");
+    let id = engine.begin_plan("[[step]]\nreboot = { wait = \"30s\" }\n", "5s");
+    until("all are away", || {
+        (0..6).all(|device| count(&fleet, device, "/system/reboot") == 1)
+    });
+    let job = engine.run(&["job", "show", &id, "--json"]).ok().json().remove(0);
+    assert_eq!(job["counts"]["running"], 6, "none is back: {job}");
+    let results = ended(&engine, &id);
+    assert_eq!(states(&results), ["succeeded"; 6], "{results:?}");
+}

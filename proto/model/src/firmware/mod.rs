@@ -13,6 +13,7 @@
 mod fallback;
 pub mod packages;
 mod upgrade;
+mod written;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,7 @@ use crate::effect::Effect;
 
 pub use fallback::with_fallbacks;
 pub use upgrade::{Upgrade, WAIT};
+pub use written::written;
 
 /// The version that a router of version 6 has to pass through on its way to 7 (facts §3.2).
 pub const HOP: &str = "7.12.1";

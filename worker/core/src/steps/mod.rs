@@ -141,6 +141,11 @@ pub(crate) trait Run: fmt::Debug + Send + Sync {
         Notes::new()
     }
 
+    /// Whether it is at nothing but to wait, for a router to be back or for time to pass: others may use its place meanwhile.
+    fn only_waits(&self) -> bool {
+        false
+    }
+
     /// What it lets time pass for, for people who ask.
     fn doing(&self) -> &'static str {
         "it lets time pass, as its step wants it"

@@ -84,6 +84,10 @@ impl Run for Apply {
         Notes::from([(UPTIME.to_owned(), uptime.as_millis().to_string())])
     }
 
+    fn only_waits(&self) -> bool {
+        self.restart.as_ref().is_some_and(Restart::is_waited_for)
+    }
+
     fn doing(&self) -> &'static str {
         "it waits for the router to be back from its restart"
     }

@@ -18,9 +18,10 @@ use super::router::{RESOURCE, Router, prove};
 use super::{Around, Next, write_failed};
 use crate::action::{ConnectFailure, Outcome, StepEnd};
 
-/// Between two tries to connect: the first, how much longer each is, and the longest.
-const FIRST: Duration = Duration::from_secs(1);
-const LONGER: f64 = 1.3;
+/// Between two tries to connect: the shortest, which part of the time that it is away already, and the longest. So a router
+/// that has come up is found within a tenth of the time that it took.
+const SHORTEST: Duration = Duration::from_secs(1);
+const PART: u32 = 10;
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// How long one try may take.
@@ -46,7 +47,6 @@ pub(super) struct Restart {
     until: Duration,
     /// Its uptime when that was last read, and when that was.
     before: (Duration, Duration),
-    pause: Duration,
     well: u8,
     /// What the router said against it.
     refused: Option<DeviceError>,
@@ -75,7 +75,6 @@ impl Restart {
             began: around.now,
             until: around.now + Duration::from_millis(wait_ms),
             before: (uptime, read_at),
-            pause: FIRST,
             well: 0,
             refused: None,
             answers: false,
@@ -86,8 +85,13 @@ impl Restart {
         }
     }
 
+    /// Whether the router has been told to restart, and is waited for.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.sent
+    }
+
     /// The command was sent, and this is its end.
-    fn sent(&mut self, end: StepEnd) -> Next {
+    fn sent(&mut self, end: StepEnd, around: &Around<'_>) -> Next {
         self.sent = true;
         match end {
             StepEnd::NotSent(_) | StepEnd::Refused(_) => return write_failed(end),
@@ -99,12 +103,12 @@ impl Restart {
             StepEnd::Completed => (self.connected, self.taken) = (false, true),
             StepEnd::Cancelled => self.connected = false,
         }
-        Next::Wait(self.next_pause())
+        Next::Wait(self.pause(around))
     }
 
     pub(super) fn ended(&mut self, end: StepEnd, answer: &Bytes, around: &Around<'_>) -> Came {
         if !self.sent {
-            return Came::Next(self.sent(end));
+            return Came::Next(self.sent(end, around));
         }
         let router = match end {
             StepEnd::Completed => Router::read(answer),
@@ -162,7 +166,7 @@ impl Restart {
     /// Tries again, unless its time is over.
     fn again(&mut self, around: &Around<'_>) -> Next {
         if around.now < self.until {
-            return Next::Wait(self.next_pause());
+            return Next::Wait(self.pause(around));
         }
         let waited = self.until.saturating_sub(self.began).as_secs();
         let last = self.last.take().map(|error| format!("; last: {}", error.message));
@@ -187,7 +191,7 @@ impl Restart {
         // As long as what was sent may still arrive nobody can say that it did not.
         let quiet = quiet::after(STAYS_UP);
         if since < quiet && around.now < self.until.max(self.began + quiet) {
-            return Next::Wait(self.next_pause());
+            return Next::Wait(self.pause(around));
         }
         let text = format!(
             "it was told to restart, and {} s later it has not",
@@ -202,10 +206,12 @@ impl Restart {
         Next::stop(outcome, DeviceError::new(ErrorClass::NotAsWanted, text))
     }
 
-    fn next_pause(&mut self) -> Duration {
-        let pause = self.pause;
-        self.pause = pause.mul_f64(LONGER).min(LONGEST);
-        pause
+    fn pause(&self, around: &Around<'_>) -> Duration {
+        // One that answers, if only with a no, is about to be up.
+        match &self.last {
+            Some(error) if error.class == ErrorClass::Auth => SHORTEST,
+            _ => (around.now.saturating_sub(self.began) / PART).clamp(SHORTEST, LONGEST),
+        }
     }
 }
 

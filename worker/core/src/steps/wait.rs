@@ -121,6 +121,10 @@ impl Run for Apply {
         }
     }
 
+    fn only_waits(&self) -> bool {
+        self.began.is_some() && !matches!(self.wait, Wait::Idle { .. })
+    }
+
     fn waited(&mut self, around: &Around<'_>) -> Next {
         match (&self.wait, self.connected) {
             (Wait::For(_), _) => Next::done(told::check(&[])),

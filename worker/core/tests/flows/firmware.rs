@@ -7,7 +7,7 @@ use muster_worker_core::Outcome;
 
 use crate::engine::{Engine, Loss};
 use crate::fallback::guarded;
-use crate::router::Router;
+use crate::router::{AWAY, Router};
 
 pub(crate) fn upgrade(routerboot: bool, version: &str) -> Vec<Step> {
     let upgrade = Upgrade {
@@ -223,4 +223,16 @@ fn a_power_cut_at_any_instant_is_got_over_or_told() {
             assert!(router.restarts <= restarts, "{told}");
         }
     }
+}
+
+#[test]
+fn a_router_is_found_to_be_back_soon_after_it_is() {
+    let reboot = Reboot::new(Some(Duration::from_secs(900))).expect("valid");
+    let mut router = Router::new();
+    let began = router.now;
+    let ended = Engine::new(vec![Step::Reboot(reboot)], None).run(&mut router);
+    assert_eq!(ended.outcome, Outcome::Succeeded);
+    let took = router.now - began;
+    let looks = Duration::from_secs(2);
+    assert!(took <= AWAY.mul_f64(1.1) + looks, "{took:?} of {AWAY:?}");
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::connect::Engine;
 use super::super::group::{self, Found};
-use super::super::result::{table, timestamp};
+use super::super::result::{table, timestamp, written};
 use super::super::run::create;
 use crate::exit::{Done, Exit, Failure};
 use crate::terminal::{devices, number, out, safe, short as short_text};
@@ -105,7 +105,7 @@ fn show(start: &str, spec: &v1::JobSpec, answer: &v1::PreviewJobResponse, found:
         true => "every device".into(),
         false => short_text(&safe(&spec.selector), WHOM).into_owned(),
     };
-    let steps = spec.plan.as_ref().map_or(0, |plan| plan.steps.len());
+    let steps = spec.plan.as_ref().map_or(0, |plan| written(plan).len());
     out(format_args!(
         "{}: {steps} step{} on {whom}: {}",
         safe(&spec.name),

@@ -177,6 +177,10 @@ impl Run for Apply {
         ])
     }
 
+    fn only_waits(&self) -> bool {
+        matches!(&self.phase, Phase::Restarting(Some(restart)) if restart.is_waited_for())
+    }
+
     fn doing(&self) -> &'static str {
         "it waits for the router to be back with its RouterBOOT"
     }
