@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
+use mimalloc::MiMalloc;
 use muster_benches::board::{self, Line};
 use muster_benches::rows::{self, Row, Run};
 use muster_benches::{alone, drive, echo, machine, process, server, sim};
@@ -28,6 +29,10 @@ struct Args {
     #[arg(value_name = "ROW")]
     rows: Vec<String>,
 }
+
+/// As in the product.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);

@@ -23,7 +23,13 @@ use clap::Parser as _;
 
 use args::{Args, Command};
 use exit::{Exit, Failure};
+use mimalloc::MiMalloc;
 use muster_proto::dial::Files;
+
+/// Commands and answers are many small pieces that one thread makes and another frees: the system's own takes a tenth of
+/// a session's time for that, and a tenth more memory.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
