@@ -52,6 +52,14 @@ impl<T> Mail<T> {
         message
     }
 
+    /// Has this one called for what comes next.
+    fn wait(&mut self, cx: &Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
+
     fn wake(&self) {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
@@ -124,11 +132,21 @@ impl<T> Mailbox<T> {
         if self.0.senders.load(Ordering::Acquire) == 0 {
             return Poll::Ready(None);
         }
-        match &mut mail.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        mail.wait(cx);
         Poll::Pending
+    }
+
+    /// All that is there, in order, and whether more may come: the waker is called when it does.
+    pub(crate) fn take_all(&mut self, cx: &Context<'_>) -> (impl Iterator<Item = T> + use<T>, bool) {
+        let mut mail = self.0.lock();
+        let messages = mail
+            .first
+            .take()
+            .into_iter()
+            .chain(std::mem::take(&mut mail.more));
+        mail.wait(cx);
+        // Under the lock that the last sender takes before it wakes.
+        (messages, self.0.senders.load(Ordering::Acquire) > 0)
     }
 
     /// What came first, if anything is there.
@@ -174,6 +192,28 @@ mod tests {
         let waits = tokio::spawn(async move { recv(&mut mailbox).await });
         drop(other);
         assert_eq!(waits.await.expect("no panic"), None);
+    }
+
+    #[tokio::test]
+    async fn all_is_taken_in_order_and_the_next_wakes() {
+        let (sender, mut mailbox) = mailbox();
+        for number in 1..=3 {
+            sender.send(number);
+        }
+        let waits = tokio::spawn(async move {
+            let mut taken = Vec::new();
+            poll_fn(|cx| {
+                let (messages, more) = mailbox.take_all(cx);
+                taken.extend(messages);
+                if more { Poll::Pending } else { Poll::Ready(()) }
+            })
+            .await;
+            taken
+        });
+        tokio::task::yield_now().await;
+        sender.send(4);
+        drop(sender);
+        assert_eq!(waits.await.expect("no panic"), [1, 2, 3, 4]);
     }
 
     #[tokio::test]

@@ -13,13 +13,14 @@ pub(crate) const DIGITS: usize = 20;
 impl ExchangeId {
     pub(crate) fn from_tag(tag: &[u8]) -> Option<Self> {
         // Only the form we send: a leading zero or a plus sign was never ours.
-        let canonical = matches!(tag, [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit));
-        std::str::from_utf8(tag)
-            .ok()
-            .filter(|_| canonical)?
-            .parse()
-            .ok()
-            .map(Self)
+        if !matches!(tag, [b'1'..=b'9', ..]) {
+            return None;
+        }
+        let append = |number: u64, byte: &u8| {
+            let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+            number.checked_mul(10)?.checked_add(u64::from(digit))
+        };
+        tag.iter().try_fold(0, append).map(Self)
     }
 
     /// The number as text, in a buffer of the caller's.
@@ -133,7 +134,18 @@ mod tests {
     #[test]
     fn only_tags_of_our_own_form_are_ours() {
         assert_eq!(ExchangeId::from_tag(b"12"), Some(ExchangeId(12)));
-        for tag in [&b"0"[..], b"012", b"+1", b"", b"1a", b"99999999999999999999999"] {
+        let most = u64::MAX.to_string();
+        assert_eq!(ExchangeId::from_tag(most.as_bytes()), Some(ExchangeId(u64::MAX)));
+        for tag in [
+            &b"0"[..],
+            b"012",
+            b"+1",
+            b"",
+            b"1a",
+            b"1/",
+            b"18446744073709551616",
+            b"99999999999999999999999",
+        ] {
             assert_eq!(ExchangeId::from_tag(tag), None);
         }
     }

@@ -1,10 +1,12 @@
 //! The exchanges of one connection: a few at a time, so that looking at all of them beats any index.
 
+use std::collections::VecDeque;
+
 use crate::exchange::{Exchange, ExchangeId};
 
-/// Exchanges in the order they were opened, which is that of their numbers.
+/// Exchanges in the order they were opened, which is that of their numbers and mostly that of their ends.
 #[derive(Debug, Default)]
-pub(crate) struct Exchanges(Vec<(ExchangeId, Exchange)>);
+pub(crate) struct Exchanges(VecDeque<(ExchangeId, Exchange)>);
 
 /// Room that is kept while there are none: what a connection may have in flight by default.
 const KEPT: usize = 4;
@@ -12,7 +14,7 @@ const KEPT: usize = 4;
 impl Exchanges {
     /// Adds one whose number is above all others'.
     pub(crate) fn push(&mut self, id: ExchangeId, exchange: Exchange) {
-        self.0.push((id, exchange));
+        self.0.push_back((id, exchange));
     }
 
     pub(crate) fn get_mut(&mut self, id: ExchangeId) -> Option<&mut Exchange> {
@@ -25,7 +27,7 @@ impl Exchanges {
             self.0.remove(at);
         }
         if self.0.is_empty() && self.0.capacity() > KEPT {
-            self.0 = Vec::new();
+            self.0 = VecDeque::new();
         }
     }
 
@@ -42,7 +44,7 @@ impl Exchanges {
     }
 
     /// All of them, leaving none.
-    pub(crate) fn take(&mut self) -> Vec<(ExchangeId, Exchange)> {
-        std::mem::take(&mut self.0)
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = (ExchangeId, Exchange)> + use<> {
+        std::mem::take(&mut self.0).into_iter()
     }
 }

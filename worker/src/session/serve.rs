@@ -140,15 +140,18 @@ impl Session {
     }
 
     fn take_messages(&mut self, cx: &mut Context<'_>, now: Instant) {
-        while let Poll::Ready(message) = self.work.life.mailbox.poll_recv(cx) {
+        let (messages, more) = self.work.life.mailbox.take_all(cx);
+        for message in messages {
             match message {
-                Some(Message::Run(run, command)) => self.work.ask(run, command, &mut self.machine, now),
-                Some(Message::CloseIfIdle) if self.is_idle() => self.machine.close(),
-                Some(Message::CloseIfIdle | Message::Taken) => {}
-                Some(Message::Cancel(run)) => self.work.cancel(run, &mut self.machine, now),
-                // Every handle is gone: nobody can ask for anything any more.
-                None => return self.machine.close(),
+                Message::Run(run, command) => self.work.ask(run, command, &mut self.machine, now),
+                Message::CloseIfIdle if self.is_idle() => self.machine.close(),
+                Message::CloseIfIdle | Message::Taken => {}
+                Message::Cancel(run) => self.work.cancel(run, &mut self.machine, now),
             }
+        }
+        if !more {
+            // Every handle is gone: nobody can ask for anything any more.
+            self.machine.close();
         }
     }
 
@@ -251,10 +254,8 @@ impl Session {
         }
         // Whoever takes rows slowly is waited for, unless somebody else waits for this device as well: then the rows
         // are kept up to the limit of an answer.
-        let [(_, only)] = &self.work.open[..] else {
-            return true;
-        };
-        !(only.is_behind() && self.work.waiting.is_empty())
+        let is_behind = self.work.only().is_some_and(|only| only.is_behind());
+        !(is_behind && self.work.waiting.is_empty())
     }
 
     /// Pays for what was read. Returns whether that could be done now.
@@ -287,7 +288,7 @@ impl Session {
             toll.unpaid += count as u32;
         }
         if count >= LARGE
-            && let [(_, only)] = &mut self.work.open[..]
+            && let Some(only) = self.work.only()
         {
             only.reserve(count);
         }

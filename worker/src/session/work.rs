@@ -21,7 +21,8 @@ pub(super) struct Work {
     /// Until the login is through.
     pub(super) tries: Option<Box<Tries>>,
     pub(super) waiting: VecDeque<(u64, Command)>,
-    pub(super) open: Vec<(ExchangeId, Open)>,
+    /// In the order they were opened, which is mostly that of their ends.
+    pub(super) open: VecDeque<(ExchangeId, Open)>,
     /// Turns of commands that were given up while the device may still be at work on them.
     lingering: Vec<Arc<Turn>>,
     /// Our own question whether the device is still there.
@@ -49,7 +50,7 @@ impl Work {
             life,
             tries: Some(tries),
             waiting: VecDeque::new(),
-            open: Vec::new(),
+            open: VecDeque::new(),
             lingering: Vec::new(),
             probe: None,
             idle_since: now,
@@ -105,7 +106,9 @@ impl Work {
             self.open[at].1.outcome = Some(outcome);
             return;
         }
-        let (_, open) = self.open.swap_remove(at);
+        let Some((_, open)) = self.open.remove(at) else {
+            return;
+        };
         if outcome == Outcome::Unknown(UnknownCause::Deadline) {
             self.lingering.push(open.turn.clone());
         }
@@ -202,7 +205,7 @@ impl Work {
                     self.open.reserve_exact(1);
                 }
                 self.open
-                    .push((exchange, Open::new(run, turn, command, follow, now)));
+                    .push_back((exchange, Open::new(run, turn, command, follow, now)));
             }
             Err(error) => {
                 let error = DeviceError::new(ErrorClass::Protocol, error.to_string());
@@ -223,6 +226,14 @@ impl Work {
         }
         if let Some((exchange, _)) = self.open.iter().find(|(_, open)| open.run == run) {
             machine.cancel(*exchange, now);
+        }
+    }
+
+    /// The command that is open, when there is but one.
+    pub(super) fn only(&mut self) -> Option<&mut Open> {
+        match self.open.len() {
+            1 => self.open.front_mut().map(|(_, only)| only),
+            _ => None,
         }
     }
 
