@@ -493,7 +493,7 @@ impl Conversation {
         }
         if executed.reboots {
             state.disconnect_all(now);
-            let end = state.device.firmware.end();
+            let end = state.device.restart_end();
             if end != RestartEnd::Done {
                 out.truncate(before);
             }

@@ -37,7 +37,7 @@ pub struct FirmwareConfig {
     pub download: Duration,
     /// How long a device is away when it restarts; zero for not at all. It then refuses logins for a tenth of that.
     pub restart: Duration,
-    /// How a command that restarts a device ends, dealt in turn.
+    /// How a command that restarts a device ends, dealt in turn to devices and their restarts.
     pub ends: Vec<RestartEnd>,
     /// Bytes of a package.
     pub package_bytes: usize,
@@ -177,13 +177,6 @@ impl Firmware {
         now < self.coming
     }
 
-    /// How the restart that was just begun ends for whoever asked for it.
-    pub(crate) fn end(&self) -> RestartEnd {
-        let ends = &self.config.ends;
-        let at = self.restarts.saturating_sub(1) % ends.len().max(1);
-        ends.get(at).copied().unwrap_or(RestartEnd::Done)
-    }
-
     /// How long until it has finished, `None` for never, and in which steps it tells of it.
     pub(crate) fn lasts(&self, work: &Work) -> Duration {
         match work {
@@ -200,6 +193,14 @@ const UP_TO_DATE: &str = "System is already up to date";
 const DOWNLOADED: &str = "Downloaded, please reboot router to upgrade it";
 
 impl Device {
+    /// How the restart that was just begun ends for whoever asked for it: another way than the one before, and than that of
+    /// the device before.
+    pub(crate) fn restart_end(&self) -> RestartEnd {
+        let ends = &self.firmware.config.ends;
+        let at = (self.profile.index + self.firmware.restarts.saturating_sub(1)) % ends.len().max(1);
+        ends.get(at).copied().unwrap_or(RestartEnd::Done)
+    }
+
     fn channel(&self) -> Vec<u8> {
         self.firmware
             .channel

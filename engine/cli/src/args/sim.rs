@@ -68,7 +68,7 @@ pub(crate) struct Sim {
     /// How long a router is away when it restarts; then it refuses logins for a tenth of that
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration::parse)]
     pub restart: Duration,
-    /// How the command that restarts a router ends, dealt in turn: done, close, reset, hang
+    /// How the command that restarts a router ends, dealt in turn to routers and their restarts: done, close, reset, hang
     #[arg(
         long,
         value_name = "END[,…]",

@@ -242,7 +242,7 @@ fn steps_text(plan: Option<&v1::Plan>) -> String {
                 lines.push(format!("{:<6} {text}", format!("{}-{}", at.start + 1, at.end)));
                 let parts = plan.steps.iter().enumerate().skip(at.start).take(at.len());
                 lines.extend(
-                    parts.map(|(at, step)| format!("{:<6}   {} {}", "", at + 1, safe(&step_text(step)))),
+                    parts.map(|(at, step)| format!("{:<6}   {:>2} {}", "", at + 1, safe(&step_text(step)))),
                 );
             }
         }

@@ -34,10 +34,13 @@ fn write(engine: &Engine, steps: &str) {
 
 /// Takes these steps over all devices to the end, and says how each device ended.
 fn roll(engine: &Engine, steps: &str) -> Vec<Value> {
+    ended(engine, &begin(engine, steps))
+}
+
+fn begin(engine: &Engine, steps: &str) -> String {
     write(engine, steps);
     let ran = engine.run(&["rollout", "start", "firmware.toml", "--yes", "--detach"]);
-    let id = ran.exits(7).stdout().trim().to_owned();
-    ended(engine, &id)
+    ran.exits(7).stdout().trim().to_owned()
 }
 
 fn ended(engine: &Engine, id: &str) -> Vec<Value> {
@@ -154,8 +157,7 @@ fn what_goes_wrong_is_told_and_nothing_is_restarted_twice() {
 #[test]
 fn an_engine_that_is_killed_in_the_middle_finds_out_what_became_of_it() {
     let (fleet, mut engine) = fleet(42, 4, &["--restart-ends", "close,reset,hang,done"]);
-    // Not a rollout: one waits a minute before it tries again what a crash has cut off.
-    let id = engine.begin_plan(&format!("[[step]]\nbackup = true\n{UPGRADE}"), "1m");
+    let id = begin(&engine, &format!("[[step]]\nbackup = true\n{UPGRADE}"));
     for command in ["/system/package/update/download", "/system/reboot"] {
         until(command, || {
             (0..4).any(|device| count(&fleet, device, command) > 0)
@@ -308,28 +310,28 @@ fn before_its_window_a_rollout_downloads_and_restarts_nothing() {
 fn a_restart_over_rest_is_found_to_have_happened_whatever_its_answer() {
     let fleet = Fleet::start(
         46,
-        2,
+        4,
         &[
             "--version",
             "7.16.2",
             "--restart",
             "2s",
             "--restart-ends",
-            "done,close",
+            "done,close,reset,hang",
         ],
     );
     let engine = Engine::start(&[]);
     engine.set_credential("\n");
     let port = fleet.hello["rest_port"].as_u64().expect("a port");
     let mut csv = String::from("name,address,port,transport,credential\n");
-    for device in 0..2 {
+    for device in 0..4 {
         csv.push_str(&format!("r{device},{},{port},http,ops\n", fleet.address(device)));
     }
     engine.run_with_input(&["device", "import", "-"], &csv).ok();
     let id = engine.begin_plan("[[step]]\nreboot = { wait = \"20s\" }\n", "5s");
     let results = ended(&engine, &id);
-    assert_eq!(states(&results), ["succeeded"; 2], "{results:?}");
-    for device in 0..2 {
+    assert_eq!(states(&results), ["succeeded"; 4], "{results:?}");
+    for device in 0..4 {
         assert_eq!(count(&fleet, device, "/system/reboot"), 1, "never a second one");
     }
 }

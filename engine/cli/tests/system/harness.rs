@@ -468,14 +468,14 @@ fn stop(child: &Child) {
     });
 }
 
+/// How long anything may take to come about: a flow of a router takes some seconds of its own, and a machine with other work many.
+const LIMIT: Duration = Duration::from_secs(90);
+
 /// Asks again until it is so.
 pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !so() {
-        assert!(
-            began.elapsed() < Duration::from_secs(30),
-            "{what} did not come about"
-        );
+        assert!(began.elapsed() < LIMIT, "{what} did not come about");
         pause(Duration::from_millis(1));
     }
 }

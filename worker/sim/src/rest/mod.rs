@@ -361,7 +361,7 @@ impl Rest {
         }
         let restart = executed.reboots.then(|| {
             state.disconnect_all(now);
-            state.device.firmware.end()
+            state.device.restart_end()
         });
         (Replies::of(&out), restart)
     }

@@ -127,6 +127,18 @@ impl Run for Preview {
         }
         match firmware.part {
             Part::Channel => would(firmware.title()),
+            Part::Stage
+                if firmware
+                    .mirror
+                    .as_ref()
+                    .is_some_and(|mirror| mirror.sha256.is_empty()) =>
+            {
+                would(format!(
+                    "{}, from {}; what is there is fetched again, because without sha256 nobody can tell what it is",
+                    firmware.title(),
+                    router.version
+                ))
+            }
             _ => would(format!("{}, from {}", firmware.title(), router.version)),
         }
     }
