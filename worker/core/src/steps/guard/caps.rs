@@ -123,13 +123,19 @@ pub(crate) fn refusal(way: &WayBack, step: &Step, caps: Caps, over_api: bool) ->
         (false, Level::L3 | Level::L2) => ", and its clock is not synchronised, so nothing can be scheduled",
         _ => "",
     };
-    let why = match need > way.min {
-        true => "it may cut the way by which the device is reached",
-        false => "the plan demands it",
+    let (why, without) = match need > way.min {
+        true => (
+            "it may cut the way by which the device is reached",
+            "accept-none in way-back (--accept-no-way-back) does without",
+        ),
+        false => (
+            "the plan demands it",
+            "a lower min-level (--min-revert-level) does without",
+        ),
     };
     let text = format!(
         "{} needs a way back of level {need} ({why}), and the device has none: {has}{clock}; nothing was written. \
-         accept-none in way-back (--accept-no-way-back) does without",
+         {without}",
         step.title()
     );
     Some(DeviceError::new(ErrorClass::Plan, text))

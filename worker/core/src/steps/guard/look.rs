@@ -58,7 +58,13 @@ impl Look {
                 reply,
                 ..
             } => {
-                let text = "the answer to the change was lost, and the device is as it was before";
+                let text = match (self.guard, self.armed) {
+                    // It runs once, and what it restores knows nothing of it.
+                    (Guard::Scheduler, false) => {
+                        "nobody could be told that the change was well: the device's schedule has restored what was before"
+                    }
+                    _ => "the answer to the change was lost, and the device is as it was before",
+                };
                 let end = Next::Stop {
                     outcome: Outcome::Reverted,
                     error: Some(DeviceError::new(ErrorClass::NotDone, text)),
