@@ -489,10 +489,13 @@ mod tests {
         let list = v1::Values {
             values: [("list".to_owned(), "mgmt".to_owned())].into(),
         };
+        let gone = v1::Values {
+            values: [("list".to_owned(), "old".to_owned())].into(),
+        };
         let items = v1::Items {
             key: vec!["list".into()],
-            items: vec![list.clone()],
-            absent: vec![list],
+            items: vec![list],
+            absent: vec![gone],
             purge: "list=old".into(),
             ordered: true,
             place_before: "list=z".into(),

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use muster_model::span;
+
 /// Reads a duration that is not negative.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let hint = "write it with a unit, for example 30s, 5m or 500ms";
-    let signed = text
-        .parse::<jiff::SignedDuration>()
-        .map_err(|_| format!("{text:?} is no duration; {hint}"))?;
-    signed
-        .try_into()
-        .map_err(|_| format!("{text:?} is negative; {hint}"))
+    span::parse(text).ok_or_else(|| match text.trim().starts_with('-') {
+        true => format!("{text:?} is negative; {hint}"),
+        false => format!("{text:?} is no duration; {hint}"),
+    })
 }
 
 /// Reads a duration that is more than nothing.

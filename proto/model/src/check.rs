@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use cel::common::ast::{EntryExpr, Expr, IdedExpr};
+use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue};
 use cel::{Context, Program, Value};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -112,6 +112,12 @@ pub enum CheckError {
     /// A comprehension in another.
     #[error("all, exists, filter and map may not stand inside one another")]
     Nested,
+    /// Nothing.
+    #[error("it is empty; write what has to hold, for example facts.free_disk > 20000000")]
+    Empty,
+    /// A fact is compared with something of another kind: that is so, or is not, whatever the device says.
+    #[error("{0}")]
+    Compared(String),
     /// It cannot be evaluated, whatever the device says.
     #[error("{0}")]
     Type(String),
@@ -134,6 +140,9 @@ impl Check {
     /// assert!(Check::parse("facts.free_dsk > 1").is_err());
     /// ```
     pub fn parse(text: &str) -> Result<Self, CheckError> {
+        if text.trim().is_empty() {
+            return Err(CheckError::Empty);
+        }
         check_size(text)?;
         deep(|| Self::parse_there(text)).unwrap_or(Err(CheckError::TooMuch))
     }
@@ -294,6 +303,35 @@ fn compile(text: &str) -> Result<Program, CheckError> {
     })
 }
 
+const COMPARISONS: [&str; 6] = ["_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_"];
+
+/// Whether a fact, if it is one, can be compared with a value that is spelled out, if it is one.
+fn comparable(fact: &IdedExpr, value: &IdedExpr) -> Result<(), CheckError> {
+    let (Expr::Select(select), Expr::Literal(literal)) = (&fact.expr, &value.expr) else {
+        return Ok(());
+    };
+    let kind = FACTS
+        .iter()
+        .find(|(name, ..)| *name == select.field)
+        .map(|(_, kind, _)| *kind);
+    let is_text = matches!(literal, LiteralValue::String(_));
+    let is_number = matches!(
+        literal,
+        LiteralValue::Int(_) | LiteralValue::UInt(_) | LiteralValue::Double(_)
+    );
+    let name = &select.field;
+    match kind {
+        Some(Kind::Number) if name == "version" => Err(CheckError::Compared(
+            "a version is compared with a version: facts.version >= version('7.16.2')".to_owned(),
+        )),
+        Some(Kind::Number) if !is_number => Err(CheckError::Compared(format!(
+            "{name} is a number, without quotes"
+        ))),
+        Some(Kind::Text) if !is_text => Err(CheckError::Compared(format!("{name} is a text, in quotes"))),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Goes through all of it, and gathers `root.name`.
 fn walk(
     expression: &IdedExpr,
@@ -315,6 +353,11 @@ fn walk(
         },
         Expr::Ident(root) if ROOTS.contains(&root.as_str()) => Err(CheckError::Bare(root.clone())),
         Expr::Call(call) => {
+            if let [left, right] = call.args.as_slice()
+                && COMPARISONS.contains(&call.func_name.as_str())
+            {
+                comparable(left, right).and_then(|()| comparable(right, left))?;
+            }
             let parts = call.target.iter().map(|target| &**target).chain(&call.args);
             for part in parts {
                 walk(part, inner, names)?;
@@ -467,6 +510,28 @@ mod tests {
     }
 
     #[test]
+    fn a_fact_is_compared_with_what_it_may_be() {
+        for (text, why) in [
+            ("facts.version > 3", "version('7.16.2')"),
+            ("'7.16.2' == facts.version", "version('7.16.2')"),
+            ("facts.uptime > 60 && facts.board == 5", "board is a text"),
+            ("pre.free_disk != '5'", "free_disk is a number"),
+            (" ", "it is empty"),
+        ] {
+            let error = Check::parse(text).expect_err(text).to_string();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+        for text in [
+            "facts.board == 'CHR'",
+            "post.uptime < pre.uptime",
+            "facts.cpu_load < 90.5",
+            "facts.board in ['a', 'b']",
+        ] {
+            assert!(Check::parse(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
     fn what_holds_and_what_does_not() {
         for (text, expected) in [
             (
@@ -501,7 +566,7 @@ mod tests {
             ("facts.free_disk", "neither true nor false"),
             ("facts", "followed by a name"),
             ("facts['free_disk'] > 1", "followed by a name"),
-            ("facts.board > 3", "overload"),
+            ("facts.board > 3", "board is a text"),
             ("free_disk > 1", "free_disk"),
             ("facts.version >= version('new')", "is no version"),
             ("facts.cpu_load > 5 || facts.uptime + 'x' == 'y'", "'add'"),

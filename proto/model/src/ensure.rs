@@ -99,6 +99,9 @@ pub enum EnsureError {
     /// Two items of the same key.
     #[error("items {0} and {1} have the same key")]
     SameKey(usize, usize),
+    /// An item that is wanted and that is to go.
+    #[error("item {0} would go again: entry {1} of absent says so")]
+    Contradicts(usize, usize),
     /// Over [`MAX_ITEMS`].
     #[error("there are {0} items; at most {MAX_ITEMS} are allowed")]
     TooMany(usize),
@@ -296,6 +299,7 @@ impl Items {
                 return Err(EnsureError::SameKey(before, at));
             }
         }
+        self.check_absent()?;
         let bytes = |values: &Values| {
             values
                 .0
@@ -307,6 +311,29 @@ impl Items {
             0..=MAX_BYTES => Ok(()),
             bytes => Err(EnsureError::TooLong(bytes)),
         }
+    }
+}
+
+impl Items {
+    /// Whether any item is wanted that is to go. Entries of the same names are looked up, not compared one by one.
+    fn check_absent(&self) -> Result<(), EnsureError> {
+        let mut gone = BTreeMap::<Vec<&str>, BTreeMap<Vec<&str>, usize>>::new();
+        for (at, values) in (1..).zip(&self.absent) {
+            let (names, values) = values.iter().unzip();
+            gone.entry(names).or_default().insert(values, at);
+        }
+        for (at, item) in (1..).zip(&self.items) {
+            for (names, entries) in &gone {
+                let values = names
+                    .iter()
+                    .map(|name| item.get(name))
+                    .collect::<Option<Vec<_>>>();
+                if let Some(gone) = values.and_then(|values| entries.get(&values)) {
+                    return Err(EnsureError::Contradicts(at, *gone));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -331,6 +358,24 @@ fn is_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wanted_does_not_go_again() {
+        let values = |named: &[(&str, &str)]| Values::new(named.iter().copied()).expect("valid");
+        let items = |absent: &[(&str, &str)]| Items {
+            key: vec!["address".into()],
+            items: vec![values(&[("address", "10.0.0.1"), ("list", "mgmt")])],
+            absent: vec![values(&[("list", "old")]), values(absent)],
+            ..Items::default()
+        };
+        let made = |items| Ensure::items("/ip/firewall/address-list", items).map(|_| ());
+        assert_eq!(
+            made(items(&[("list", "mgmt")])),
+            Err(EnsureError::Contradicts(1, 2))
+        );
+        assert_eq!(made(items(&[("address", "10.0.0.1"), ("list", "other")])), Ok(()));
+        assert_eq!(made(items(&[("comment", "x")])), Ok(()));
+    }
 
     #[test]
     fn what_is_no_wish_is_told_why() {

@@ -26,6 +26,7 @@ pub mod reboot;
 pub mod revert;
 pub mod script;
 pub mod selector;
+pub mod span;
 pub mod step;
 pub mod template;
 pub mod transport;

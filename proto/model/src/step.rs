@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::span;
+
 /// A field of a step that cannot be taken.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{message}")]
@@ -34,7 +36,7 @@ pub(crate) fn deadline(field: &'static str, given: Duration, bad: &mut Vec<BadSt
     if !(SHORTEST..=LONGEST).contains(&given) {
         bad.push(BadStep::new(
             field,
-            format!("{given:?}; 1 s to 24 h are possible"),
+            format!("{}; 1 s to 24 h are possible", span::text(given)),
         ));
     }
     millis(given)

@@ -35,12 +35,38 @@ pub fn is_template(text: &str) -> bool {
 /// Whether a text is a template as far as can be told without a device.
 pub fn check(text: &str) -> Result<(), String> {
     match is_template(text) {
-        true => environment()
-            .template_from_str(text)
-            .map(|_| ())
-            .map_err(|error| told(&error)),
+        true => {
+            let environment = environment();
+            let template = environment
+                .template_from_str(text)
+                .map_err(|error| told(&error))?;
+            let mut names = template
+                .undeclared_variables(true)
+                .into_iter()
+                .collect::<Vec<_>>();
+            names.sort();
+            match names.iter().find(|name| !may_be(name)) {
+                Some(name) => Err(format!(
+                    "{name} is nothing that is known of a device; there are {KNOWN}"
+                )),
+                None => Ok(()),
+            }
+        }
         false => Ok(()),
     }
+}
+
+const KNOWN: &str = "labels.KEY, facts.version, facts.board, facts.architecture, facts.identity, device.name, device.address \
+                     and device.zone";
+
+/// Whether some device may have what is called so.
+fn may_be(name: &str) -> bool {
+    matches!(
+        name.split_once('.').unwrap_or((name, "")),
+        ("labels", _)
+            | ("facts", "" | "version" | "board" | "architecture" | "identity")
+            | ("device", "" | "name" | "address" | "zone")
+    )
 }
 
 /// The text for a device.
@@ -86,6 +112,16 @@ mod tests {
         assert!(render(forever, &device).is_err());
         assert!(check("{{ labels.site").is_err() && check("{% if %}").is_err());
         assert_eq!(check("10.0.0.1/24"), Ok(()));
+        assert_eq!(
+            check("{{ labels.a.b }}{% if facts.board == 'x' %}{{ device.zone }}{% endif %}"),
+            Ok(())
+        );
+        for text in ["{{ label.site }}", "{{ facts.versoin }}", "{{ device.labels }}"] {
+            assert!(
+                check(text).is_err_and(|error| error.contains("there are labels.KEY")),
+                "{text}"
+            );
+        }
         assert_eq!(render("{ a }", &device), Ok("{ a }".into()));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::check::Check;
+use crate::span;
 use crate::step::{BadStep, LONGEST, deadline, millis};
 
 /// How often a device is asked unless told otherwise.
@@ -47,7 +48,7 @@ impl Wait {
             true => Ok(Self::For(millis(time))),
             false => Err(vec![BadStep::new(
                 "time",
-                format!("{time:?}; 1 ms to 24 h are possible"),
+                format!("{}; 1 ms to 24 h are possible", span::text(time)),
             )]),
         }
     }
@@ -61,6 +62,17 @@ impl Wait {
         let mut bad = Vec::new();
         let within_ms = deadline("within", within.unwrap_or(WITHIN), &mut bad);
         let every_ms = deadline("every", every.unwrap_or(EVERY), &mut bad);
+        if let Some(every) = every
+            && bad.is_empty()
+            && every_ms > within_ms
+        {
+            let within = span::text(Duration::from_millis(within_ms));
+            let text = format!(
+                "{} is longer than the {within} that it is waited",
+                span::text(every)
+            );
+            bad.push(BadStep::new("every", text));
+        }
         match Check::parse(expression) {
             Ok(check) if bad.is_empty() => Ok(Self::Until {
                 check,

@@ -180,18 +180,16 @@ fn backup(table: &Table<'_>) -> Option<Step> {
     let Some(options) = value.as_table() else {
         return value.wrong("is to be true, or a table such as { max-age = \"1h\" }");
     };
-    let max_age = match options.get("max-age") {
-        Some(age) => Some(age.duration()?.as_millis().try_into().unwrap_or(u64::MAX)),
+    let max_age = options.get("max-age").map(|age| age.duration());
+    let or_export = options.get("or-export").map_or(Some(false), |value| value.bool());
+    options.finish();
+    let max_age = match max_age {
+        Some(age) => Some(age?.as_millis().try_into().unwrap_or(u64::MAX)),
         None => None,
     };
-    let or_export = match options.get("or-export") {
-        Some(value) => value.bool()?,
-        None => false,
-    };
-    options.finish();
     Some(Step::Backup(Backup {
         max_age_ms: max_age,
-        or_export,
+        or_export: or_export?,
     }))
 }
 

@@ -6,6 +6,7 @@ use toml::de::DeValue;
 
 use super::{Beside, Errors, Table, number};
 use crate::policy::{Amount, Share, Zone};
+use crate::span;
 
 /// A value. Each way to read it tells what would be right when it cannot be read so, and gives `None` then.
 #[derive(Clone, Debug)]
@@ -123,13 +124,7 @@ impl<'f> Value<'f> {
     /// A duration: `"30s"`, `"1h30m"`.
     pub fn duration(&self) -> Option<Duration> {
         let hint = "is to be a duration in quotes, for example \"30s\", \"5m\" or \"1h30m\"";
-        let Some(text) = self.as_text() else {
-            return self.wrong(hint);
-        };
-        let signed = text.parse::<jiff::SignedDuration>().ok();
-        signed
-            .and_then(|signed| signed.try_into().ok())
-            .or_else(|| self.wrong(hint))
+        self.as_text().and_then(span::parse).or_else(|| self.wrong(hint))
     }
 
     /// A share: `"2.5%"`.

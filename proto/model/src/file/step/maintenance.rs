@@ -104,48 +104,67 @@ pub(super) fn fetch(table: &Table<'_>) -> Option<Step> {
     let url = inner.need("url", "write where the file is: url = \"http://mirror/ca.pem\"");
     let (file, sha256) = (text(&inner, "file"), text(&inner, "sha256"));
     let within = time(&inner, "within");
-    let made = match (url.and_then(|url| url.text()), file, sha256, within) {
-        (Some(url), Some(file), Some(sha256), Some(within)) => {
-            Fetch::new(url, file.as_deref(), sha256.as_deref(), within)
-                .map_err(|bad| tell(&inner, &value, bad))
-                .ok()
-        }
-        _ => None,
-    };
+    let is_read = file.is_some() && sha256.is_some() && within.is_some();
+    let (file, sha256, within) = (file.flatten(), sha256.flatten(), within.flatten());
+    let made = url.and_then(|url| url.text()).and_then(|url| {
+        Fetch::new(url, file.as_deref(), sha256.as_deref(), within)
+            .map_err(|bad| tell(&inner, &value, bad))
+            .ok()
+    });
     inner.finish();
-    made.map(Step::Fetch)
+    made.filter(|_| is_read).map(Step::Fetch)
 }
 
 /// `reboot = true`, or `reboot = { wait = "15m" }`.
 pub(super) fn reboot(table: &Table<'_>) -> Option<Step> {
     let value = table.get("reboot")?;
-    let wait = match (value.as_bool(), value.as_table()) {
-        (Some(true), _) => Some(None),
+    let made = match (value.as_bool(), value.as_table()) {
+        (Some(true), _) => Reboot::new(None).ok(),
         (Some(false), _) => value.wrong("is a step that is not done; leave it out"),
         (None, Some(inner)) => {
-            let wait = time(&inner, "wait");
+            let made = time(&inner, "wait")
+                .and_then(|wait| Reboot::new(wait).map_err(|bad| tell(&inner, &value, bad)).ok());
             inner.finish();
-            wait
+            made
         }
         (None, None) => value.wrong("is to be true, or { wait = \"15m\" }"),
     };
-    Reboot::new(wait?)
-        .map_err(|bad| bad.into_iter().for_each(|bad| value.tell(bad.message)))
-        .ok()
-        .map(Step::Reboot)
+    made.map(Step::Reboot)
 }
 
 /// `upgrade = { version = "7.16.2", source = "vendor", routerboot = true, wait = "15m" }`, and `downgrade` likewise.
 pub(super) fn upgrade(table: &Table<'_>, kind: &str) -> Option<Vec<Step>> {
     let value = table.get(kind)?;
     let inner = value.table()?;
-    let made = read_upgrade(&inner, kind == "downgrade")
-        .and_then(|upgrade| upgrade.steps().map_err(|bad| tell(&inner, &value, bad)).ok());
+    let (upgrade, unread) = read_upgrade(&inner, kind == "downgrade");
+    let made = upgrade
+        .steps()
+        .map_err(|mut bad| {
+            // What could not be read was told; what depends on it may be right.
+            bad.retain(|bad| !unread.iter().any(|field| depends(bad.field, field)));
+            tell(&inner, &value, bad);
+        })
+        .ok();
     inner.finish();
-    made
+    made.filter(|_| unread.is_empty())
 }
 
-fn read_upgrade(table: &Table<'_>, down: bool) -> Option<Upgrade> {
+/// Whether what is wrong with one field may be so because another could not be read.
+fn depends(field: &str, on: &str) -> bool {
+    let related = [
+        ["version", "channel"],
+        ["source", "url"],
+        ["url", "sha256"],
+        ["routerboot", "stage-only"],
+    ];
+    field == on
+        || related
+            .iter()
+            .any(|pair| pair.contains(&field) && pair.contains(&on))
+}
+
+/// An upgrade with what could be read of it, and the fields that could not.
+fn read_upgrade(table: &Table<'_>, down: bool) -> (Upgrade, Vec<&'static str>) {
     let source = given(table, "source", |value| {
         value.one_of(&[("vendor", false), ("mirror", true)])
     });
@@ -182,18 +201,32 @@ fn read_upgrade(table: &Table<'_>, down: bool) -> Option<Upgrade> {
     });
     let (routerboot, stage_only) = (flag(table, "routerboot"), flag(table, "stage-only"));
     let wait = time(table, "wait");
-    Some(Upgrade {
-        version: version?,
-        channel: channel?,
+    let unread = [
+        ("version", version.is_none()),
+        ("channel", channel.is_none()),
+        ("source", source.is_none()),
+        ("url", mirror.is_none()),
+        ("sha256", sha256.is_none()),
+        ("packages", packages.is_none()),
+        ("reserve", reserve.is_none()),
+        ("routerboot", routerboot.is_none()),
+        ("stage-only", stage_only.is_none()),
+        ("wait", wait.is_none()),
+    ];
+    let upgrade = Upgrade {
+        version: version.flatten(),
+        channel: channel.flatten(),
         down,
-        mirror: mirror?,
-        sha256: sha256?.unwrap_or_default(),
-        routerboot: routerboot?,
-        packages: packages?.unwrap_or_default(),
-        wait: wait?,
-        stage_only: stage_only?,
-        reserve: reserve?,
-    })
+        mirror: mirror.flatten(),
+        sha256: sha256.flatten().unwrap_or_default(),
+        routerboot: routerboot.unwrap_or_default(),
+        packages: packages.flatten().unwrap_or_default(),
+        wait: wait.flatten(),
+        stage_only: stage_only.unwrap_or_default(),
+        reserve: reserve.flatten(),
+    };
+    let unread = unread.into_iter().filter(|(_, is)| *is);
+    (upgrade, unread.map(|(field, _)| field).collect())
 }
 
 /// `4MiB`, `500KiB`.
