@@ -343,7 +343,8 @@ impl Future for Running {
         // From here on nobody's call is missed.
         this.shard.task.register(cx.waker());
         this.receive();
-        if this.line.len() < AT_ONCE {
+        let listens = this.line.len() < AT_ONCE;
+        if listens {
             this.listen(cx);
         }
         let now = Instant::now();
@@ -368,7 +369,8 @@ impl Future for Running {
         if this.entries.is_empty() && this.closes() {
             return Poll::Ready(());
         }
-        if this.line.is_empty() && this.called.is_empty() {
+        // Nobody wakes the task for what sockets tell unless it has listened until there was nothing more.
+        if listens && this.line.is_empty() && this.called.is_empty() {
             this.sleep(cx);
         } else {
             cx.waker().wake_by_ref();
@@ -387,5 +389,84 @@ impl Drop for Running {
             drop(desk);
             drop(arrivals);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    use futures_util::future::try_join_all;
+    use routeros_wire::{Limits, decode_all, encode};
+
+    use super::*;
+    use crate::DeviceLimits;
+    use crate::direct::Direct;
+
+    /// Answers what has been asked.
+    fn answer(stream: &mut TcpStream, asked: &[u8]) {
+        let mut bytes = Vec::new();
+        decode_all(asked, Limits::default(), |asked| {
+            let tag = asked.tag().map(|tag| [b".tag=", tag].concat());
+            let words = [b"!done".to_vec()].into_iter().chain(tag);
+            encode::sentence(&mut bytes, words.collect::<Vec<_>>()).expect("short words");
+        })
+        .expect("a whole command");
+        stream.write_all(&bytes).expect("written");
+    }
+
+    fn read(stream: &mut TcpStream) -> Vec<u8> {
+        let mut bytes = vec![0; 256];
+        let count = stream.read(&mut bytes).expect("read");
+        bytes.truncate(count);
+        bytes
+    }
+
+    #[tokio::test]
+    async fn what_is_told_all_at_once_is_all_heard() {
+        // More than are told at once, and a line that ends with a turn.
+        const DEVICES: usize = 2 * EVENTS;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
+        let address = listener.local_addr().expect("bound");
+        let logins = tokio::task::spawn_blocking(move || {
+            let accept = |_| {
+                let (mut stream, _) = listener.accept().expect("accept");
+                let login = read(&mut stream);
+                answer(&mut stream, &login);
+                stream
+            };
+            (0..DEVICES).map(accept).collect::<Vec<_>>()
+        });
+        let limits = DeviceLimits {
+            connects_per_second: 1_000_000,
+            ..DeviceLimits::default()
+        };
+        let direct = Direct::new(limits, DEVICES);
+        let mut sessions = Vec::new();
+        for device in 0..DEVICES as u64 {
+            let session = direct.connect(device, address, "admin", "").await;
+            sessions.push(session.expect("logged in"));
+        }
+        let mut devices = logins.await.expect("no panic");
+        let timeout = Duration::from_secs(60);
+        let answers = sessions.iter().map(|session| session.ask(&["/quit"], timeout));
+        let answers = answers.collect::<Vec<_>>();
+        let asked = tokio::task::spawn_blocking(move || {
+            let asked = devices.iter_mut().map(read).collect::<Vec<_>>();
+            (devices, asked)
+        });
+        let (devices, asked) = asked.await.expect("no panic");
+        // The only thread that could hear an answer is busy until all are there.
+        for (mut device, asked) in devices
+            .iter()
+            .map(|device| device.try_clone().expect("cloned"))
+            .zip(asked)
+        {
+            answer(&mut device, &asked);
+        }
+        // Before the first deadline, that of a login, has them looked at anyway.
+        let heard = tokio::time::timeout(Duration::from_secs(5), try_join_all(answers)).await;
+        heard.expect("nobody was left waiting").expect("answered");
     }
 }
