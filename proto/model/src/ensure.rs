@@ -470,7 +470,10 @@ mod tests {
             .expect("valid")
             .render(&device)
             .expect_err("undefined");
-        assert!(error.to_string().contains("undefined value"), "{error}");
+        assert!(
+            error.to_string().contains("labels.other is not defined"),
+            "{error}"
+        );
         assert!(matches!(
             Values::new([("a", "{{ labels.")]),
             Err(EnsureError::Template { .. })

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde::Serialize;
 
 /// Steps of the template engine that one value may take. A plain insertion takes a handful.
@@ -79,11 +79,37 @@ fn may_be(name: &str) -> bool {
 /// ```
 pub fn render(text: &str, device: &Device) -> Result<String, String> {
     match is_template(text) {
-        true => environment()
-            .render_str(text, minijinja::value::Serde(device))
-            .map_err(|error| told(&error)),
+        true => {
+            let environment = environment();
+            let rendered = environment.render_str(text, minijinja::value::Serde(device));
+            rendered.map_err(|error| match undefined(&environment, text, device) {
+                Some(name) if error.kind() == ErrorKind::UndefinedError => {
+                    format!("{name} is not defined for this device")
+                }
+                _ => told(&error),
+            })
+        }
         false => Ok(text.to_owned()),
     }
+}
+
+/// The first name of a template that a device does not have.
+fn undefined(environment: &Environment<'_>, text: &str, device: &Device) -> Option<String> {
+    let template = environment.template_from_str(text).ok()?;
+    let mut names = template
+        .undeclared_variables(true)
+        .into_iter()
+        .collect::<Vec<_>>();
+    names.sort();
+    names.into_iter().find(|name| {
+        let (root, key) = name.split_once('.').unwrap_or((name, ""));
+        let of = match root {
+            "labels" => &device.labels,
+            "facts" => &device.facts,
+            _ => &device.device,
+        };
+        !key.is_empty() && !of.contains_key(key)
+    })
 }
 
 fn environment() -> Environment<'static> {
@@ -123,5 +149,9 @@ mod tests {
             );
         }
         assert_eq!(render("{ a }", &device), Ok("{ a }".into()));
+        assert_eq!(
+            render("{{ device.name }}{{ labels.site }}", &device),
+            Err("device.name is not defined for this device".into())
+        );
     }
 }

@@ -443,6 +443,7 @@ impl Attempt {
             room: ANSWERS.saturating_sub(self.replies.iter().map(Bytes::len).sum()),
             now: self.now,
             over_api: self.over_api,
+            changes: self.mode == Mode::Preview && self.changed,
             backup_age: self.backup_age,
             open: self.open,
             notes: &self.notes,

@@ -140,7 +140,12 @@ impl Look<'_> {
         if is_dynamic(row) {
             return;
         }
-        let id = row.get(b".id").map(<[u8]>::to_vec).unwrap_or_default();
+        let Some(id) = row.get(b".id").map(<[u8]>::to_vec) else {
+            self.conflict = Some(plan_error(format!(
+                "{menu} is a menu that is one item; say what its values should be with set, without key and items"
+            )));
+            return;
+        };
         self.key.clear();
         write_key(&mut self.key, &self.wanted.key, |name| row.get(name.as_bytes()));
         let Some(&at) = self.by_key.get(&self.key) else {

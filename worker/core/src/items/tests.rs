@@ -259,3 +259,16 @@ proptest! {
         prop_assert!(moved <= count);
     }
 }
+
+#[test]
+fn a_menu_that_is_one_item_has_no_items_to_be_found_by_key() {
+    let mut out = Vec::new();
+    encode::sentence(&mut out, ["!re", "=servers=8.8.8.8"]).expect("no empty words");
+    encode::sentence(&mut out, ["!done"]).expect("no empty words");
+    let wish = Ensure::items("/ip/dns", wanted(&["servers"], &[&[("servers", "1.1.1.1")]])).expect("valid");
+    let error = Diff::of(&wish, &out).expect_err("it does not fit");
+    assert!(
+        error.message.contains("/ip/dns is a menu that is one item"),
+        "{error:?}"
+    );
+}

@@ -106,7 +106,8 @@ impl Apply {
 
 impl Run for Apply {
     fn begin(&mut self, around: &Around<'_>) -> Next {
-        match self.preview && self.check.is_about_a_change() {
+        // What a device will say when it is changed nobody can tell.
+        match self.preview && (around.changes || self.check.is_about_a_change()) {
             true => Next::done(told::check(&[])),
             false => self.next(around),
         }

@@ -44,6 +44,8 @@ pub(crate) struct Around<'a> {
     pub(crate) now: Duration,
     /// Whether its connection is one over the API; over REST a command lasts a minute at most.
     pub(crate) over_api: bool,
+    /// Of a preview: whether a step before it would change something.
+    pub(crate) changes: bool,
     /// How old the newest backup of the device is that the engine has.
     pub(crate) backup_age: Option<Duration>,
     /// How long before the attempt the intent was granted that is looked after.

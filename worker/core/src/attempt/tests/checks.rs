@@ -82,6 +82,18 @@ fn a_preview_evaluates_what_does_not_compare_with_before() {
     } = preview.into_told();
     assert_eq!((told(&replies[0]), replies.len()), (vec!["!done".to_owned()], 3));
     assert!(fingerprint.is_some());
+    // What comes after a change is about a device that is not there yet.
+    let mut after = in_mode(vec![dns(), check("facts.free_disk > 1000")], Mode::Preview);
+    after.connected();
+    let end = ended(after.answered(StepEnd::Completed, has("8.8.8.8")));
+    assert_eq!((end.outcome, end.steps_done), (Outcome::Succeeded, 2));
+    let mut as_wanted = in_mode(vec![dns(), check("facts.free_disk > 1000")], Mode::Preview);
+    as_wanted.connected();
+    assert!(
+        sent(as_wanted.answered(StepEnd::Completed, has("1.1.1.1")))
+            .0
+            .starts_with("/system/resource/print")
+    );
     let mut conflict = in_mode(steps, Mode::Preview);
     conflict.connected();
     assert_eq!(

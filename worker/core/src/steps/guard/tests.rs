@@ -167,6 +167,7 @@ fn around(facts: &Facts) -> Around<'_> {
         room: 1 << 20,
         now: Duration::ZERO,
         over_api: true,
+        changes: false,
         backup_age: None,
         open: Duration::ZERO,
         notes: &NO_NOTES,
