@@ -400,7 +400,7 @@ fn a_name_that_is_not_defined_is_told_of_every_device_before_anything_is_written
     );
     let message = groups[0]["error"]["message"].as_str().unwrap();
     assert!(
-        message.contains("step 1: address = ") && message.contains("undefined"),
+        message.contains("step 1: address = ") && message.contains("not defined"),
         "{message}"
     );
     case.run(&plan, &["--yes"]).exits(3);
