@@ -205,6 +205,12 @@ async fn try_hand_out(shared: &Shared, session: u64, leases: Vec<Lease>) -> Resu
         }
     }
     if !refused.is_empty() {
+        // The worker hears nothing of them: there is room for as many others.
+        let count = refused.len();
+        shared.sessions.with(session, |session| {
+            session.credit += count;
+            session.held = session.held.saturating_sub(count as u32);
+        });
         shared
             .store
             .write(ApplyReports {

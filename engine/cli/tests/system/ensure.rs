@@ -277,6 +277,42 @@ fn a_job_after_a_preview_is_done_only_where_nobody_was_faster() {
     );
 }
 
+/// A worker is told nothing of devices that are refused, and has room for others all the same.
+#[test]
+fn devices_that_are_refused_take_no_room() {
+    let fleet = Fleet::start(53, 8, &[]);
+    let mut engine = Engine::prepare(&[]).configured("[worker]\nslots = 2\n");
+    engine.start_again();
+    engine.import(&fleet, 1, "\n");
+    let api = Api::new(&engine.url);
+    let case = Case { fleet, engine, api };
+    let groups = case.run(DNS, &["--preview"]).exits(2).json();
+    let preview = groups[0]["job"].as_str().expect("an id").to_owned();
+    let new = |index| {
+        let (address, port) = (case.fleet.address(index), case.fleet.port);
+        format!("r{index},{address},{port},ops\n")
+    };
+    let csv = std::iter::once("name,address,port,credential\n".to_owned()).chain((1..8).map(new));
+    let csv = csv.collect::<String>();
+    case.engine.run_with_input(&["device", "import", "-"], &csv).ok();
+    let ran = case
+        .run(DNS, &["--previewed", &preview, "--yes", "--timeout", "10s"])
+        .exits(3);
+    for device in 1..8 {
+        assert_eq!(ran.of(&format!("r{device}"))["state"], "rejected");
+    }
+    let after = [
+        "run",
+        "--all",
+        "--timeout",
+        "10s",
+        "--json",
+        "--",
+        "/system/identity/print",
+    ];
+    case.engine.run(&after).ok();
+}
+
 const LISTS: &str = r#"
 [[step]]
 ensure = "/ip/firewall/address-list"
