@@ -8,6 +8,8 @@
 //! it can go through is what it spells out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue};
 use cel::{Context, Program, Value};
@@ -17,10 +19,52 @@ use thiserror::Error;
 /// The longest expression, in bytes.
 pub const MAX_BYTES: usize = 4096;
 
-/// A checked expression.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Check(String);
+/// A checked expression. It is compiled once, and copies of it share that.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct Check {
+    text: String,
+    compiled: OnceLock<Option<Arc<Compiled>>>,
+}
+
+/// An expression that is ready to be evaluated.
+struct Compiled {
+    program: Program,
+    /// What it names, as `root.name`.
+    names: BTreeSet<(String, String)>,
+    /// Whether whoever asks has the stack for it.
+    is_small: bool,
+}
+
+impl PartialEq for Check {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Check {}
+
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Check").field(&self.text).finish()
+    }
+}
+
+/// One that was checked before: it is compiled when it is wanted.
+impl From<String> for Check {
+    fn from(text: String) -> Self {
+        Self {
+            text,
+            compiled: OnceLock::new(),
+        }
+    }
+}
+
+impl From<Check> for String {
+    fn from(check: Check) -> Self {
+        check.text
+    }
+}
 
 /// Where a fact comes from: one question to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -148,23 +192,24 @@ impl Check {
     }
 
     fn parse_there(text: &str) -> Result<Self, CheckError> {
-        let program = compile(text)?;
-        let mut names = BTreeSet::new();
-        walk(program.expression(), false, &mut names)?;
+        let compiled = Compiled::new(text)?;
         // What is of the wrong kind is so for every device: two made-up ones, so that neither side of an `&&` or `||` is
         // always passed over.
         for number in [0, i64::from(u32::MAX)] {
             let facts = made_up(number);
-            if let Err(error) = run(&program, &facts, &facts) {
+            if let Err(error) = run(&compiled.program, &facts, &facts) {
                 return Err(CheckError::Type(error));
             }
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self {
+            text: text.to_owned(),
+            compiled: Some(Arc::new(compiled)).into(),
+        })
     }
 
     /// As given.
     pub fn text(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// What has to be asked for its `facts` and `post`.
@@ -179,15 +224,13 @@ impl Check {
 
     /// Whether it compares with what was before.
     pub fn is_about_a_change(&self) -> bool {
-        self.names().iter().any(|(root, _)| root != "facts")
+        self.names().any(|(root, _)| root != "facts")
     }
 
     fn sources(&self, roots: &[&str]) -> BTreeSet<Source> {
-        let names = self.names();
         let named = |name: &str| {
-            names
-                .iter()
-                .any(|(root, known)| known == name && roots.contains(&root.as_str()))
+            self.names()
+                .any(|(root, known)| known == name && roots.contains(&root))
         };
         FACTS
             .iter()
@@ -196,23 +239,22 @@ impl Check {
             .collect()
     }
 
-    fn names(&self) -> BTreeSet<(String, String)> {
-        let gather = || {
-            let mut names = BTreeSet::new();
-            if let Ok(program) = compile(&self.0) {
-                // It was walked before.
-                let _ = walk(program.expression(), false, &mut names);
-            }
-            names
-        };
-        deep(gather).unwrap_or_default()
+    fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        let names = self.compiled().into_iter().flat_map(|compiled| &compiled.names);
+        names.map(|(root, name)| (root.as_str(), name.as_str()))
+    }
+
+    /// `None` where there was no thread to compile it; that it can be was seen when it was checked.
+    fn compiled(&self) -> Option<&Compiled> {
+        let compile = || deep(|| Compiled::new(&self.text))?.ok().map(Arc::new);
+        self.compiled.get_or_init(compile).as_deref()
     }
 
     /// Whether it holds; or why that cannot be told.
     pub fn holds(&self, pre: &Facts, now: &Facts) -> Result<bool, String> {
         for (root, name) in self.names() {
             let facts = if root == "pre" { pre } else { now };
-            if !facts.contains_key(name.as_str()) {
+            if !facts.contains_key(name) {
                 let why = match pre.is_empty() && root == "pre" {
                     true => "the attempt that asked before the first step was cut off",
                     false => "the device did not say",
@@ -220,26 +262,61 @@ impl Check {
                 return Err(format!("{root}.{name} is not known: {why}"));
             }
         }
-        let evaluate = || {
-            let program = compile(&self.0).map_err(|error| error.to_string())?;
-            run(&program, pre, now)
-        };
-        deep(evaluate).unwrap_or_else(|| Err("there is no thread to evaluate it".into()))
+        let evaluated = self.compiled().and_then(|compiled| {
+            let evaluate = || run(&compiled.program, pre, now);
+            match compiled.is_small {
+                true => Some(evaluate()),
+                false => deep(evaluate),
+            }
+        });
+        evaluated.unwrap_or_else(|| Err("there is no thread to evaluate it".into()))
     }
 
     /// The facts it names, as they are: `facts.free_disk=123`.
     pub fn named(&self, pre: &Facts, now: &Facts) -> Vec<(String, String)> {
-        let value = |(root, name): (String, String)| {
+        let value = |(root, name): (&str, &str)| {
             let facts = if root == "pre" { pre } else { now };
-            let text = match facts.get(name.as_str())? {
+            let text = match facts.get(name)? {
                 Fact::Number(number) if name == "version" => version_text(*number),
                 Fact::Number(number) => number.to_string(),
                 Fact::Text(text) => text.clone(),
             };
             Some((format!("{root}.{name}"), text))
         };
-        self.names().into_iter().filter_map(value).collect()
+        self.names().filter_map(value).collect()
     }
+}
+
+impl Compiled {
+    fn new(text: &str) -> Result<Self, CheckError> {
+        let program = compile(text)?;
+        let mut names = BTreeSet::new();
+        walk(program.expression(), false, &mut names)?;
+        let is_small = depth(program.expression()) <= SMALL;
+        Ok(Self {
+            program,
+            names,
+            is_small,
+        })
+    }
+}
+
+/// Operators within operators, as many as need no stack of their own to be evaluated.
+const SMALL: usize = 8;
+
+fn depth(expression: &IdedExpr) -> usize {
+    let inner = match &expression.expr {
+        Expr::Select(select) => depth(&select.operand),
+        Expr::Call(call) => {
+            let parts = call.target.iter().map(|target| &**target).chain(&call.args);
+            parts.map(depth).max().unwrap_or(0)
+        }
+        Expr::List(list) => list.elements.iter().map(depth).max().unwrap_or(0),
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => 0,
+        // Rare, and not worth to be looked into.
+        Expr::Comprehension(_) | Expr::Map(_) | Expr::Struct(_) => SMALL,
+    };
+    inner + 1
 }
 
 /// Brackets in brackets, and operators in all: a parser and an interpreter that call themselves stay within [`deep`]'s
@@ -413,7 +490,7 @@ fn run(program: &Program, pre: &Facts, now: &Facts) -> Result<bool, String> {
         };
         context.add_variable_from_value(root, facts.iter().map(value).collect::<HashMap<_, _>>());
     }
-    let version = |text: std::sync::Arc<String>| {
+    let version = |text: Arc<String>| {
         number(&text).ok_or_else(|| cel::ExecutionError::FunctionError {
             function: "version".into(),
             message: format!("{text:?} is no version; write for example version('7.16.2')"),
@@ -507,6 +584,38 @@ mod tests {
         pre.insert("interfaces_up", Fact::Number(5));
         let check = Check::parse(text).map_err(|error| error.to_string())?;
         check.holds(&pre, &facts())
+    }
+
+    #[test]
+    fn what_is_small_is_evaluated_where_it_is_asked_for() {
+        let facts = made_up(5);
+        let deepest = [
+            format!("{}1{} > 0", "(1 + ".repeat(SMALL - 2), ")".repeat(SMALL - 2)),
+            format!("true{}", " && true".repeat(SMALL - 1)),
+            format!("{}true", "true ? true : ".repeat(SMALL - 1)),
+            "facts.free_disk > 1 && facts.version < version('0.1') || facts.board in ['a', 'b']".to_owned(),
+        ];
+        for text in deepest {
+            let check = Check::parse(&text).expect(&text);
+            assert!(
+                check.compiled().is_some_and(|compiled| compiled.is_small),
+                "{text}"
+            );
+            // A quarter of what a thread of the runtime has.
+            let little = std::thread::Builder::new().stack_size(512 << 10);
+            let holds = std::thread::scope(|scope| {
+                let asked = little.spawn_scoped(scope, || check.holds(&facts, &facts));
+                asked.expect("a thread").join().expect("it has the stack")
+            });
+            assert_eq!(holds, Ok(true), "{text}");
+        }
+        let stored: Check = serde_json::from_str("\"facts.uptime > 1\"").expect("a text");
+        assert_eq!(stored, Check::parse("facts.uptime > 1").expect("valid"));
+        assert_eq!(stored.holds(&facts, &facts), Ok(true));
+        assert_eq!(
+            serde_json::to_string(&stored).expect("a text"),
+            "\"facts.uptime > 1\""
+        );
     }
 
     #[test]
