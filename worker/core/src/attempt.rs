@@ -18,6 +18,7 @@
 
 mod measure;
 mod memo;
+mod precheck;
 mod revert;
 mod soak;
 mod survey;
@@ -35,6 +36,7 @@ use crate::facts;
 use crate::steps::guard::{Caps, Guarded, wants_guard};
 use crate::steps::{self, Around, Next, Notes, Questions, Run};
 use measure::Measuring;
+use precheck::Precheck;
 use survey::Survey;
 
 /// Bytes of all answers of one attempt: they travel in one message, which may have 64 MiB.
@@ -55,6 +57,8 @@ pub struct Attempt {
     pre: Facts,
     /// A look at every menu that the plan wants something of, until it is over.
     survey: Option<Survey>,
+    /// A look at a later step, until it is answered.
+    prechecking: Option<Precheck>,
     /// What menus answered to that, by step, as long as nothing was written.
     kept: BTreeMap<usize, Bytes>,
     /// The step it is at, once it was begun.
@@ -137,6 +141,7 @@ impl Attempt {
             asking: None,
             pre: Facts::new(),
             survey: surveys.then(Survey::new),
+            prechecking: None,
             kept: BTreeMap::new(),
             run: None,
             changed: false,
@@ -381,6 +386,9 @@ impl Attempt {
         }
         if let Some(survey) = self.survey.take() {
             return self.surveyed(survey, end, sentences);
+        }
+        if let Some(precheck) = self.prechecking.take() {
+            return self.precheck_answered(precheck, end, sentences);
         }
         let Some(mut run) = self.take_run() else {
             return self.done();

@@ -7,7 +7,8 @@ use crate::way_back::{Level, WayBack};
 /// The steps with a copy of what runs before each upgrade, where the plan demands `L3`; or why there is no such way back from
 /// one of them. Steps that have it stay as they are.
 ///
-/// The copy comes before the download: one that had what is to be installed would install it too when it is started.
+/// The copy comes first, so that nothing is changed where it cannot be made, and before the download: one that had what is to
+/// be installed would install it too when it is started.
 pub fn with_fallbacks(steps: Vec<Step>, way: &WayBack) -> Result<Vec<Step>, String> {
     if way.min != Level::L3 {
         return Ok(steps);
@@ -30,10 +31,13 @@ pub fn with_fallbacks(steps: Vec<Step>, way: &WayBack) -> Result<Vec<Step>, Stri
                     part: Part::Fallback,
                     ..firmware.clone()
                 };
-                let stages = |step: &Step| matches!(step, Step::Firmware(before) if before.part == Part::Stage && before.to == firmware.to);
-                let staged = all.pop_if(|last| stages(last));
-                all.push(Step::Firmware(copy));
-                all.extend(staged);
+                // Before what else is done of its upgrade.
+                let is_part = |step: &Step| {
+                    matches!(step, Step::Firmware(before)
+                        if matches!(before.part, Part::Channel | Part::Stage) && before.below == firmware.below)
+                };
+                let before = all.iter().rev().take_while(|step| is_part(step)).count();
+                all.insert(all.len() - before, Step::Firmware(copy));
                 all.push(Step::Firmware(Firmware {
                     fallback: true,
                     ..firmware
@@ -70,8 +74,8 @@ mod tests {
         assert_eq!(
             titles,
             [
-                "update channel the newest of upgrade",
                 "upgrade to 7.12.1: a partition to fall back to",
+                "update channel the newest of upgrade",
                 "upgrade to 7.12.1: download",
                 "upgrade to 7.12.1: restart",
                 "upgrade to 7.16.2: a partition to fall back to",

@@ -4,8 +4,8 @@
 //! own (A4): staging waits for nobody, and what interrupts service keeps to windows and budgets.
 //!
 //! ```text
-//! upgrade ─▶ [channel] ─▶ [hop: stage ─▶ install] ─▶ [fallback] ─▶ stage ─▶ install ─▶ [bootloader]
-//!             change               stage    disrupt      change      stage     disrupt     disrupt
+//! upgrade ─▶ [hop: as below, to 7.12.1] ─▶ [fallback] ─▶ [channel] ─▶ stage ─▶ install ─▶ [bootloader]
+//!                                            change       change      stage    disrupt      disrupt
 //! ```
 //!
 //! Each looks first and does nothing where nothing is to be done, so each can be come back to at any time.

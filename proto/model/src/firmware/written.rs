@@ -38,8 +38,8 @@ fn firmware(step: &Step) -> Option<&Firmware> {
 /// The place of a part among those of its upgrade.
 fn order(firmware: &Firmware) -> (bool, u8) {
     let part = match firmware.part {
-        Part::Channel => 0,
-        Part::Fallback => 1,
+        Part::Fallback => 0,
+        Part::Channel => 1,
         Part::Stage => 2,
         Part::Install => 3,
         Part::Bootloader => 4,

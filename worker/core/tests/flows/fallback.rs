@@ -1,7 +1,7 @@
 //! A partition to fall back to (L3).
 
 use muster_model::firmware::with_fallbacks;
-use muster_model::{Level, Step, WayBack};
+use muster_model::{Ensure, Level, Step, Values, WayBack};
 use muster_worker_core::{Ended, Outcome};
 
 use crate::engine::{Engine, Loss};
@@ -155,4 +155,28 @@ fn where_there_is_nothing_to_fall_back_to_nothing_is_begun() {
         assert!(why(&ended).contains(text), "{ended:?}");
         assert_eq!((router.restarts, count(&router, "/partitions/copy-to")), (0, 0));
     }
+}
+
+/// What is known to be nothing for a device is known before anything else is changed on it.
+#[test]
+fn a_plan_that_cannot_be_done_to_its_end_is_not_begun() {
+    let dns = Values::new([("servers", "1.1.1.1")]).expect("valid");
+    let wish = || Step::Ensure(Ensure::singleton("/ip/dns", dns.clone()).expect("valid"));
+    let plan = |upgrade: Vec<Step>| [vec![wish()], upgrade].concat();
+    let newer = || Router {
+        version: "7.18",
+        ..router("next")
+    };
+    for (steps, mut router) in [
+        (plan(guarded(upgrade(false, "7.16.2"))), Router::new()),
+        (plan(guarded(upgrade(false, "7.16.2"))), newer()),
+        (plan(upgrade(false, "7.16.2")), newer()),
+    ] {
+        let ended = Engine::new(steps, None).run(&mut router);
+        assert_eq!(ended.outcome, Outcome::Rejected, "{ended:?}");
+        assert_eq!((router.sets, router.done.len()), (0, 0), "{:?}", router.done);
+    }
+    let mut router = router("next");
+    let ended = Engine::new(plan(guarded(upgrade(false, "7.16.2"))), None).run(&mut router);
+    assert_eq!((ended.outcome, router.sets), (Outcome::Succeeded, 1), "{ended:?}");
 }
