@@ -186,7 +186,9 @@ impl Pacing {
 
     /// Counts bytes that were read, unless they are too many now: then says when to ask again.
     pub(crate) fn pay(&self, gate: &Gate, bytes: u32) -> Result<(), Instant> {
+        // The limit may be raised meanwhile, and a read may take minutes to be paid for.
         gate.check(bytes.min(BYTE_BURST), &self.clock)
+            .map_err(|at| at.min(Instant::now() + LOOK_AGAIN))
     }
 
     fn take_surplus(&self, most: usize) -> usize {
@@ -407,7 +409,8 @@ mod tests {
         let pacing = Pacing::new(Limits { bytes, ..limits() });
         let gate = pacing.bytes("uplink=a");
         assert_eq!(pacing.pay(&gate, BYTE_BURST), Ok(()));
-        assert!(pacing.pay(&gate, 1000).is_err());
+        let later = pacing.pay(&gate, BYTE_BURST).expect_err("minutes of it");
+        assert!(later <= Instant::now() + LOOK_AGAIN, "the limit may be raised");
         let free = pacing.bytes("uplink=b");
         assert!(free.is_open());
         assert_eq!(pacing.pay(&free, u32::MAX), Ok(()));
