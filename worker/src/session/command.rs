@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use super::{Reply, Request};
 
@@ -77,6 +78,14 @@ impl Command {
         }
     }
 
+    /// Past this it is not sent any more.
+    pub(crate) fn send_by(&self) -> Option<Instant> {
+        match &self.0.as_ref()?.lock().stage {
+            Stage::Asked(request) => Some(request.send_by),
+            _ => None,
+        }
+    }
+
     pub(crate) fn answer(mut self, reply: Reply) {
         if let Some(shared) = self.0.take() {
             shared.settle(Stage::Answered(reply));
@@ -113,7 +122,7 @@ impl Future for Awaited {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use bytes::Bytes;
     use muster_worker_core::StepEnd;

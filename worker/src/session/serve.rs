@@ -186,13 +186,16 @@ impl Session {
             }
         }
         let send_at = send_at.filter(|_| !waiting.is_empty());
+        let give_up_at = waiting.iter().map(|waiting| waiting.send_by);
         let pay_at = self.pay_at.filter(|_| !self.reads);
-        send_at.into_iter().chain(pay_at).fold(next, Instant::min)
+        let others = send_at.into_iter().chain(pay_at).chain(give_up_at);
+        others.fold(next, Instant::min)
     }
 
     /// Time has passed; to be polled after it.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.machine.handle_timeout(now);
+        self.work.give_up_late(now);
         for (exchange, open) in &mut self.work.open {
             if open.is_over(now) {
                 self.machine.cancel(*exchange, now);

@@ -469,4 +469,29 @@ mod tests {
         let heard = tokio::time::timeout(Duration::from_secs(5), try_join_all(answers)).await;
         heard.expect("nobody was left waiting").expect("answered");
     }
+
+    #[tokio::test]
+    async fn who_waits_for_its_turn_is_told_when_it_is_too_late() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
+        let address = listener.local_addr().expect("bound");
+        let device = tokio::task::spawn_blocking(move || {
+            let (mut stream, _) = listener.accept().expect("accept");
+            let login = read(&mut stream);
+            answer(&mut stream, &login);
+            stream
+        });
+        let limits = DeviceLimits {
+            in_flight: 1,
+            ..DeviceLimits::default()
+        };
+        let session = Direct::new(limits, 1).connect(1, address, "admin", "").await;
+        let session = session.expect("logged in");
+        let _open = device.await.expect("no panic");
+        // As one that is followed for an hour.
+        let _first = session.ask(&["/listen"], Duration::from_secs(3600));
+        let second = session.ask(&["/print"], Duration::from_secs(1));
+        let told = tokio::time::timeout(Duration::from_secs(30), second).await;
+        let error = told.expect("told in time").expect_err("never sent");
+        assert_eq!(error.message, "it could not be sent in time");
+    }
 }

@@ -20,7 +20,7 @@ pub(super) struct Work {
     pub(super) life: Life,
     /// Until the login is through.
     pub(super) tries: Option<Box<Tries>>,
-    pub(super) waiting: VecDeque<(u64, Command)>,
+    pub(super) waiting: VecDeque<Waiting>,
     /// In the order they were opened, which is mostly that of their ends.
     pub(super) open: VecDeque<(ExchangeId, Open)>,
     /// Turns of commands that were given up while the device may still be at work on them.
@@ -37,6 +37,14 @@ pub(super) struct Work {
     /// The device did not say that it is there.
     given_up: bool,
     closed: Option<Box<CloseCause>>,
+}
+
+/// A command that waits for its turn.
+pub(super) struct Waiting {
+    run: u64,
+    command: Command,
+    /// Past this nobody wants it sent.
+    pub(super) send_by: Instant,
 }
 
 impl Work {
@@ -145,13 +153,29 @@ impl Work {
     pub(super) fn ask(&mut self, run: u64, command: Command, machine: &mut Connection, now: Instant) {
         match self.waiting.is_empty() && self.may_open(machine, now) {
             true => self.open_one(run, command, machine, now),
-            false => self.waiting.push_back((run, command)),
+            false => {
+                let send_by = command.send_by().unwrap_or(now);
+                self.waiting.push_back(Waiting {
+                    run,
+                    command,
+                    send_by,
+                });
+            }
+        }
+    }
+
+    /// Answers those that waited for so long that nobody wants them sent: what is before them may be followed for hours.
+    pub(super) fn give_up_late(&mut self, now: Instant) {
+        while let Some(at) = self.waiting.iter().position(|waiting| waiting.send_by <= now)
+            && let Some(late) = self.waiting.remove(at)
+        {
+            late.command.answer(unsent(too_late()));
         }
     }
 
     fn open_waiting(&mut self, machine: &mut Connection, now: Instant) {
         while !self.waiting.is_empty() && self.may_open(machine, now) {
-            let Some((run, command)) = self.waiting.pop_front() else {
+            let Some(Waiting { run, command, .. }) = self.waiting.pop_front() else {
                 return;
             };
             self.open_one(run, command, machine, now);
@@ -194,8 +218,7 @@ impl Work {
             return;
         };
         if send_by < now {
-            let error = DeviceError::new(ErrorClass::Timeout, "it could not be sent in time");
-            return command.answer(unsent(error));
+            return command.answer(unsent(too_late()));
         }
         let lasts = follow.as_ref().map_or(Duration::ZERO, |follow| follow.lasts);
         match machine.open(words.iter(), Some(now + timeout + lasts)) {
@@ -216,8 +239,8 @@ impl Work {
 
     /// Whoever asked wants the end of it.
     pub(super) fn cancel(&mut self, run: u64, machine: &mut Connection, now: Instant) {
-        if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == run)
-            && let Some((_, command)) = self.waiting.remove(at)
+        if let Some(at) = self.waiting.iter().position(|waiting| waiting.run == run)
+            && let Some(Waiting { command, .. }) = self.waiting.remove(at)
         {
             command.answer(Reply {
                 end: StepEnd::Cancelled,
@@ -251,9 +274,13 @@ impl Work {
                 .unwrap_or(Outcome::Unknown(UnknownCause::ConnectionLost));
             open.answer(outcome, Some(&failure.error), budget);
         }
-        for (_, command) in self.waiting {
+        for Waiting { command, .. } in self.waiting {
             command.answer(unsent(failure.error.clone()));
         }
         self.life.failed(failure, self.tries);
     }
+}
+
+fn too_late() -> DeviceError {
+    DeviceError::new(ErrorClass::Timeout, "it could not be sent in time")
 }
