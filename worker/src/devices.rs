@@ -167,6 +167,21 @@ impl Devices {
             .forget((device, line), |other| other.is_same(handle));
     }
 
+    /// Takes leave of a session that is not logged in yet. When nobody else waits for it, it is not made any more: whom
+    /// nobody waits for stands in front of nobody.
+    pub(crate) fn leave(&self, device: u64, line: Line, handle: Handle) {
+        let (mut sessions, key) = (self.0.lock(), (device, line));
+        let is_it = sessions
+            .by_device
+            .get(&key)
+            .is_some_and(|entry| entry.handle.is_same(&handle) && !handle.is_ready());
+        // Under the lock: of two who leave together, one is the last.
+        drop(handle);
+        if is_it {
+            sessions.forget(key, Handle::is_alone);
+        }
+    }
+
     /// Forgets every session; those without work close.
     pub(crate) fn close(&self) {
         let mut sessions = self.0.lock();
@@ -275,5 +290,44 @@ impl Sessions {
         if self.by_device.get(&key).is_some_and(|entry| is_it(&entry.handle)) {
             self.remove(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use routeros_conn::Credentials;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::held::Held;
+
+    #[tokio::test]
+    async fn whom_nobody_waits_for_is_not_connected() {
+        let limits = DeviceLimits {
+            connects_per_second: 1,
+            ..DeviceLimits::default()
+        };
+        let (nobody, _) = mpsc::unbounded_channel();
+        let (reach, tasks) = (Reach::new(None, Held::new(nobody)), TaskTracker::new());
+        let devices = Devices::new(limits, 100, reach, tasks.clone());
+        let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
+        let address = silent.local_addr().expect("bound");
+        let target = Target::plain(address, Arc::new(Credentials::new("admin", "")));
+        let open = |device| devices.session(device, Line::Main, &target);
+        let waiting: Vec<_> = (0..60).map(|device| (open(device), open(device))).collect();
+        tokio::task::yield_now().await;
+        for (device, (one, other)) in (0..).zip(waiting) {
+            devices.leave(device, Line::Main, one);
+            let is_there = || devices.0.lock().by_device.contains_key(&(device, Line::Main));
+            assert!(is_there(), "somebody else waits");
+            devices.leave(device, Line::Main, other);
+            assert!(!is_there());
+        }
+        tasks.close();
+        // And not after a minute, one a second.
+        let over = tokio::time::timeout(Duration::from_secs(20), tasks.wait()).await;
+        over.expect("nobody connects any more");
     }
 }

@@ -97,6 +97,11 @@ impl<T> Sender<T> {
         self.0.lock().closed
     }
 
+    /// Whether there is no other.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.0.senders.load(Ordering::Acquire) == 1
+    }
+
     /// Whether both lead to the same task.
     pub(crate) fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -147,6 +152,19 @@ impl<T> Mailbox<T> {
         mail.wait(cx);
         // Under the lock that the last sender takes before it wakes.
         (messages, self.0.senders.load(Ordering::Acquire) > 0)
+    }
+
+    /// Waits until every sender is gone.
+    pub(crate) async fn abandoned(&self) {
+        std::future::poll_fn(|cx| {
+            let mut mail = self.0.lock();
+            if self.0.senders.load(Ordering::Acquire) == 0 {
+                return Poll::Ready(());
+            }
+            mail.wait(cx);
+            Poll::Pending
+        })
+        .await;
     }
 
     /// What came first, if anything is there.

@@ -316,14 +316,12 @@ impl Run {
             Line::Main
         };
         for _ in 0..RECONNECTS {
-            let (mut line, mut session) = (first, self.session(first));
+            let (mut line, mut session) = (first, self.ready(first, until).await?);
             let mut turn = None;
-            self.ready(&session, until).await?;
             if !alone {
                 turn = session.try_turn();
                 if turn.is_none() {
-                    (line, session) = (Line::Second, self.session(Line::Second));
-                    self.ready(&session, until).await?;
+                    (line, session) = (Line::Second, self.ready(Line::Second, until).await?);
                 }
             }
             let turn = match turn {
@@ -403,14 +401,22 @@ impl Run {
         self
     }
 
-    /// Waits until a session is logged in.
-    async fn ready(&self, session: &Handle, until: Instant) -> Result<(), NoSession> {
+    /// The device's session, once it is logged in.
+    async fn ready(&self, line: Line, until: Instant) -> Result<Handle, NoSession> {
+        let session = self.session(line);
         let within = until.saturating_duration_since(Instant::now()).as_millis();
         let text = format!("not connected and logged in within {within} ms");
         self.phased(Doing::Connecting(session.clone()));
-        self.bounded(session.ready(), until, &text)
-            .await?
-            .map_err(NoSession::Failed)
+        match self.bounded(session.ready(), until, &text).await {
+            Ok(Ok(())) => Ok(session),
+            Ok(Err(failure)) => Err(NoSession::Failed(failure)),
+            Err(none) => {
+                // Who asks for what is being done would hold it too.
+                self.phased(Doing::Beginning);
+                self.devices.leave(self.job.assignment.device, line, session);
+                Err(none)
+            }
+        }
     }
 
     /// Waits for something until its time is up or the engine wants the execution ended.

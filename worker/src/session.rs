@@ -353,6 +353,11 @@ impl Handle {
         self.messages.same(&other.messages)
     }
 
+    /// Whether nobody else has one.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.messages.is_alone()
+    }
+
     /// Whether it leads to the session that tells these.
     pub(crate) fn is_of(&self, vitals: &Arc<Vitals>) -> bool {
         Arc::ptr_eq(&self.vitals, vitals)

@@ -137,7 +137,7 @@ impl Drop for Life {
 async fn open(mut life: Life, mut tries: Box<Tries>) {
     tries.way = tries.ways.next();
     let failure = match tries.way {
-        Some(way) => match connect_api_or_rest(&life, way, &mut tries.handshake).await {
+        Some(way) => match connect_for_somebody(&life, way, &mut tries.handshake).await {
             Ok(Opened::Api(stream, login_within, place)) => {
                 let wire = match Wire::of(stream) {
                     Ok(wire) => wire,
@@ -157,7 +157,13 @@ async fn open(mut life: Life, mut tries: Box<Tries>) {
                 life.logged_in(&tries);
                 Box::pin(session.serve(&mut life.mailbox)).await
             }
-            Err(failure) => failure,
+            Err(Some(failure)) => failure,
+            Err(None) => {
+                return life.end(&ConnectFailure {
+                    error: gone(),
+                    may_pass: true,
+                });
+            }
         },
         None => reach::all(Vec::new()),
     };
@@ -179,6 +185,18 @@ enum Opened {
     /// With the time that is left for the login.
     Api(Stream, Duration, crate::room::Place),
     Rest(Box<RestSession>),
+}
+
+/// Connects one way for as long as anybody has a handle on the session; without a failure when nobody has.
+async fn connect_for_somebody(
+    life: &Life,
+    way: Way,
+    handshake: &mut Option<Handshake>,
+) -> Result<Opened, Option<ConnectFailure>> {
+    tokio::select! {
+        opened = connect_api_or_rest(life, way, handshake) => opened.map_err(Some),
+        () = life.mailbox.abandoned() => Err(None),
+    }
 }
 
 /// Connects one way; over REST, looks who is there too.
