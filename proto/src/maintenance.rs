@@ -330,6 +330,36 @@ mod tests {
         assert_eq!(crate::plan(Some(&message), "plan"), Ok(plan));
     }
 
+    /// Whoever demands L3 gets it, whatever he wrote the upgrade with.
+    #[test]
+    fn an_upgrade_that_has_to_have_a_way_back_has_it_or_is_refused() {
+        let plan = |routerboot| v1::Plan {
+            steps: vec![v1::Step {
+                kind: Some(Kind::Upgrade(v1::Upgrade {
+                    version: "7.16.2".into(),
+                    routerboot,
+                    ..Default::default()
+                })),
+            }],
+            way_back: Some(v1::WayBack {
+                min_level: "L3".into(),
+                ..Default::default()
+            }),
+        };
+        let made = crate::plan(Some(&plan(false)), "plan").expect("valid");
+        let is_copy =
+            |step: &Step| matches!(step, Step::Firmware(firmware) if firmware.part == Part::Fallback);
+        assert_eq!(
+            made.steps.iter().filter(|step| is_copy(step)).count(),
+            2,
+            "{made:?}"
+        );
+        assert_eq!(crate::plan(Some(&v1::Plan::from(&made)), "plan"), Ok(made));
+        let refused = crate::plan(Some(&plan(true)), "plan").expect_err("RouterBOOT has none");
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert_eq!(refused[0].field, "plan.way_back.min_level");
+    }
+
     #[test]
     fn what_is_wrong_is_named() {
         let message = v1::Plan {
