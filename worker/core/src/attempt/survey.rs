@@ -42,7 +42,7 @@ impl Attempt {
     /// Goes on with the look at the plan's menus, and with the plan when that is done.
     pub(super) fn survey_next(&mut self) -> Action {
         let Some(mut survey) = self.survey.take() else {
-            return self.precheck(0);
+            return self.precheck();
         };
         let plan = self.plan.clone();
         while let Some(step) = plan.steps.get(survey.at) {
@@ -88,7 +88,7 @@ impl Attempt {
                 let text = "the device is not as the preview found it; nothing was written. Preview again";
                 self.end(Outcome::Rejected, DeviceError::new(ErrorClass::Drift, text))
             }
-            Mode::Apply { .. } | Mode::Resolve(_) => self.precheck(0),
+            Mode::Apply { .. } | Mode::Resolve(_) => self.precheck(),
         }
     }
 

@@ -1,4 +1,5 @@
 mod checks;
+mod prechecks;
 
 use super::*;
 use crate::Caps;
