@@ -192,7 +192,7 @@ pub(crate) struct Worker {
     /// PEM file with the roots for devices whose tls is "roots"
     #[arg(long, value_name = "FILE")]
     pub device_roots: Option<PathBuf>,
-    /// Executions held at once
+    /// Executions held at once; those that wait for a router to be back, or for time to pass, need no slot
     #[arg(long, default_value_t = muster_worker::DEFAULT_SLOTS)]
     pub slots: u32,
     /// Keep connections open without work: to every device of its zones, or to those that the selector means
