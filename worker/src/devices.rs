@@ -67,6 +67,9 @@ struct Entry {
     used: u64,
 }
 
+/// Bytes of a session's place in a map, of which half is free, and in the order of uses.
+const ENTRY_BYTES: usize = 2 * size_of::<(Key, Entry)>() + 2 * size_of::<(u64, Key)>();
+
 /// How long what a device can do is taken for true, and of how many devices it is kept.
 const CAPS_FOR: Duration = Duration::from_secs(30);
 const CAPS: usize = 100_000;
@@ -199,7 +202,7 @@ impl Devices {
             open: self.0.room.taken(),
             most: self.0.room.most(),
             answers: self.0.budget.used(),
-            session_bytes: session::idle_bytes() + size_of::<Entry>() + size_of::<(u64, Key)>(),
+            session_bytes: session::idle_bytes() + ENTRY_BYTES,
         }
     }
 }

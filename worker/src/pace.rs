@@ -19,6 +19,11 @@ use governor::{Quota, RateLimiter};
 #[derive(Clone, Debug)]
 pub(crate) struct Pace(Arc<Asked>);
 
+impl Pace {
+    /// Bytes of one, and of its place among the others.
+    pub(crate) const BYTES: usize = size_of::<Asked>() + 2 * size_of::<usize>() + 2 * size_of::<(u64, Self)>();
+}
+
 #[derive(Debug)]
 struct Asked {
     device: u64,

@@ -166,6 +166,9 @@ enum Step {
 }
 
 impl Connection {
+    /// Bytes beside itself that an idle connection keeps at most.
+    pub const KEPT: usize = Exchanges::KEPT_BYTES;
+
     /// A connection whose transport has just been established; its login is in [`transmit`](Self::transmit).
     pub fn new(config: Config, now: Instant) -> Self {
         let Config {

@@ -12,6 +12,9 @@ pub(crate) struct Exchanges(VecDeque<(ExchangeId, Exchange)>);
 const KEPT: usize = 4;
 
 impl Exchanges {
+    /// Bytes that it keeps at most while there are none.
+    pub(crate) const KEPT_BYTES: usize = KEPT * size_of::<(ExchangeId, Exchange)>();
+
     /// Adds one whose number is above all others'.
     pub(crate) fn push(&mut self, id: ExchangeId, exchange: Exchange) {
         self.0.push_back((id, exchange));

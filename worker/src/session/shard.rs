@@ -23,16 +23,19 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 use mio::{Events, Interest, Token};
+use routeros_conn::Connection;
 use slab::Slab;
 use tokio::io::Interest as Watched;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::RwLock;
 use tokio::time::Sleep;
 
 use super::opening::lost;
 use super::serve::{Desk, FAR, Session};
-use super::{Message, Vitals};
+use super::{Care, Message, Target, Vitals};
 use crate::devices::World;
 use crate::mailbox::Mailbox;
+use crate::pace::Pace;
 
 /// The shards of a worker: as many as the runtime has threads.
 #[derive(Debug, Default)]
@@ -43,13 +46,28 @@ const AT_ONCE: usize = 64;
 /// Sockets that may tell something at once.
 const EVENTS: usize = 256;
 
-/// Bytes of an idle session: itself, its entry, and what it shares with its handles. What TLS keeps comes on top.
+/// Bytes of an idle session: itself, what it shares with its handles, what it keeps from one command to the next, and its
+/// places with its shard. What TLS keeps comes on top.
 pub(crate) fn idle_bytes() -> usize {
+    /// Of a growing list or tree, for what has a place in it: a third of the places are free.
+    const GROWTH: (usize, usize) = (3, 2);
+    let places = size_of::<Entry>() + size_of::<(Instant, usize)>();
     size_of::<Session>()
-        + size_of::<Entry>()
-        + size_of::<Bell>()
-        + size_of::<Vitals>()
+        + super::work::KEPT
+        + Connection::KEPT
+        + shared::<Bell>()
+        + shared::<Vitals>()
+        + shared::<RwLock<()>>()
+        + shared::<Target>()
+        + shared::<Care>()
+        + Pace::BYTES
         + Mailbox::<Message>::BYTES
+        + places * GROWTH.0 / GROWTH.1
+}
+
+/// Bytes of what is shared, with its two counts.
+fn shared<T>() -> usize {
+    size_of::<T>() + 2 * size_of::<usize>()
 }
 
 impl Shards {

@@ -39,6 +39,9 @@ pub(super) struct Work {
     closed: Option<Box<CloseCause>>,
 }
 
+/// Bytes that are kept while nothing is open: the place of one command.
+pub(super) const KEPT: usize = size_of::<(ExchangeId, Open)>();
+
 /// A command that waits for its turn.
 pub(super) struct Waiting {
     run: u64,

@@ -63,7 +63,7 @@ async fn status(engine: &Engine, json: bool) -> Done {
             waiting => format!(", {} more wait without one", number(waiting.into())),
         };
         crate::terminal::out(format_args!(
-            "worker {}: {zones}; {held} of {slots} slots in use{waiting}; {} of {} device sessions open, {} bytes each when idle; \
+            "worker {}: {zones}; {held} of {slots} slots in use{waiting}; {} of {} device sessions open, about {} bytes each when idle, without TLS; \
              {:.1} MiB of open answers",
             worker.name,
             number(worker.sessions),
