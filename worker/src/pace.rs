@@ -21,7 +21,8 @@ pub(crate) struct Pace(Arc<Asked>);
 
 impl Pace {
     /// Bytes of one, and of its place among the others.
-    pub(crate) const BYTES: usize = size_of::<Asked>() + 2 * size_of::<usize>() + 2 * size_of::<(u64, Self)>();
+    pub(crate) const BYTES: usize =
+        size_of::<Asked>() + 2 * size_of::<usize>() + 2 * size_of::<(u64, Self)>();
 }
 
 #[derive(Debug)]

@@ -191,8 +191,7 @@ impl RestSession {
             return Ok(());
         };
         if request.send_by < Instant::now() {
-            let error = DeviceError::new(ErrorClass::Timeout, "it could not be sent in time");
-            command.answer(reply(StepEnd::NotSent(error)));
+            command.answer(reply(too_late()));
             return Ok(());
         }
         let asked = match Asked::of(&request.words.to_vec()) {
@@ -211,35 +210,25 @@ impl RestSession {
         };
         let sent_at = Instant::now();
         let deadline = sent_at + request.timeout.min(WAITED);
-        let ran = match self.ask(id, &asked, deadline, mailbox).await {
-            // The connection had ended unnoticed: nothing had left, so it is asked once more.
-            Ran::Answered(Answer {
-                end: StepEnd::NotSent(_),
-                ..
-            }) => {
-                if request.send_by < Instant::now() {
-                    let error = DeviceError::new(ErrorClass::Timeout, "it could not be sent in time");
-                    command.answer(reply(StepEnd::NotSent(error)));
-                    return Ok(());
-                }
-                if let Err(failure) = self.connect(deadline).await {
-                    command.answer(reply(StepEnd::NotSent(failure.error.clone())));
-                    return Err(failure);
-                }
-                self.ask(id, &asked, deadline, mailbox).await
-            }
-            ran => ran,
-        };
+        let send_by = request.send_by;
+        let ran = self.ask_anew(id, &asked, send_by, deadline, mailbox).await;
         // A question put as a filter may be one that the router does not take as such.
         let ran = match (ran, asked.otherwise) {
             (
-                Ran::Answered(Answer {
+                Ok(Ran::Answered(Answer {
                     end: StepEnd::Trapped(_),
                     ..
-                }),
+                })),
                 Some(otherwise),
-            ) => self.ask(id, &otherwise, deadline, mailbox).await,
+            ) => self.ask_anew(id, &otherwise, send_by, deadline, mailbox).await,
             (ran, _) => ran,
+        };
+        let ran = match ran {
+            Ok(ran) => ran,
+            Err(failure) => {
+                command.answer(reply(StepEnd::NotSent(failure.error.clone())));
+                return Err(failure);
+            }
         };
         let given_up = matches!(ran, Ran::Cancelled | Ran::Late);
         let Answer {
@@ -270,6 +259,32 @@ impl RestSession {
         let sentences = self.opened.world.budget.answer(sentences);
         command.answer(Reply { end, sentences });
         Ok(())
+    }
+
+    /// Asks, and once more over a new connection when the one there was had ended unnoticed and nothing had left.
+    async fn ask_anew(
+        &mut self,
+        id: u64,
+        asked: &Asked,
+        send_by: Instant,
+        deadline: Instant,
+        mailbox: &mut Mailbox<Message>,
+    ) -> Result<Ran, ConnectFailure> {
+        let ran = self.ask(id, asked, deadline, mailbox).await;
+        let never_left =
+            |ran: &Ran| matches!(ran, Ran::Answered(answer) if matches!(answer.end, StepEnd::NotSent(_)));
+        if !never_left(&ran) {
+            return Ok(ran);
+        }
+        if send_by < Instant::now() {
+            return Ok(Ran::Answered(Answer {
+                end: too_late(),
+                sentences: Vec::new(),
+                is_over: true,
+            }));
+        }
+        self.connect(deadline).await?;
+        Ok(self.ask(id, asked, deadline, mailbox).await)
     }
 
     /// Asks, and listens meanwhile to whoever wants it ended.
@@ -329,10 +344,24 @@ impl RestSession {
             target,
             way,
             world,
+            vitals,
             ..
         } = &self.opened;
-        world.pacing.connect(&target.care.zone).await;
         let within = world.limits.connect_timeout;
+        let turn = async {
+            vitals.enter(Stage::Zone);
+            world.pacing.connect(&target.care.zone).await;
+            vitals.enter(Stage::Login);
+            world.pacing.login().await;
+            vitals.enter(Stage::Handshake);
+            world.pacing.handshake().await
+        };
+        let turn = tokio::time::timeout_at(deadline.into(), turn).await;
+        let _turn = turn.map_err(|_| ConnectFailure {
+            error: DeviceError::new(ErrorClass::Timeout, "it was not its turn to connect in time"),
+            may_pass: true,
+        })?;
+        vitals.enter(Stage::Connecting);
         let connecting = async {
             let stream = connect_way(*device, target, *way, world).await?;
             Rest::open(stream, &target.address, way.port, &target.credentials).await
@@ -340,6 +369,7 @@ impl RestSession {
         let until = deadline.min(Instant::now() + within);
         let connected = tokio::time::timeout_at(until.into(), connecting).await;
         self.rest = connected.unwrap_or_else(|_| Err(late(way.transport, within)))?;
+        vitals.enter(Stage::Device);
         Ok(())
     }
 }
@@ -359,6 +389,13 @@ fn reply(end: StepEnd) -> Reply {
     }
 }
 
+fn too_late() -> StepEnd {
+    StepEnd::NotSent(DeviceError::new(
+        ErrorClass::Timeout,
+        "it could not be sent in time",
+    ))
+}
+
 fn closed() -> ConnectFailure {
     ConnectFailure {
         error: gone(),
@@ -371,5 +408,87 @@ fn late(transport: Transport, within: Duration) -> ConnectFailure {
     ConnectFailure {
         error: DeviceError::new(ErrorClass::Timeout, text),
         may_pass: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use routeros_conn::Credentials;
+    use tokio::sync::mpsc;
+    use tokio_util::task::TaskTracker;
+
+    use crate::DeviceLimits;
+    use crate::devices::{Devices, Line};
+    use crate::held::Held;
+    use crate::reach::Reach;
+    use crate::run::next_run;
+    use crate::session::Words;
+
+    use super::*;
+
+    /// Reads a request and answers it. Returns whether the connection goes on: not after a filter, which is refused.
+    fn answer(stream: &mut BufReader<std::net::TcpStream>) -> bool {
+        let (mut first, mut length) = (String::new(), 0);
+        if stream.read_line(&mut first).expect("read") == 0 {
+            return false;
+        }
+        loop {
+            let mut line = String::new();
+            stream.read_line(&mut line).expect("read");
+            let line = line.to_ascii_lowercase();
+            if let Some(count) = line.strip_prefix("content-length:") {
+                length = count.trim().parse().expect("a number");
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+        }
+        stream.read_exact(&mut vec![0; length]).expect("read");
+        let refused = first.starts_with("GET") && first.contains("comment=");
+        let (status, body) = match (refused, first.contains("identity")) {
+            (true, _) => (
+                "400 Bad Request\r\nConnection: close",
+                r#"{"error":400,"message":"Bad Request"}"#,
+            ),
+            (false, true) => ("200 OK", r#"{"name":"r1"}"#),
+            (false, false) => ("200 OK", "[]"),
+        };
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream
+            .get_mut()
+            .write_all(format!("{head}{body}").as_bytes())
+            .expect("written");
+        !refused
+    }
+
+    #[tokio::test]
+    async fn a_filter_that_ends_the_connection_is_asked_otherwise_over_another() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
+        let address = listener.local_addr().expect("bound");
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = BufReader::new(stream.expect("accept"));
+                while answer(&mut stream) {}
+            }
+        });
+        let (nobody, _) = mpsc::unbounded_channel();
+        let reach = Reach::new(None, Held::new(nobody));
+        let devices = Devices::new(DeviceLimits::default(), 1, reach, TaskTracker::new());
+        let target = Target {
+            transport: Transport::Http,
+            ..Target::plain(address, Arc::new(Credentials::new("admin", "")))
+        };
+        let session = devices.session(1, Line::Main, &target);
+        session.ready().await.expect("a router");
+        let (turn, timeout) = (session.turn(false).await, Duration::from_secs(30));
+        let words = Words::new(["/interface/print", "?comment=x"]);
+        let answer = session.run(words, timeout, Instant::now() + timeout, turn, next_run());
+        assert_eq!(answer.await.expect("answered").end, StepEnd::Completed);
     }
 }
