@@ -55,6 +55,7 @@ pub(crate) async fn run(args: args::Sim, json: bool) -> Done {
             restart: args.restart,
             ends: args.restart_ends,
             partitions: args.partitions,
+            clock_set_after: args.clock_set_after,
             ..FirmwareConfig::default()
         },
         fragment: args.fragment,

@@ -304,7 +304,7 @@ impl Device {
             MenuId::SystemPackageUpdate => Cow::Owned(self.package_update(now)),
             MenuId::SystemRouterboard => Cow::Owned(self.routerboard()),
             MenuId::SystemHistory => Cow::Owned(self.history.table(self)),
-            MenuId::SystemNtpClient => Cow::Owned(self.ntp_client()),
+            MenuId::SystemNtpClient => Cow::Owned(self.ntp_client(now)),
             MenuId::SystemScheduler => Cow::Owned(self.scheduler()),
             MenuId::UserActive => Cow::Owned(self.active_users()),
             MenuId::SystemResource => Cow::Owned(self.resource(now)),

@@ -41,6 +41,8 @@ pub struct FirmwareConfig {
     pub ends: Vec<RestartEnd>,
     /// Bytes of a package.
     pub package_bytes: usize,
+    /// Clocks are reset by a start, and a server sets them after so long; zero for clocks that go on.
+    pub clock_set_after: Duration,
     /// Partitions of devices whose storage is NAND, 1 to 8. With more than one, device-mode allows them.
     pub partitions: usize,
 }
@@ -54,6 +56,7 @@ impl Default for FirmwareConfig {
             restart: Duration::ZERO,
             ends: vec![RestartEnd::Done],
             package_bytes: 64 << 10,
+            clock_set_after: Duration::ZERO,
             partitions: 1,
         }
     }

@@ -22,13 +22,28 @@ pub(crate) struct Passed {
     pub(crate) anything: bool,
 }
 
+/// What a clock says that was reset: 1970-01-02 00:00:00.
+const RESET_S: i64 = 86_400;
+
 /// Things that a device does one after the other before it is taken to go round in a circle.
 const MOST: usize = 10_000;
 
 impl Device {
-    /// What its clock says at a time, in seconds since 1970.
+    /// What its clock says at a time, in seconds since 1970. After a start it says the second of January 1970 until a server
+    /// has set it.
     pub(crate) fn clock_at(&self, now: Duration) -> i64 {
-        FLEET_EPOCH_S + now.as_secs() as i64 + self.clock_shift
+        match (self.booted, self.clock_is_set_at()) {
+            (Some(booted), Some(set)) if now < set => RESET_S + now.saturating_sub(booted).as_secs() as i64,
+            _ => FLEET_EPOCH_S + now.as_secs() as i64 + self.clock_shift,
+        }
+    }
+
+    /// When a server sets its clock after its last start, if that reset it.
+    fn clock_is_set_at(&self) -> Option<Duration> {
+        let after = self.firmware.config.clock_set_after;
+        self.booted
+            .filter(|_| !after.is_zero())
+            .map(|booted| booted + after)
     }
 
     /// Does what is due.
@@ -38,6 +53,16 @@ impl Device {
             if std::mem::take(&mut self.starts) {
                 passed.anything = true;
                 passed.restarted |= self.run_at_startup(now);
+                continue;
+            }
+            // What is scheduled next is known by the clock: when that is set, it is looked for anew.
+            if let Some(set) = self
+                .clock_is_set_at()
+                .filter(|set| (self.passed..now).contains(set))
+                && self.passed < set
+                && self.next_scheduled().is_none_or(|(at, _)| at > set)
+            {
+                self.passed = set;
                 continue;
             }
             let scheduled = self.next_scheduled();
@@ -169,14 +194,17 @@ impl Device {
     }
 
     /// `/system/ntp/client` now.
-    pub(crate) fn ntp_client(&self) -> Table {
+    pub(crate) fn ntp_client(&self, now: Duration) -> Table {
         let mut table = self
             .changed(MenuId::SystemNtpClient)
             .map_or_else(|| self.profile.table(MenuId::SystemNtpClient), Clone::clone);
         let new = self.version().since(7, 0);
+        let waits = self.clock_is_set_at().is_some_and(|set| now < set);
         for row in table.rows_mut() {
             let on = row.get(b"enabled").and_then(boolean) == Some(true);
             match (new, on) {
+                (true, true) if waits => row.set("status", b"waiting".to_vec()),
+                (false, true) if waits => row.unset("last-update-from"),
                 (true, true) => row.set("status", b"synchronized".to_vec()),
                 (true, false) => row.set("status", b"stopped".to_vec()),
                 (false, true) => row.set("last-update-from", b"10.0.0.1".to_vec()),

@@ -76,6 +76,9 @@ pub(crate) struct Sim {
         default_value = "done,close,reset"
     )]
     pub restart_ends: Vec<muster_sim::RestartEnd>,
+    /// Clocks are reset by a start, and a server sets them after so long; 0s for clocks that go on
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration::parse)]
+    pub clock_set_after: Duration,
     /// Partitions of routers whose storage is NAND, 1 to 8: they fall back from one that does not start
     #[arg(long, value_name = "N", default_value = "1", value_parser = partitions)]
     pub partitions: usize,

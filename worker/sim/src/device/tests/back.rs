@@ -262,3 +262,35 @@ fn an_export_is_text_without_secrets_unless_they_are_asked_for() {
     let row = new.row(&["/file/print", "=.proplist=name,contents"]);
     assert!(row.starts_with("!re =name=two.rsc =contents=# 2026"), "{row}");
 }
+
+#[test]
+fn a_clock_that_is_reset_by_a_start_is_set_later_and_schedules_go_by_it() {
+    let mut bench = bench("7.16.2");
+    let config = crate::firmware::FirmwareConfig {
+        clock_set_after: Duration::from_secs(20),
+        ..Default::default()
+    };
+    bench.device.firmware = Firmware::new(Arc::new(config));
+    let clock = |bench: &mut Bench| bench.row(&["/system/clock/print", "=.proplist=date"]);
+    let ntp = |bench: &mut Bench| bench.row(&["/system/ntp/client/print", "=.proplist=status"]);
+    assert!(clock(&mut bench).contains("2026-01-01"));
+    let due = [
+        "/system/scheduler/add",
+        "=name=a",
+        "=start-date=2026-01-01",
+        "=start-time=00:01:00",
+    ];
+    bench.ask(&[&due[..], &["=on-event=/system identity set name=other"]].concat());
+    bench.ask(&["/system/reboot"]);
+    bench.after(5);
+    assert!(
+        clock(&mut bench).contains("1970-01-02"),
+        "it does not know what time it is"
+    );
+    assert_eq!(ntp(&mut bench), "!re =status=waiting");
+    // Both the clock and what is due by it, in one look.
+    bench.after(60);
+    assert!(clock(&mut bench).contains("2026-01-01"));
+    assert_eq!(ntp(&mut bench), "!re =status=synchronized");
+    assert_eq!(bench.name(), NAMED);
+}
