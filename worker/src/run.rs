@@ -103,8 +103,10 @@ pub(crate) async fn run(job: Job, devices: Devices, held: Held) {
         // Nobody asked for its end: it goes back.
         ended.outcome = Outcome::HandedBack;
     }
-    run.devices
-        .learn_caps(run.job.assignment.device, run.attempt.caps());
+    // A safe mode stays; whether a clock is synchronised is asked each time, because a restart may reset it.
+    let is_api = run.session.as_ref().is_some_and(|(session, _)| session.is_api());
+    let lasting = run.attempt.caps().filter(|caps| caps.safe_mode && is_api);
+    run.devices.learn_caps(run.job.assignment.device, lasting);
     if ended.outcome == Outcome::Unknown {
         // What is armed on the device may wait for this connection to end.
         run.let_go();
