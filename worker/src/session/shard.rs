@@ -510,6 +510,9 @@ mod tests {
         let second = session.ask(&["/print"], Duration::from_secs(1));
         let told = tokio::time::timeout(Duration::from_secs(30), second).await;
         let error = told.expect("told in time").expect_err("never sent");
-        assert_eq!(error.message, "it could not be sent in time");
+        assert_eq!(
+            error.message,
+            "it could not be sent in time: 1 of 1 commands that the device may have at once are open"
+        );
     }
 }

@@ -172,7 +172,13 @@ impl Work {
         while let Some(at) = self.waiting.iter().position(|waiting| waiting.send_by <= now)
             && let Some(late) = self.waiting.remove(at)
         {
-            late.command.answer(unsent(too_late()));
+            let mut error = too_late();
+            if self.open.len() >= self.in_flight {
+                let open = self.open.len();
+                error.message +=
+                    &format!(": {open} of {open} commands that the device may have at once are open");
+            }
+            late.command.answer(unsent(error));
         }
     }
 
