@@ -189,6 +189,11 @@ impl Stage {
         Self::Bytes,
         Self::Budget,
     ];
+
+    /// Whether it waits for its turn to connect.
+    pub(crate) fn is_before_connecting(self) -> bool {
+        matches!(self, Self::Room | Self::Zone | Self::Login | Self::Handshake)
+    }
 }
 
 /// What a session tells its handles.
