@@ -33,9 +33,10 @@ fn a_change_that_breaks_some_halts_as_the_arithmetic_says_and_old_failures_trip_
         (&"halted".into(), &"two-percent".into())
     );
     let detail = halted["halted"]["detail"].as_str().unwrap().to_owned();
-    // Three of at least 50: never fewer than are needed to tell.
-    let of = detail.split(' ').nth(2).unwrap().parse::<u64>().unwrap();
-    assert!(detail.starts_with("3 of ") && (50..=60).contains(&of), "{detail}");
+    // Two, or three when they were told together, of at least 50: one of those would be two percent, and is allowed.
+    let number = |at| detail.split(' ').nth(at).unwrap().parse::<u64>().unwrap();
+    let (failed, of) = (number(0), number(2));
+    assert!((2..=3).contains(&failed) && (50..=60).contains(&of), "{detail}");
     assert!(fleet.journal().len() <= 60, "the second wave never began");
     let told = engine.run(&["job", "explain", &id]).ok().stdout();
     assert!(told.contains("rule two-percent halted the job"), "{told}");
