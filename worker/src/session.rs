@@ -31,6 +31,7 @@ use routeros_conn::Credentials;
 use tokio::sync::{Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, mpsc};
 
 use crate::mailbox::Sender;
+pub(crate) use cause::too_late;
 pub(crate) use command::{Awaited, Command, command};
 pub(crate) use opening::{connect_way, spawn};
 pub(crate) use shard::{Shards, idle_bytes};

@@ -18,7 +18,7 @@ use crate::pace::Pace;
 use crate::pacing::{Gate, Limiter};
 use crate::reach::Way;
 use crate::room::Place;
-use crate::session::{Command, Message, Reply, Stage, Target, Turn, Vitals, connect_way, gone};
+use crate::session::{Command, Message, Reply, Stage, Target, Turn, Vitals, connect_way, gone, too_late};
 
 /// A command is not waited for longer than the router lets it run, and some for the way.
 const WAITED: Duration = ENDS_AFTER.saturating_add(Duration::from_secs(5));
@@ -191,7 +191,7 @@ impl RestSession {
             return Ok(());
         };
         if request.send_by < Instant::now() {
-            command.answer(reply(too_late()));
+            command.answer(reply(StepEnd::NotSent(too_late())));
             return Ok(());
         }
         let asked = match Asked::of(&request.words.to_vec()) {
@@ -278,7 +278,7 @@ impl RestSession {
         }
         if send_by < Instant::now() {
             return Ok(Ran::Answered(Answer {
-                end: too_late(),
+                end: StepEnd::NotSent(too_late()),
                 sentences: Vec::new(),
                 is_over: true,
             }));
@@ -387,13 +387,6 @@ fn reply(end: StepEnd) -> Reply {
         end,
         sentences: Bytes::new(),
     }
-}
-
-fn too_late() -> StepEnd {
-    StepEnd::NotSent(DeviceError::new(
-        ErrorClass::Timeout,
-        "it could not be sent in time",
-    ))
 }
 
 fn closed() -> ConnectFailure {

@@ -15,6 +15,11 @@ pub(super) fn unsent(error: DeviceError) -> Reply {
     }
 }
 
+/// Why a command never left that nobody wants sent any more.
+pub(crate) fn too_late() -> DeviceError {
+    DeviceError::new(ErrorClass::Timeout, "it could not be sent in time")
+}
+
 /// What a connection means that the router ends before it answers the login.
 const TURNED_AWAY: &str = "the router closed the connection before it answered the login: the service takes nobody from this \
                            address (/ip/service address=), or has no session left (max-sessions)";

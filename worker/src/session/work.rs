@@ -9,7 +9,7 @@ use muster_model::{DeviceError, ErrorClass};
 use muster_worker_core::{ConnectFailure, StepEnd};
 use routeros_conn::{CloseCause, Connection, Event, ExchangeId, Outcome, UnknownCause};
 
-use super::cause::unsent;
+use super::cause::{too_late, unsent};
 use super::open::{After, Open};
 use super::opening::{Life, Tries};
 use super::{Command, Reply, Request, Stage, Turn};
@@ -288,8 +288,4 @@ impl Work {
         }
         self.life.failed(failure, self.tries);
     }
-}
-
-fn too_late() -> DeviceError {
-    DeviceError::new(ErrorClass::Timeout, "it could not be sent in time")
 }
