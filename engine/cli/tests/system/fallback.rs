@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Engine, Fleet, Ran, pause, until};
+use crate::harness::{Engine, Fleet, Ran, UPGRADABLE, pause, until};
 
 const UPGRADE: &str = "[[step]]\nupgrade = { version = \"7.16.2\", wait = \"20s\" }\n";
 const L3: &str = "[way-back]\nmin-level = \"L3\"\n";
@@ -19,17 +19,8 @@ struct Case {
 
 impl Case {
     fn new(network: u8, devices: usize, more: &[&str]) -> Self {
-        let common = [
-            "--version",
-            "7.13.5",
-            "--offers",
-            "7.16.2",
-            "--restart",
-            "1s",
-            "--partitions",
-            "2",
-        ];
-        let fleet = Fleet::start(network, devices, &[&common, more].concat());
+        let common = [&UPGRADABLE[..], &["--restart", "1s", "--partitions", "2"]].concat();
+        let fleet = Fleet::start(network, devices, &[&common[..], more].concat());
         let engine = Engine::start(&["--lease", "5s"]);
         engine.import(&fleet, devices, "\n");
         let printed = engine.run(&["run", "--all", "--json", "--", "/partitions/print"]);

@@ -4,21 +4,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Engine, Fleet, pause, until};
+use crate::harness::{Engine, Fleet, UPGRADABLE, pause, until};
 
 /// A fleet of one version, whose updater offers another.
 fn fleet(network: u8, devices: usize, more: &[&str]) -> (Fleet, Engine) {
-    let common = [
-        "--version",
-        "7.13.5",
-        "--offers",
-        "7.16.2",
-        "--restart",
-        "1500ms",
-        "--download",
-        "400ms",
-    ];
-    let fleet = Fleet::start(network, devices, &[&common, more].concat());
+    let common = [&UPGRADABLE[..], &["--restart", "1500ms", "--download", "400ms"]].concat();
+    let fleet = Fleet::start(network, devices, &[&common[..], more].concat());
     let engine = Engine::start(&["--lease", "5s"]);
     engine.import(&fleet, devices, "\n");
     (fleet, engine)

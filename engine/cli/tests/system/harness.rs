@@ -18,6 +18,9 @@ use tempfile::TempDir;
 
 use log::Log;
 
+/// Of a fleet that runs one version, and whose updater offers another.
+pub(crate) const UPGRADABLE: [&str; 4] = ["--version", "7.13.5", "--offers", "7.16.2"];
+
 /// A running `muster sim`, addressed by its own range so that tests can run beside each other.
 pub(crate) struct Fleet {
     child: Child,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Engine, Fleet, until};
+use crate::harness::{Engine, Fleet, UPGRADABLE, until};
 
 const UPGRADE: &str =
     "[[step]]\nbackup = true\n[[step]]\nupgrade = { version = \"7.16.2\", wait = \"6s\" }\n";
@@ -25,16 +25,7 @@ fn run(engine: &Engine, steps: &str) -> String {
 
 #[test]
 fn a_bricked_device_is_listed_with_what_to_do_through_a_crash_until_somebody_clears_it() {
-    let firmware = [
-        "--version",
-        "7.13.5",
-        "--offers",
-        "7.16.2",
-        "--restart",
-        "1s",
-        "--download",
-        "200ms",
-    ];
+    let firmware = [&UPGRADABLE[..], &["--restart", "1s", "--download", "200ms"]].concat();
     let fleet = Fleet::start(160, 3, &[&firmware[..], &["--fault", "bricks=1"]].concat());
     let mut engine = Engine::start(&[]);
     engine.import(&fleet, 3, "\n");

@@ -149,7 +149,7 @@ fn run(seed: u64) -> Told {
             told.kills.push("loosened");
         }
         // An engine that starts with its clock a year ahead finds the job's time over, and gives up who is left.
-        let ahead = told.kills.iter().skip_while(|kill| **kill != "clock");
+        let ahead = told.kills.iter().skip_while(|kill| **kill != "clock ahead");
         let expired = job.state() == muster_proto::v1::JobState::CompletedWithFailures && used.in_flight == 0;
         if expired && ahead.skip(1).any(|kill| *kill == "engine") {
             break;
@@ -181,7 +181,8 @@ fn run(seed: u64) -> Told {
                 (None, true) if let Some(clock) = &clock => {
                     let days = dice.i64(-400..400);
                     clock.set(days * 24 * 60 * 60 * 1000);
-                    told.kills.push("clock");
+                    told.kills
+                        .push(if days > 0 { "clock ahead" } else { "clock back" });
                 }
                 _ => {
                     engine.kill();
