@@ -1,6 +1,7 @@
 //! What an execution in a worker's hands is doing, for people who ask why it takes so long.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::session::{Handle, Stage};
 
@@ -31,6 +32,16 @@ pub(crate) enum Doing {
 impl Phase {
     pub(crate) fn set(&self, doing: Doing) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = doing;
+    }
+
+    /// Why there is no session yet, after some time.
+    pub(crate) fn no_session(&self, within: Duration) -> String {
+        let within = within.as_millis();
+        match self.tell() {
+            // The router has nothing to do with it.
+            (why, true) => format!("no turn to connect within {within} ms: {why}"),
+            (_, false) => format!("not connected and logged in within {within} ms"),
+        }
     }
 
     /// In one sentence, and whether a limiter of this worker is what it waits for.

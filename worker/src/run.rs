@@ -406,13 +406,16 @@ impl Run {
     /// The device's session, once it is logged in.
     async fn ready(&self, line: Line, until: Instant) -> Result<Handle, NoSession> {
         let session = self.session(line);
-        let within = until.saturating_duration_since(Instant::now()).as_millis();
-        let text = format!("not connected and logged in within {within} ms");
+        let within = until.saturating_duration_since(Instant::now());
         self.phased(Doing::Connecting(session.clone()));
-        match self.bounded(session.ready(), until, &text).await {
+        match self.bounded(session.ready(), until, "").await {
             Ok(Ok(())) => Ok(session),
             Ok(Err(failure)) => Err(NoSession::Failed(failure)),
             Err(none) => {
+                let none = match none {
+                    NoSession::Failed(_) => NoSession::late(&self.job.begun.phase.no_session(within)),
+                    NoSession::Cancelled => none,
+                };
                 // Who asks for what is being done would hold it too.
                 self.phased(Doing::Beginning);
                 self.devices.leave(self.job.assignment.device, line, session);

@@ -124,6 +124,11 @@ impl Asked {
         })
     }
 
+    /// Whether it only asks, so that asking twice is asking once.
+    pub(crate) fn is_question(&self) -> bool {
+        self.method == Method::GET || self.answer == Shape::Rows
+    }
+
     fn new(method: Method, path: &str, body: Option<Vec<u8>>, answer: Shape) -> Self {
         Self {
             method,

@@ -1,5 +1,6 @@
 //! One HTTP connection to one router.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use muster_model::trap::{Refusal, refusal};
@@ -32,10 +33,13 @@ pub(crate) struct Rest {
     /// What moves bytes; pending for ever once the connection is over.
     connection: Pin<Box<dyn Future<Output = ()> + Send>>,
     over: bool,
-    /// Bytes that count as gone.
+    /// Bytes that count as gone, and bytes that came.
     left: Arc<AtomicU64>,
+    heard: Arc<AtomicU64>,
     host: HeaderValue,
     authorization: HeaderValue,
+    answered: bool,
+    ended_unheard: bool,
 }
 
 /// Looks who is there.
@@ -44,6 +48,18 @@ const PROBE: [&str; 2] = ["/system/identity/print", "=.proplist=name"];
 impl Rest {
     /// Speaks HTTP over a stream, and looks whether a router answers that lets the user in.
     pub(crate) async fn open(
+        stream: Stream,
+        address: &str,
+        port: u16,
+        credentials: &Credentials,
+    ) -> Result<Self, ConnectFailure> {
+        let mut rest = Self::over(stream, address, port, credentials).await?;
+        rest.probe().await?;
+        Ok(rest)
+    }
+
+    /// Speaks HTTP over a stream, whoever is there.
+    pub(crate) async fn over(
         stream: Stream,
         address: &str,
         port: u16,
@@ -68,15 +84,16 @@ impl Rest {
             let text = "a user name with a colon cannot log in over REST".to_owned();
             return Err(failed(ErrorClass::Auth, text, false));
         }
-        let left = Arc::new(AtomicU64::new(0));
+        let (left, heard) = <(Arc<AtomicU64>, Arc<AtomicU64>)>::default();
         let counted = Counted {
             stream,
             left: left.clone(),
+            heard: heard.clone(),
         };
         let (sender, connection) = http1::handshake(TokioIo::new(counted))
             .await
             .map_err(|error| failed(ErrorClass::Reset, format!("HTTP: {error}"), true))?;
-        let mut rest = Self {
+        Ok(Self {
             sender,
             connection: Box::pin(async move {
                 // How it ended is told by the request that was under way.
@@ -84,11 +101,12 @@ impl Rest {
             }),
             over: false,
             left,
+            heard,
             host,
             authorization: authorization(credentials),
-        };
-        rest.probe().await?;
-        Ok(rest)
+            answered: false,
+            ended_unheard: false,
+        })
     }
 
     async fn probe(&mut self) -> Result<(), ConnectFailure> {
@@ -134,9 +152,27 @@ impl Rest {
         Err(ConnectFailure { error, may_pass })
     }
 
-    /// Whether another request may be sent.
-    pub(crate) fn is_open(&self) -> bool {
+    /// Whether another request may be sent, as far as it can be known without waiting: an end that was announced with
+    /// the last answer, or that has arrived, is seen.
+    pub(crate) async fn is_open(&mut self) -> bool {
+        poll_fn(|cx| {
+            if !self.over && self.connection.as_mut().poll(cx).is_ready() {
+                self.give_up();
+            }
+            Poll::Ready(())
+        })
+        .await;
         !self.over && !self.sender.is_closed()
+    }
+
+    /// Whether it has brought an answer already.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Whether it was lost when a request had left and before a byte of the answer had come.
+    pub(crate) fn ended_unheard(&self) -> bool {
+        self.ended_unheard
     }
 
     /// Waits until the router ends the connection.
@@ -158,6 +194,7 @@ impl Rest {
     /// used again.
     pub(crate) async fn exchange(&mut self, asked: &Asked, limit: usize) -> Answer {
         let before = self.left.load(Ordering::Relaxed);
+        let heard = self.heard.load(Ordering::Relaxed);
         let answer = match self.request(asked) {
             Ok(request) => {
                 let sent = self.sender.send_request(request);
@@ -179,13 +216,17 @@ impl Rest {
             StepEnd::NoAnswer(error) => {
                 // Whatever the reason, nothing may be concluded from what comes later.
                 self.give_up();
+                self.ended_unheard = self.heard.load(Ordering::Relaxed) == heard;
                 let end = match self.left.load(Ordering::Relaxed) == before {
                     true => StepEnd::NotSent(error),
                     false => StepEnd::NoAnswer(error),
                 };
                 Answer { end, ..answer }
             }
-            _ => answer,
+            _ => {
+                self.answered = true;
+                answer
+            }
         }
     }
 
@@ -257,6 +298,15 @@ async fn read(response: Response<Incoming>, asked: &Asked, limit: usize) -> Answ
         }
     }
     let text = |name| header(&head.headers, name);
+    let encoding = text(CONTENT_ENCODING);
+    if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") {
+        let text = format!(
+            "not RouterOS's REST: HTTP {} with a body that is encoded as {encoding:?}, which nobody asked for; is there a \
+             proxy in between?",
+            head.status.as_u16()
+        );
+        return no_answer(DeviceError::new(ErrorClass::Protocol, text));
+    }
     answer::read(
         head.status,
         &text(CONTENT_TYPE),
@@ -284,8 +334,17 @@ fn lost(text: &str) -> DeviceError {
 }
 
 fn failed(error: &hyper::Error, read: usize) -> Answer {
+    // Of a body in chunks that are none hyper tells so.
+    let malformed = std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .filter(|error| matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput));
     no_answer(
-        if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
+        if let Some(error) = malformed {
+            DeviceError::new(
+                ErrorClass::Protocol,
+                format!("what answers does not speak HTTP: {error}"),
+            )
+        } else if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
             DeviceError::new(
                 ErrorClass::Protocol,
                 format!("what answers does not speak HTTP: {error}"),
@@ -298,10 +357,11 @@ fn failed(error: &hyper::Error, read: usize) -> Answer {
     )
 }
 
-/// A stream that counts what was written to it.
+/// A stream that counts what was written to it, and what came.
 struct Counted {
     stream: Stream,
     left: Arc<AtomicU64>,
+    heard: Arc<AtomicU64>,
 }
 
 impl AsyncRead for Counted {
@@ -310,7 +370,11 @@ impl AsyncRead for Counted {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        AsyncRead::poll_read(Pin::new(&mut self.stream), cx, buffer)
+        let before = buffer.filled().len();
+        let read = AsyncRead::poll_read(Pin::new(&mut self.stream), cx, buffer);
+        let count = buffer.filled().len() - before;
+        self.heard.fetch_add(count as u64, Ordering::Relaxed);
+        read
     }
 }
 

@@ -38,6 +38,9 @@ pub(crate) struct Opened {
 pub(crate) struct RestSession {
     opened: Opened,
     rest: Rest,
+    /// The router ends each connection after one answer: each request gets a connection of its own, and none that only
+    /// looks who is there.
+    one_each: bool,
     waiting: VecDeque<(u64, Command)>,
     /// Turns of commands that were given up, and until when the router may be at work on them.
     lingering: Vec<(Instant, Arc<Turn>)>,
@@ -66,6 +69,7 @@ impl RestSession {
         Self {
             tolls: tolls.collect(),
             rest,
+            one_each: false,
             waiting: VecDeque::new(),
             lingering: Vec::new(),
             idle_since: Instant::now(),
@@ -83,6 +87,7 @@ impl RestSession {
     }
 
     async fn run(&mut self, mailbox: &mut Mailbox<Message>) -> ConnectFailure {
+        self.one_each = !self.rest.is_open().await;
         let idle = self.opened.world.limits.idle;
         loop {
             while let Some(message) = mailbox.try_recv() {
@@ -261,7 +266,8 @@ impl RestSession {
         Ok(())
     }
 
-    /// Asks, and once more over a new connection when the one there was had ended unnoticed and nothing had left.
+    /// Asks, and again over a new connection when the one there was had ended unnoticed: nothing had left, or it was a
+    /// question and nothing came back.
     async fn ask_anew(
         &mut self,
         id: u64,
@@ -270,21 +276,36 @@ impl RestSession {
         deadline: Instant,
         mailbox: &mut Mailbox<Message>,
     ) -> Result<Ran, ConnectFailure> {
-        let ran = self.ask(id, asked, deadline, mailbox).await;
-        let never_left =
-            |ran: &Ran| matches!(ran, Ran::Answered(answer) if matches!(answer.end, StepEnd::NotSent(_)));
-        if !never_left(&ran) {
-            return Ok(ran);
+        if self.one_each && self.rest.has_answered() {
+            self.rest.give_up();
         }
-        if send_by < Instant::now() {
-            return Ok(Ran::Answered(Answer {
-                end: StepEnd::NotSent(too_late()),
-                sentences: Vec::new(),
-                is_over: true,
-            }));
+        let mut is_again = false;
+        loop {
+            let is_first = !self.rest.has_answered();
+            let ran = self.ask(id, asked, deadline, mailbox).await;
+            let had_ended = match &ran {
+                Ran::Answered(answer) => match answer.end {
+                    StepEnd::NotSent(_) => true,
+                    StepEnd::NoAnswer(_) => asked.is_question() && self.rest.ended_unheard(),
+                    _ => false,
+                },
+                Ran::Cancelled | Ran::Late => false,
+            };
+            // A connection that ends at its first request was not kept for too long.
+            if is_first || !had_ended {
+                return Ok(ran);
+            }
+            if send_by < Instant::now() {
+                return Ok(Ran::Answered(Answer {
+                    end: StepEnd::NotSent(too_late()),
+                    sentences: Vec::new(),
+                    is_over: true,
+                }));
+            }
+            self.one_each |= is_again;
+            is_again = true;
+            self.connect(deadline).await?;
         }
-        self.connect(deadline).await?;
-        Ok(self.ask(id, asked, deadline, mailbox).await)
     }
 
     /// Asks, and listens meanwhile to whoever wants it ended.
@@ -295,7 +316,7 @@ impl RestSession {
         deadline: Instant,
         mailbox: &mut Mailbox<Message>,
     ) -> Ran {
-        if !self.rest.is_open() {
+        if !self.rest.is_open().await {
             let error = DeviceError::new(ErrorClass::Reset, "the connection was lost");
             return Ran::Answered(Answer {
                 end: StepEnd::NotSent(error),
@@ -337,41 +358,54 @@ impl RestSession {
         ran
     }
 
-    /// Connects again.
+    /// Connects again, and looks who is there unless that would use the connection up.
     async fn connect(&mut self, deadline: Instant) -> Result<(), ConnectFailure> {
-        let Opened {
-            device,
-            target,
-            way,
-            world,
-            vitals,
-            ..
-        } = &self.opened;
-        let within = world.limits.connect_timeout;
-        let turn = async {
-            vitals.enter(Stage::Zone);
-            world.pacing.connect(&target.care.zone).await;
-            vitals.enter(Stage::Login);
-            world.pacing.login().await;
-            vitals.enter(Stage::Handshake);
-            world.pacing.handshake().await
-        };
-        let turn = tokio::time::timeout_at(deadline.into(), turn).await;
-        let _turn = turn.map_err(|_| ConnectFailure {
-            error: DeviceError::new(ErrorClass::Timeout, "it was not its turn to connect in time"),
-            may_pass: true,
-        })?;
-        vitals.enter(Stage::Connecting);
-        let connecting = async {
-            let stream = connect_way(*device, target, *way, world).await?;
-            Rest::open(stream, &target.address, way.port, &target.credentials).await
-        };
-        let until = deadline.min(Instant::now() + within);
-        let connected = tokio::time::timeout_at(until.into(), connecting).await;
-        self.rest = connected.unwrap_or_else(|_| Err(late(way.transport, within)))?;
-        vitals.enter(Stage::Device);
+        self.rest = connected(&self.opened, self.one_each, deadline).await?;
+        if !self.one_each && !self.rest.is_open().await {
+            self.one_each = true;
+            self.rest = connected(&self.opened, self.one_each, deadline).await?;
+        }
         Ok(())
     }
+}
+
+/// Connects when it is its turn. Who is there is looked at first, unless each connection is good for one request.
+async fn connected(opened: &Opened, one_each: bool, deadline: Instant) -> Result<Rest, ConnectFailure> {
+    let Opened {
+        device,
+        target,
+        way,
+        world,
+        vitals,
+        ..
+    } = opened;
+    let within = world.limits.connect_timeout;
+    let turn = async {
+        vitals.enter(Stage::Zone);
+        world.pacing.connect(&target.care.zone).await;
+        vitals.enter(Stage::Login);
+        world.pacing.login().await;
+        vitals.enter(Stage::Handshake);
+        world.pacing.handshake().await
+    };
+    let turn = tokio::time::timeout_at(deadline.into(), turn).await;
+    let _turn = turn.map_err(|_| ConnectFailure {
+        error: DeviceError::new(ErrorClass::Timeout, "it was not its turn to connect in time"),
+        may_pass: true,
+    })?;
+    vitals.enter(Stage::Connecting);
+    let connecting = async {
+        let stream = connect_way(*device, target, *way, world).await?;
+        match one_each {
+            true => Rest::over(stream, &target.address, way.port, &target.credentials).await,
+            false => Rest::open(stream, &target.address, way.port, &target.credentials).await,
+        }
+    };
+    let until = deadline.min(Instant::now() + within);
+    let connected = tokio::time::timeout_at(until.into(), connecting).await;
+    let rest = connected.unwrap_or_else(|_| Err(late(way.transport, within)))?;
+    vitals.enter(Stage::Device);
+    Ok(rest)
 }
 
 fn cancel(waiting: &mut VecDeque<(u64, Command)>, id: u64) {
@@ -405,83 +439,4 @@ fn late(transport: Transport, within: Duration) -> ConnectFailure {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-    use std::net::{Ipv4Addr, TcpListener};
-
-    use routeros_conn::Credentials;
-    use tokio::sync::mpsc;
-    use tokio_util::task::TaskTracker;
-
-    use crate::DeviceLimits;
-    use crate::devices::{Devices, Line};
-    use crate::held::Held;
-    use crate::reach::Reach;
-    use crate::run::next_run;
-    use crate::session::Words;
-
-    use super::*;
-
-    /// Reads a request and answers it. Returns whether the connection goes on: not after a filter, which is refused.
-    fn answer(stream: &mut BufReader<std::net::TcpStream>) -> bool {
-        let (mut first, mut length) = (String::new(), 0);
-        if stream.read_line(&mut first).expect("read") == 0 {
-            return false;
-        }
-        loop {
-            let mut line = String::new();
-            stream.read_line(&mut line).expect("read");
-            let line = line.to_ascii_lowercase();
-            if let Some(count) = line.strip_prefix("content-length:") {
-                length = count.trim().parse().expect("a number");
-            }
-            if line.trim().is_empty() {
-                break;
-            }
-        }
-        stream.read_exact(&mut vec![0; length]).expect("read");
-        let refused = first.starts_with("GET") && first.contains("comment=");
-        let (status, body) = match (refused, first.contains("identity")) {
-            (true, _) => (
-                "400 Bad Request\r\nConnection: close",
-                r#"{"error":400,"message":"Bad Request"}"#,
-            ),
-            (false, true) => ("200 OK", r#"{"name":"r1"}"#),
-            (false, false) => ("200 OK", "[]"),
-        };
-        let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        stream
-            .get_mut()
-            .write_all(format!("{head}{body}").as_bytes())
-            .expect("written");
-        !refused
-    }
-
-    #[tokio::test]
-    async fn a_filter_that_ends_the_connection_is_asked_otherwise_over_another() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
-        let address = listener.local_addr().expect("bound");
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = BufReader::new(stream.expect("accept"));
-                while answer(&mut stream) {}
-            }
-        });
-        let (nobody, _) = mpsc::unbounded_channel();
-        let reach = Reach::new(None, Held::new(nobody));
-        let devices = Devices::new(DeviceLimits::default(), 1, reach, TaskTracker::new());
-        let target = Target {
-            transport: Transport::Http,
-            ..Target::plain(address, Arc::new(Credentials::new("admin", "")))
-        };
-        let session = devices.session(1, Line::Main, &target);
-        session.ready().await.expect("a router");
-        let (turn, timeout) = (session.turn(false).await, Duration::from_secs(30));
-        let words = Words::new(["/interface/print", "?comment=x"]);
-        let answer = session.run(words, timeout, Instant::now() + timeout, turn, next_run());
-        assert_eq!(answer.await.expect("answered").end, StepEnd::Completed);
-    }
-}
+mod tests;

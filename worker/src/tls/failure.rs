@@ -2,7 +2,7 @@
 
 use muster_model::{Demand, DeviceError, ErrorClass, Transport};
 use muster_worker_core::ConnectFailure;
-use rustls::{AlertDescription, CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
 use super::fingerprint::Presented;
 
@@ -32,6 +32,15 @@ pub(crate) fn failure(
         may_pass,
     };
     match error {
+        // No pin helps.
+        Error::InvalidCertificate(CertificateError::BadSignature) => told(
+            ErrorClass::Tls,
+            "the router does not prove that it has its certificate's key (BadSignature), or the key is of a kind that is \
+             not taken: RSA of 2,048 bits or more, ECDSA and Ed25519 are. Make a new certificate on it, or say tls = \
+             \"legacy\""
+                .to_owned(),
+            false,
+        ),
         Error::InvalidCertificate(reason) => {
             let hex = |digest: [u8; 32]| muster_model::Pin(digest).to_string();
             let sha = presented.map_or_else(String::new, |presented| {
@@ -47,11 +56,19 @@ pub(crate) fn failure(
                 false,
             )
         }
-        Error::AlertReceived(
-            AlertDescription::HandshakeFailure
-            | AlertDescription::InsufficientSecurity
-            | AlertDescription::ProtocolVersion,
-        )
+        Error::AlertReceived(AlertDescription::ProtocolVersion)
+        | Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+        ) => told(
+            ErrorClass::Tls,
+            format!(
+                "no TLS version in common ({error}): the router speaks neither 1.2 nor 1.3; give it a newer RouterOS, or \
+                 say tls = \"legacy\""
+            ),
+            false,
+        ),
+        Error::AlertReceived(AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity)
         | Error::PeerIncompatible(_) => told(
             ErrorClass::Tls,
             format!(

@@ -158,10 +158,19 @@ async fn after_the_first_use_another_certificate_is_refused() {
 
 #[tokio::test]
 async fn a_server_that_speaks_something_else_or_nothing_is_told_apart() {
-    for (answer, class) in [
-        (&b"\x15\x03\x03\x00\x02\x02\x28"[..], ErrorClass::Tls),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", ErrorClass::Protocol),
-        (b"", ErrorClass::Reset),
+    for (answer, class, told) in [
+        (
+            &b"\x15\x03\x03\x00\x02\x02\x28"[..],
+            ErrorClass::Tls,
+            "/ip/service set www-ssl certificate=",
+        ),
+        (
+            b"\x15\x03\x01\x00\x02\x02\x46",
+            ErrorClass::Tls,
+            "give it a newer RouterOS",
+        ),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", ErrorClass::Protocol, "port of https"),
+        (b"", ErrorClass::Reset, "/ip/service set www-ssl certificate="),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("bound").port();
@@ -182,11 +191,9 @@ async fn a_server_that_speaks_something_else_or_nothing_is_told_apart() {
         let tls = Tls::new(None);
         let connecting = tokio::time::timeout(Duration::from_secs(10), tls.connect(socket, peer));
         let refused = connecting.await.expect("in time").expect_err("refused");
-        assert_eq!(refused.failure.error.class, class, "{}", refused.failure.error);
-        if class == ErrorClass::Tls {
-            let told = refused.failure.error.message;
-            assert!(told.contains("/ip/service set www-ssl certificate="), "{told}");
-        }
+        let error = refused.failure.error;
+        assert_eq!(error.class, class, "{error}");
+        assert!(error.message.contains(told), "{error}");
         serving.await.expect("served");
     }
 }

@@ -20,14 +20,14 @@ pub(super) async fn run(
             .iter()
             .map(|text| change(text))
             .collect::<Result<Vec<_>, _>>()?;
-        changes.extend(reset.iter().map(|text| {
-            let (name, scope) = named(text);
-            v1::LimitChange {
+        for text in &reset {
+            let (name, scope) = named(text)?;
+            changes.push(v1::LimitChange {
                 name,
                 scope,
                 value: None,
-            }
-        }));
+            });
+        }
         let request = v1::SetLimitsRequest {
             changes,
             reason,
@@ -70,7 +70,7 @@ fn change(text: &str) -> Result<v1::LimitChange, Failure> {
         .trim()
         .parse()
         .map_err(|_| usage("behind the last = stands no whole number"))?;
-    let (name, scope) = named(name);
+    let (name, scope) = named(name)?;
     Ok(v1::LimitChange {
         name,
         scope,
@@ -78,9 +78,18 @@ fn change(text: &str) -> Result<v1::LimitChange, Failure> {
     })
 }
 
-fn named(text: &str) -> (String, String) {
-    let (name, scope) = text.split_once(':').unwrap_or((text, ""));
-    (name.trim().to_owned(), scope.trim().to_owned())
+/// A limit's name and what it is about. An empty zone or label is a variable that was not set, and not everything.
+fn named(text: &str) -> Result<(String, String), Failure> {
+    let Some((name, scope)) = text.split_once(':') else {
+        return Ok((text.trim().to_owned(), String::new()));
+    };
+    match scope.trim() {
+        "" => Err(Failure::usage(format!(
+            "{text:?}: behind the colon stands no zone or label value"
+        ))
+        .hint("leave the colon out for what holds everywhere")),
+        scope => Ok((name.trim().to_owned(), scope.to_owned())),
+    }
 }
 
 fn to_json(kind: &v1::LimitKind, limits: &[v1::Limit]) -> Value {

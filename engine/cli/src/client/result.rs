@@ -190,7 +190,6 @@ pub(crate) fn value_text(attribute: &v1::Attribute) -> String {
     }
 }
 
-/// A result as lines for people: the device, how it went, and what it said.
 /// A row of a step that is followed, as it came.
 pub(crate) fn live_json(device: &str, step: u32, row: &v1::Row) -> Value {
     json!({ "device": device, "step": step, "row": row_json(row), "dead": row.dead })
@@ -198,8 +197,7 @@ pub(crate) fn live_json(device: &str, step: u32, row: &v1::Row) -> Value {
 
 /// The same for people.
 pub(crate) fn live_text(device: &str, row: &v1::Row) -> String {
-    let dead = if row.dead { "gone: " } else { "" };
-    format!("{device:<24} {dead}{}", row_text(row))
+    format!("{device:<24} {}", row_text(row))
 }
 
 /// How an execution ended whose rows were told already.
@@ -218,6 +216,7 @@ pub(crate) fn to_head(result: &v1::ExecutionResult, rows: usize) -> String {
     )
 }
 
+/// A result as lines for people: the device, how it went, and what it said.
 pub(crate) fn to_text(result: &v1::ExecutionResult) -> String {
     let state = result.state();
     let colour = if is_good(state) { GOOD } else { BAD };
@@ -509,6 +508,20 @@ mod tests {
             counts: counts.iter().map(count).collect(),
             ..Default::default()
         }
+    }
+
+    #[test]
+    fn of_an_item_that_is_gone_it_is_said_once() {
+        let attribute = |name: &str, value: &str| v1::Attribute {
+            name: name.into(),
+            value: value.into(),
+            ..Default::default()
+        };
+        let row = v1::Row {
+            attributes: vec![attribute(".id", "*3"), attribute(".dead", "true")],
+            dead: true,
+        };
+        assert_eq!(live_text("r1", &row).matches("gone").count(), 1);
     }
 
     #[test]

@@ -380,7 +380,7 @@ impl Follower for Printer {
         let told = result.steps.iter().map(|step| step.rows.len()).sum::<usize>();
         let line = match (self.json, self.live.remove(&result.device)) {
             (true, _) => to_json(&result).to_string(),
-            (false, Some(live)) if live == told => to_head(&result, told),
+            (false, Some(live)) if live == told && told > 0 => to_head(&result, told),
             (false, _) => to_text(&result),
         };
         self.print(&line);

@@ -113,6 +113,24 @@ fn a_router_gets_no_more_commands_than_its_rate() {
     assert_eq!(history[0]["reason"], "a test");
 }
 
+/// Who had no turn to connect is told by which limit, and not that the router does not answer.
+#[test]
+fn a_device_that_had_no_turn_to_connect_is_told_the_limit() {
+    const DEVICES: usize = 60;
+    let fleet = Fleet::start(114, DEVICES, &[]);
+    let engine = Engine::start(&[]);
+    engine.import(&fleet, DEVICES, "\n");
+    let refused = engine.run(&["admin", "limits", "zone.connects:=1"]).exits(1).stderr();
+    assert!(refused.contains("behind the colon"), "{refused}");
+    engine.run(&["admin", "limits", "zone.connects=1"]).ok();
+    let run = ["run", "--all", "--json", "--timeout", "6s", "--", "/system/identity/print"];
+    let results = engine.run(&run).exits(5).json();
+    let waited = results.iter().filter(|result| result["state"] == "expired");
+    let waited = waited.map(|result| result["error"]["message"].as_str().expect("a text"));
+    let told = waited.clone().filter(|text| text.contains("the limit zone.connects"));
+    assert!(told.count() > DEVICES / 2, "{:?}", waited.collect::<Vec<_>>());
+}
+
 /// With room for a few connections, many devices are asked one after the other, and never more at once.
 #[test]
 fn a_worker_keeps_no_more_sessions_than_it_has_room_for() {
