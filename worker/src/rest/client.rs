@@ -13,7 +13,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION,
+};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use muster_model::trap::{Refusal, refusal};
@@ -337,24 +339,27 @@ fn failed(error: &hyper::Error, read: usize) -> Answer {
     // Of a body in chunks that are none hyper tells so.
     let malformed = std::error::Error::source(error)
         .and_then(|source| source.downcast_ref::<io::Error>())
-        .filter(|error| matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput));
-    no_answer(
-        if let Some(error) = malformed {
-            DeviceError::new(
-                ErrorClass::Protocol,
-                format!("what answers does not speak HTTP: {error}"),
+        .filter(|error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
             )
-        } else if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
-            DeviceError::new(
-                ErrorClass::Protocol,
-                format!("what answers does not speak HTTP: {error}"),
-            )
-        } else if read > 0 {
-            lost(&format!("the answer was cut in the middle, after {read} bytes"))
-        } else {
-            lost("the connection was lost")
-        },
-    )
+        });
+    no_answer(if let Some(error) = malformed {
+        DeviceError::new(
+            ErrorClass::Protocol,
+            format!("what answers does not speak HTTP: {error}"),
+        )
+    } else if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
+        DeviceError::new(
+            ErrorClass::Protocol,
+            format!("what answers does not speak HTTP: {error}"),
+        )
+    } else if read > 0 {
+        lost(&format!("the answer was cut in the middle, after {read} bytes"))
+    } else {
+        lost("the connection was lost")
+    })
 }
 
 /// A stream that counts what was written to it, and what came.

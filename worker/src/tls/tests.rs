@@ -169,7 +169,11 @@ async fn a_server_that_speaks_something_else_or_nothing_is_told_apart() {
             ErrorClass::Tls,
             "give it a newer RouterOS",
         ),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", ErrorClass::Protocol, "port of https"),
+        (
+            b"HTTP/1.1 400 Bad Request\r\n\r\n",
+            ErrorClass::Protocol,
+            "port of https",
+        ),
         (b"", ErrorClass::Reset, "/ip/service set www-ssl certificate="),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -120,14 +120,27 @@ fn a_device_that_had_no_turn_to_connect_is_told_the_limit() {
     let fleet = Fleet::start(114, DEVICES, &[]);
     let engine = Engine::start(&[]);
     engine.import(&fleet, DEVICES, "\n");
-    let refused = engine.run(&["admin", "limits", "zone.connects:=1"]).exits(1).stderr();
+    let refused = engine
+        .run(&["admin", "limits", "zone.connects:=1"])
+        .exits(1)
+        .stderr();
     assert!(refused.contains("behind the colon"), "{refused}");
     engine.run(&["admin", "limits", "zone.connects=1"]).ok();
-    let run = ["run", "--all", "--json", "--timeout", "6s", "--", "/system/identity/print"];
+    let run = [
+        "run",
+        "--all",
+        "--json",
+        "--timeout",
+        "6s",
+        "--",
+        "/system/identity/print",
+    ];
     let results = engine.run(&run).exits(5).json();
     let waited = results.iter().filter(|result| result["state"] == "expired");
     let waited = waited.map(|result| result["error"]["message"].as_str().expect("a text"));
-    let told = waited.clone().filter(|text| text.contains("the limit zone.connects"));
+    let told = waited
+        .clone()
+        .filter(|text| text.contains("the limit zone.connects"));
     assert!(told.count() > DEVICES / 2, "{:?}", waited.collect::<Vec<_>>());
 }
 

@@ -70,8 +70,14 @@ fn one_each(head: &'static str) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = BufReader::new(stream.expect("accept"));
-            let Some(first) = request(&mut stream) else { continue };
-            let body = if first.contains("identity") { r#"{"name":"r1"}"# } else { "[]" };
+            let Some(first) = request(&mut stream) else {
+                continue;
+            };
+            let body = if first.contains("identity") {
+                r#"{"name":"r1"}"#
+            } else {
+                "[]"
+            };
             told.lock().expect("whole").push(first);
             let length = match head.contains("HTTP/1.0") {
                 true => String::new(),
@@ -116,7 +122,10 @@ async fn a_filter_that_ends_the_connection_is_asked_otherwise_over_another() {
         }
     });
     let (_devices, session) = session(address).await;
-    assert_eq!(run(&session, ["/interface/print", "?comment=x"]).await, StepEnd::Completed);
+    assert_eq!(
+        run(&session, ["/interface/print", "?comment=x"]).await,
+        StepEnd::Completed
+    );
 }
 
 #[tokio::test]
@@ -129,10 +138,21 @@ async fn a_router_that_ends_each_connection_after_one_answer_is_asked_over_as_ma
     ] {
         let (address, asked) = one_each(head);
         let (_devices, session) = session(address).await;
-        for words in [["/interface/print", "?type=ether"], ["/ip/dns/print", "=.proplist=servers"]] {
-            assert_eq!(run(&session, words).await, StepEnd::Completed, "{head}: {words:?}");
+        for words in [
+            ["/interface/print", "?type=ether"],
+            ["/ip/dns/print", "=.proplist=servers"],
+        ] {
+            assert_eq!(
+                run(&session, words).await,
+                StepEnd::Completed,
+                "{head}: {words:?}"
+            );
         }
-        assert_eq!(run(&session, ["/ip/dns/cache/flush"]).await, StepEnd::Completed, "{head}");
+        assert_eq!(
+            run(&session, ["/ip/dns/cache/flush"]).await,
+            StepEnd::Completed,
+            "{head}"
+        );
         let asked = asked.lock().expect("whole");
         let flushed = asked.iter().filter(|first| first.contains("flush")).count();
         assert_eq!(flushed, 1, "{head}: {asked:?}");
