@@ -13,6 +13,7 @@ use crate::effect::Effect;
 use crate::ensure::{Ensure, EnsureError};
 use crate::fetch::Fetch;
 use crate::firmware::{Firmware, Part};
+use crate::quiet;
 use crate::reboot::Reboot;
 use crate::revert::Revert;
 use crate::script::Script;
@@ -151,6 +152,11 @@ impl Step {
         matches!(self, Self::Fetch(_) | Self::Reboot(_) | Self::Firmware(_))
     }
 
+    /// Whether it is one that restarts the device, where anything is to be done.
+    pub fn restarts(&self) -> bool {
+        matches!(self, Self::Reboot(_) | Self::Firmware(_)) && self.effect() == Effect::Disrupt
+    }
+
     /// In a few words, for people: `/ip/dns/set =servers=1.1.1.1`, `ensure /ip/dns`.
     pub fn title(&self) -> String {
         match self {
@@ -199,9 +205,17 @@ impl Plan {
         self.steps.iter().map(Step::effect).max().unwrap_or(Effect::Read)
     }
 
-    /// How long the longest of its steps may take beyond the deadline of a command, milliseconds.
+    /// How long the longest of its steps may take beyond the deadline of a command, milliseconds. Whether a restart was
+    /// begun at all is known only when a router that goes on answering was waited for.
     pub fn longest_ms(&self) -> u64 {
-        self.steps.iter().map(Step::lasts_ms).max().unwrap_or(0)
+        let lasts = |step: &Step| match step {
+            step if step.restarts() => {
+                let stays_up = quiet::after(quiet::STAYS_UP).as_millis();
+                step.lasts_ms().max(u64::try_from(stays_up).unwrap_or(u64::MAX))
+            }
+            step => step.lasts_ms(),
+        };
+        self.steps.iter().map(lasts).max().unwrap_or(0)
     }
 
     /// The same of all its steps together.

@@ -10,6 +10,9 @@ pub const SEND_WITHIN: Duration = Duration::from_secs(2);
 /// connection.
 pub const USER_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long a router that was told to restart and goes on answering is waited for to go down at last.
+pub const STAYS_UP: Duration = Duration::from_secs(120);
+
 /// How long after the grant of a command nothing of it can happen any more, for a command with this deadline.
 pub fn after(command: Duration) -> Duration {
     SEND_WITHIN + USER_TIMEOUT + command

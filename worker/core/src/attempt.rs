@@ -300,7 +300,13 @@ impl Attempt {
         let mut needed = checks.flatten().collect::<BTreeSet<_>>();
         needed.extend(self.measuring.sources());
         match self.mode {
-            Mode::Apply { first_step: 0, .. } if !needed.is_empty() => self.ask(Questions::new(needed)),
+            // Of an execution that was cut off before it asked for anything nobody has kept what was said then; and nothing
+            // was changed, or it would have been kept.
+            Mode::Apply { first_step, .. }
+                if !needed.is_empty() && (first_step == 0 || self.pre.is_empty() && !self.soaked) =>
+            {
+                self.ask(Questions::new(needed))
+            }
             Mode::Apply { .. } | Mode::Resolve(_) | Mode::Preview => self.survey_next(),
         }
     }
@@ -452,6 +458,7 @@ impl Attempt {
             now: self.now,
             over_api: self.over_api,
             changes: self.mode == Mode::Preview && self.changed,
+            restarted: self.plan.steps.iter().take(self.step).any(Step::restarts),
             backup_age: self.backup_age,
             open: self.open,
             notes: &self.notes,

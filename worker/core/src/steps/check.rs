@@ -1,15 +1,21 @@
 //! What has to hold for the plan to go on.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use muster_model::check::{Facts, Source};
 use muster_model::trap::{Refusal, refusal};
 use muster_model::{Check, DeviceError, ErrorClass};
 
+use super::router::{RESOURCE, Router, ask};
 use super::{Around, Next, Run, question_failed, told};
 use crate::action::{Exchange, Outcome, StepEnd};
 use crate::facts;
+
+/// How long after a restart a check that does not hold is asked again: links and neighbours come up after the router.
+const SETTLES: Duration = Duration::from_secs(120);
+const BETWEEN: Duration = Duration::from_secs(5);
 
 /// Questions about a device, one after the other, and what it answered.
 #[derive(Clone, Debug)]
@@ -63,6 +69,8 @@ pub(super) struct Apply {
     check: Check,
     preview: bool,
     questions: Questions,
+    /// What kept it from holding, while it is asked how long the device has been up.
+    failed: Option<Next>,
 }
 
 impl Apply {
@@ -72,13 +80,21 @@ impl Apply {
             check,
             preview,
             questions,
+            failed: None,
         }
     }
 
     fn next(&mut self, around: &Around<'_>) -> Next {
         match self.questions.next() {
             Ok(exchange) => Next::Exchange(exchange),
-            Err(now) => self.decide(around.pre, &now),
+            Err(now) => match self.decide(around.pre, &now) {
+                // What it came up without may come yet.
+                failed @ Next::Stop { .. } if around.restarted && !self.preview => {
+                    self.failed = Some(failed);
+                    ask(RESOURCE)
+                }
+                next => next,
+            },
         }
     }
 
@@ -113,7 +129,18 @@ impl Run for Apply {
         }
     }
 
+    fn waited(&mut self, around: &Around<'_>) -> Next {
+        self.questions = Questions::new(self.check.needs());
+        self.next(around)
+    }
+
     fn ended(&mut self, end: StepEnd, answer: Bytes, around: &Around<'_>) -> Next {
+        if let Some(failed) = self.failed.take() {
+            return match Router::read(&answer) {
+                Some(router) if router.uptime < SETTLES => Next::Wait(BETWEEN),
+                _ => failed,
+            };
+        }
         match self.questions.ended(end, &answer) {
             Ok(()) => self.next(around),
             Err(next) => next,

@@ -46,6 +46,8 @@ pub(crate) struct Around<'a> {
     pub(crate) over_api: bool,
     /// Of a preview: whether a step before it would change something.
     pub(crate) changes: bool,
+    /// Whether a step before it restarts the device.
+    pub(crate) restarted: bool,
     /// How old the newest backup of the device is that the engine has.
     pub(crate) backup_age: Option<Duration>,
     /// How long before the attempt the intent was granted that is looked after.

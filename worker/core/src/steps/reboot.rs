@@ -119,7 +119,7 @@ impl Run for Look {
     fn ended(&mut self, end: StepEnd, answer: Bytes, around: &Around<'_>) -> Next {
         match (end, Router::read(&answer)) {
             (StepEnd::Completed, Some(router)) => found(is_new(&router, around)),
-            (StepEnd::Completed, None) => not_up_yet(),
+            (StepEnd::Completed, None) | (StepEnd::Trapped(_), _) => not_up_yet(),
             (end, _) => look_failed(end),
         }
     }

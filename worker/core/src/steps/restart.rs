@@ -12,7 +12,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use muster_model::{DeviceError, ErrorClass, quiet};
+use muster_model::quiet::{self, STAYS_UP};
+use muster_model::trap::{Refusal, refusal};
+use muster_model::{DeviceError, ErrorClass};
 
 use super::router::{RESOURCE, Router, prove};
 use super::{Around, Next, write_failed};
@@ -36,8 +38,8 @@ const LOOKS: u8 = 2;
 /// Uptimes are whole seconds on both ends.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// How long a router that goes on answering is waited for to go down at last.
-const STAYS_UP: Duration = Duration::from_secs(120);
+/// How long after it has come up a router may still lack what it will have: menus, packages, interfaces, neighbours.
+pub(super) const SETTLES: Duration = Duration::from_secs(60);
 
 /// A restart that was granted.
 #[derive(Debug)]
@@ -184,12 +186,14 @@ impl Restart {
 
     /// The router answers and was not started anew, so far.
     fn stays_up(&mut self, around: &Around<'_>) -> Next {
-        if let Some(error) = self.refused.take() {
-            return Next::stop(Outcome::Failed, error);
-        }
         let since = around.now.saturating_sub(self.began);
         // As long as what was sent may still arrive nobody can say that it did not.
         let quiet = quiet::after(STAYS_UP);
+        // A refusal that may pass says nothing of what was begun before it.
+        let for_good = |error: &DeviceError| refusal(&error.message) == Refusal::Permanent;
+        if let Some(error) = self.refused.take_if(|error| for_good(error) || since >= quiet) {
+            return Next::stop(Outcome::Failed, error);
+        }
         if since < quiet && around.now < self.until.max(self.began + quiet) {
             return Next::Wait(self.pause(around));
         }

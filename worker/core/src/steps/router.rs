@@ -7,6 +7,7 @@ use routeros_wire::value::{duration, size};
 use routeros_wire::{Kind, Limits, decode_all};
 
 use super::Next;
+use super::restart::SETTLES;
 use crate::action::Exchange;
 use crate::diff::read_rows;
 
@@ -51,6 +52,16 @@ impl Router {
                 });
         });
         router
+    }
+
+    /// Whether it came up so lately that what it does not have yet may come.
+    pub(super) fn settles(&self) -> bool {
+        self.uptime < SETTLES
+    }
+
+    /// Whether it is no RouterBOARD for certain: those have other processors.
+    pub(super) fn is_a_computer(&self) -> bool {
+        self.architecture.starts_with("x86")
     }
 
     /// Whether it runs this version.

@@ -87,7 +87,7 @@ impl Engine {
                 }
                 Action::Reconnect(_) => attempt.reconnected(Ok(())),
                 Action::Wait(time) => {
-                    router.now += time;
+                    router.pass(time);
                     attempt.tick(router.now.saturating_sub(began));
                     attempt.waited()
                 }
@@ -120,6 +120,11 @@ impl Engine {
                             attempt.answered(lost(), Bytes::new())
                         }
                         None if router.is_away() => attempt.answered(lost(), Bytes::new()),
+                        None if router.refuses.is_some() && exchange.words[0] == b"/system/reboot" => {
+                            router.goes = router.refuses.take().map(|after| router.now + after);
+                            let no = DeviceError::new(ErrorClass::Trap, "action failed (6)");
+                            attempt.answered(StepEnd::Trapped(no), Bytes::new())
+                        }
                         None => {
                             let answer = router.run(&exchange.words);
                             attempt.answered(StepEnd::Completed, answer)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_model::{Fetch, Reboot, Step, Upgrade};
+use muster_model::{Check, Fetch, Reboot, Step, Upgrade};
 use muster_worker_core::Outcome;
 
 use crate::engine::{Engine, Loss};
@@ -235,4 +235,80 @@ fn a_router_is_found_to_be_back_soon_after_it_is() {
     let took = router.now - began;
     let looks = Duration::from_secs(2);
     assert!(took <= AWAY.mul_f64(1.1) + looks, "{took:?} of {AWAY:?}");
+}
+
+/// What a router that has just come up does not have yet is no reason to call it broken, or to leave its RouterBOOT as it was.
+#[test]
+fn one_whose_menus_and_links_come_up_after_it_is_waited_for() {
+    let mut steps = upgrade(true, "7.16.2");
+    steps.push(Step::Check(
+        Check::parse("post.interfaces_up >= pre.interfaces_up").expect("valid"),
+    ));
+    let mut clean = Engine::new(steps.clone(), None);
+    clean.run(&mut Router::new());
+    let losses = (0..clean.exchanges).map(|at| Some((at, Loss::After)));
+    for loss in losses.chain([None]) {
+        let mut router = Router {
+            late: Duration::from_secs(25),
+            ..Router::new()
+        };
+        let ended = Engine::new(steps.clone(), loss).run(&mut router);
+        let good = matches!(ended.outcome, Outcome::Succeeded | Outcome::FoundDone);
+        assert!(good, "{loss:?}: {ended:?}");
+        assert_eq!(
+            (router.version, router.bootloader, router.restarts),
+            ("7.16.2", "7.16.2", 2),
+            "{loss:?}: {:?}",
+            router.done
+        );
+    }
+}
+
+#[test]
+fn what_stays_away_after_a_restart_is_told() {
+    let mut steps = upgrade(false, "7.16.2");
+    steps.push(Step::Check(
+        Check::parse("post.interfaces_up >= pre.interfaces_up").expect("valid"),
+    ));
+    for (late, says) in [
+        (100, "these packages are missing: container"),
+        (1000, "container"),
+    ] {
+        let mut router = Router {
+            late: Duration::from_secs(late),
+            ..Router::new()
+        };
+        let ended = Engine::new(steps.clone(), None).run(&mut router);
+        let why = ended.error.expect("says why").message;
+        assert_eq!((ended.outcome, router.restarts), (Outcome::Broken, 1), "{why}");
+        assert!(why.contains(says), "{why}");
+    }
+    // The check alone: after two minutes what is down is down.
+    let reboot = Reboot::new(Some(Duration::from_secs(120))).expect("valid");
+    let steps = vec![Step::Reboot(reboot), steps.pop().expect("the check")];
+    let ended = |late| {
+        let mut router = Router {
+            late: Duration::from_secs(late),
+            ..Router::new()
+        };
+        Engine::new(steps.clone(), None).run(&mut router).outcome
+    };
+    assert_eq!(ended(100), Outcome::Succeeded);
+    assert_eq!(ended(130), Outcome::Rejected);
+}
+
+#[test]
+fn a_restart_that_is_refused_and_comes_is_seen_and_one_that_does_not_come_is_told() {
+    for (after, outcome, restarts) in [
+        (4, Outcome::Succeeded, 1),
+        (90, Outcome::Succeeded, 1),
+        (1000, Outcome::Failed, 0),
+    ] {
+        let mut router = Router {
+            refuses: Some(Duration::from_secs(after)),
+            ..Router::new()
+        };
+        let ended = Engine::new(upgrade(false, "7.16.2"), None).run(&mut router);
+        assert_eq!((ended.outcome, router.restarts), (outcome, restarts), "{ended:?}");
+    }
 }

@@ -26,6 +26,12 @@ pub(crate) struct Router {
     pub(crate) bootloader_waits: bool,
     /// It does not install what it has.
     pub(crate) keeps: bool,
+    /// How long after a start its board and its second package are not there yet, and its links are down.
+    pub(crate) late: Duration,
+    /// It refuses a restart that it has begun: it goes down so long after.
+    pub(crate) refuses: Option<Duration>,
+    /// When it goes down.
+    pub(crate) goes: Option<Duration>,
     /// What it installs does not start: it never comes back, unless it has a partition to fall back to.
     pub(crate) bricks: bool,
     /// The version on its other partition; none for a router without partitions.
@@ -58,6 +64,19 @@ impl Router {
             bootloader: "7.13.5",
             servers: "8.8.8.8",
             ..Self::default()
+        }
+    }
+
+    pub(crate) fn is_late(&self) -> bool {
+        self.now < self.booted + self.late
+    }
+
+    /// Time has passed.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.now += time;
+        if self.goes.is_some_and(|at| self.now >= at) {
+            self.goes = None;
+            self.restart();
         }
     }
 
@@ -116,7 +135,9 @@ impl Router {
                 "=board-name=RB5009",
                 "=free-hdd-space=90000000",
             ]),
-            "/system/package/print" => row(&["=name=routeros", "=version=1", "=disabled=false"]),
+            "/system/package/print" => return self.print_packages(),
+            "/interface/print" => row(&[&format!("=running={}", !self.is_late())]),
+            "/system/routerboard/print" if self.is_late() => Vec::new(),
             "/system/routerboard/print" => row(&[
                 "=routerboard=true",
                 &format!("=current-firmware={}", self.bootloader),
@@ -229,6 +250,18 @@ impl Router {
                 format!("=active={}", at == 0),
                 format!("=running={}", (at == 1) == self.fell_back),
             ];
+            encode::sentence(&mut out, words).expect("no empty words");
+        }
+        encode::sentence(&mut out, ["!done"]).expect("no empty words");
+        out.into()
+    }
+
+    fn print_packages(&self) -> Bytes {
+        let mut out = Vec::new();
+        let second = (!self.late.is_zero() && !self.is_late()).then_some("container");
+        for name in ["routeros"].into_iter().chain(second) {
+            let name = format!("=name={name}");
+            let words = ["!re", &name, "=version=1", "=disabled=false"];
             encode::sentence(&mut out, words).expect("no empty words");
         }
         encode::sentence(&mut out, ["!done"]).expect("no empty words");

@@ -14,11 +14,14 @@ use muster_model::trap::{Refusal, refusal};
 use super::{failed, nothing, rejected, router};
 use crate::action::{ConnectFailure, StepEnd};
 use crate::steps::reboot::{UPTIME, is_new, not_up_yet};
-use crate::steps::restart::{Came, Restart};
+use crate::steps::restart::{Came, Restart, SETTLES};
 use crate::steps::router::{RESOURCE, Router, ask, is_yes, prove, value, write};
 use crate::steps::{Around, Next, Notes, Run, found, look_failed, question_failed, told, write_failed};
 
 pub(super) const QUESTION: &[&str] = &["/system/routerboard/print"];
+
+/// Between two looks at a router that has just come up.
+const BETWEEN: Duration = Duration::from_secs(5);
 
 /// What is noted once the restart was asked for: from then on a router that has restarted has had its chance.
 const RESTARTS: &str = "restarts";
@@ -60,11 +63,15 @@ pub(super) struct Apply {
     away: String,
     /// Its uptime, and when that was read.
     read: (Duration, Duration),
+    /// Until when a router that was restarted here may still have nothing to tell.
+    settles_until: Duration,
 }
 
 #[derive(Debug)]
 enum Phase {
     Versions,
+    /// It told no versions: whether it came up just now, and may tell them yet.
+    Settling,
     Router,
     Upgrading,
     Restarting(Option<Box<Restart>>),
@@ -79,6 +86,7 @@ impl Apply {
             from: String::new(),
             away: String::new(),
             read: (Duration::ZERO, Duration::ZERO),
+            settles_until: Duration::ZERO,
         }
     }
 }
@@ -110,6 +118,16 @@ impl Run for Apply {
                     self.phase = Phase::Router;
                     ask(RESOURCE)
                 }
+                Ok(Some(_)) => nothing(),
+                Ok(None) => {
+                    self.phase = Phase::Settling;
+                    ask(RESOURCE)
+                }
+                Err(next) => next,
+            },
+            (Phase::Settling, end) => match router(end, &answer) {
+                // Its menus may not be there yet.
+                Ok(router) if router.settles() && !router.is_a_computer() => Next::Wait(BETWEEN),
                 Ok(_) => nothing(),
                 Err(next) => next,
             },
@@ -132,25 +150,29 @@ impl Run for Apply {
                 Came::Back(_, away) => {
                     self.away = away;
                     self.phase = Phase::Proving;
+                    self.settles_until = around.now + SETTLES;
                     prove(QUESTION)
                 }
             },
-            (Phase::Proving, StepEnd::Completed) => match Versions::of(StepEnd::Completed, &answer) {
-                Ok(Some(versions)) if versions.is_done() => {
-                    let named = [
-                        ("from", self.from.as_str()),
-                        ("to", versions.current.as_str()),
-                        ("away", self.away.as_str()),
-                    ];
-                    Next::done(told::row("routerboot", named))
+            (Phase::Proving, end @ (StepEnd::Completed | StepEnd::Trapped(_))) => {
+                match Versions::of(end, &answer) {
+                    Ok(Some(versions)) if versions.is_done() => {
+                        let named = [
+                            ("from", self.from.as_str()),
+                            ("to", versions.current.as_str()),
+                            ("away", self.away.as_str()),
+                        ];
+                        Next::done(told::row("routerboot", named))
+                    }
+                    Ok(Some(versions)) => failed(format!(
+                        "it restarted, and RouterBOOT is {}, not {}",
+                        versions.current, versions.upgrade
+                    )),
+                    Ok(None) if around.now < self.settles_until => Next::Wait(BETWEEN),
+                    Ok(None) => failed("it restarted, and does not tell the version of RouterBOOT"),
+                    Err(next) => next,
                 }
-                Ok(Some(versions)) => failed(format!(
-                    "it restarted, and RouterBOOT is {}, not {}",
-                    versions.current, versions.upgrade
-                )),
-                Ok(None) => failed("it restarted, and does not tell the version of RouterBOOT"),
-                Err(next) => next,
-            },
+            }
             (Phase::Upgrading | Phase::Restarting(None) | Phase::Proving, end) => write_failed(end),
         }
     }
@@ -158,6 +180,11 @@ impl Run for Apply {
     fn waited(&mut self, around: &Around<'_>) -> Next {
         match &self.phase {
             Phase::Restarting(Some(restart)) => restart.waited(),
+            Phase::Proving => prove(QUESTION),
+            Phase::Settling => {
+                self.phase = Phase::Versions;
+                self.begin(around)
+            }
             _ => self.begin(around),
         }
     }
@@ -207,7 +234,8 @@ impl Run for Look {
                     self.0 = Some(versions);
                     ask(RESOURCE)
                 }
-                (StepEnd::Completed, _) => not_up_yet(),
+                // Its menus may not be there yet.
+                (StepEnd::Completed | StepEnd::Trapped(_), _) => not_up_yet(),
                 (end, _) => look_failed(end),
             };
         };

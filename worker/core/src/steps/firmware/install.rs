@@ -22,7 +22,7 @@ use super::{broken, failed, fallback, nothing, rejected};
 use crate::action::{ConnectFailure, Outcome, StepEnd};
 use crate::diff::read_rows;
 use crate::steps::reboot::{UPTIME, is_new, not_up_yet};
-use crate::steps::restart::{Came, Restart};
+use crate::steps::restart::{Came, Restart, SETTLES};
 use crate::steps::router::{RESOURCE, Router, ask, prove, write};
 use crate::steps::{Around, Next, Notes, Run, found, look_failed, question_failed, told};
 use muster_model::{DeviceError, ErrorClass};
@@ -31,6 +31,9 @@ use muster_model::{DeviceError, ErrorClass};
 const FROM: &str = "from";
 const TO: &str = "to";
 const NEEDS: &str = "needs";
+
+/// Between two looks at the packages of a router that has just come up.
+const BETWEEN: Duration = Duration::from_secs(5);
 
 /// A restart that is to install.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub(super) struct Apply {
     has: BTreeSet<String>,
     needs: BTreeSet<String>,
     away: String,
+    /// Until when packages that are missing may still come.
+    settles_until: Duration,
 }
 
 #[derive(Debug)]
@@ -69,6 +74,7 @@ impl Apply {
             has: BTreeSet::new(),
             needs: BTreeSet::new(),
             away: String::new(),
+            settles_until: Duration::ZERO,
         }
     }
 
@@ -150,7 +156,7 @@ impl Apply {
         Next::Ask
     }
 
-    fn back(&mut self, router: &Router) -> Next {
+    fn back(&mut self, router: &Router, around: &Around<'_>) -> Next {
         let from = self
             .router
             .as_ref()
@@ -159,6 +165,7 @@ impl Apply {
         match judge(router, &from, &self.to) {
             None => {
                 self.phase = Phase::Proving;
+                self.settles_until = around.now + SETTLES;
                 prove(PACKAGES)
             }
             Some(judged) => {
@@ -259,10 +266,12 @@ impl Run for Apply {
                 Came::Next(next) => next,
                 Came::Back(router, away) => {
                     self.away = away;
-                    self.back(&router)
+                    self.back(&router, around)
                 }
             },
             (Phase::Proving, StepEnd::Completed) => match missing(&self.needs, &answer) {
+                // It may still be loading them.
+                Some(_) if around.now < self.settles_until => Next::Wait(BETWEEN),
                 Some(text) => broken(text),
                 None => {
                     let from = self.router.as_ref().map_or("", |router| router.version.as_str());
@@ -284,6 +293,7 @@ impl Run for Apply {
     fn waited(&mut self, around: &Around<'_>) -> Next {
         match &self.phase {
             Phase::Restarting(Some(restart)) => restart.waited(),
+            Phase::Proving => prove(PACKAGES),
             _ => self.begin(around),
         }
     }
@@ -334,8 +344,10 @@ pub(super) struct Look {
 #[derive(Debug)]
 enum Asks {
     Router,
-    /// The version is as wanted.
-    Packages,
+    /// The version is as wanted; whether it came up just now.
+    Packages {
+        settles: bool,
+    },
     /// It is another.
     Partitions(Judged),
 }
@@ -361,13 +373,14 @@ impl Run for Look {
                 // It happened, and left it as it was.
                 judged.ends(&answer, self.firmware.fallback, rejected)
             }
-            (Asks::Packages, StepEnd::Completed) => {
+            (&Asks::Packages { settles }, StepEnd::Completed) => {
                 let needs = note(NEEDS)
                     .unwrap_or_default()
                     .split(',')
                     .filter(|name| !name.is_empty());
                 let needs = needs.map(str::to_owned).collect::<BTreeSet<_>>();
                 match missing(&needs, &answer) {
+                    Some(_) if settles => not_up_yet(),
                     Some(text) => broken(text),
                     None => found(true),
                 }
@@ -383,7 +396,9 @@ impl Run for Look {
                 let judged = judge(&router, note(FROM).unwrap_or(&router.version), to);
                 match judged {
                     None => {
-                        self.asks = Asks::Packages;
+                        self.asks = Asks::Packages {
+                            settles: router.settles(),
+                        };
                         ask(PACKAGES)
                     }
                     Some(_) if !is_new(&router, around) => found(false),
@@ -393,6 +408,8 @@ impl Run for Look {
                     }
                 }
             }
+            // Its menus may not be there yet.
+            (_, StepEnd::Trapped(_)) => not_up_yet(),
             (_, end) => look_failed(end),
         }
     }

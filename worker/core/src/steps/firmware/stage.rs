@@ -235,7 +235,7 @@ impl Apply {
                 return failed(format!("the updater could not find out what there is: {said}"));
             }
             Status::Downloaded if self.is_wanted(updater) => return self.done("vendor"),
-            Status::Idle | Status::Downloaded => {}
+            Status::Idle | Status::Downloaded | Status::Other(_) => {}
         }
         if updater.latest.is_empty() {
             return failed("the updater found out nothing: it names no version");
@@ -264,13 +264,13 @@ impl Apply {
         match &updater.status {
             Status::Downloaded => self.done("vendor"),
             Status::Error(said) => failed(format!("the router could not download {}: {said}", self.to)),
-            Status::Busy(_) | Status::Idle if around.now >= self.until => failed(format!(
+            Status::Busy(_) | Status::Other(_) | Status::Idle if around.now >= self.until => failed(format!(
                 "the download of {} did not end within {:?}: {}",
                 self.to,
                 self.wait(),
                 self.said
             )),
-            Status::Busy(said) => {
+            Status::Busy(said) | Status::Other(said) => {
                 self.said.clone_from(said);
                 Next::Wait(BETWEEN)
             }

@@ -25,6 +25,9 @@ pub(super) enum Status {
     Idle,
     /// A check or a download runs, as it says.
     Busy(String),
+    /// It says something that nobody knows; what it offers is known. After a check that is its answer, in the middle of a
+    /// download it is a part of that.
+    Other(String),
     /// What it offers is on the router, and a restart installs it.
     Downloaded,
     /// It failed, as it says.
@@ -49,7 +52,7 @@ impl Status {
         let begins = |beginning: &str| lower.starts_with(beginning);
         if begins("error") || begins("failed") || begins("could not") || lower.contains("not enough") {
             Self::Error(text.trim().to_owned())
-        } else if begins("downloaded") {
+        } else if is_downloaded(&lower) {
             Self::Downloaded
         } else if begins("new version") || begins("system is already") || begins("download interrupted") {
             Self::Idle
@@ -58,10 +61,31 @@ impl Status {
                 true => Self::Busy(String::new()),
                 false => Self::Idle,
             }
-        } else {
+        } else if nothing_known || is_at_it(&lower) {
             Self::Busy(text.trim().to_owned())
+        } else {
+            Self::Other(text.trim().to_owned())
         }
     }
+}
+
+/// Whether a text in small letters says that a download is over, and not how far it is ("downloaded 40%").
+fn is_downloaded(text: &str) -> bool {
+    let asks = text.contains("downloaded") && text.contains("reboot");
+    asks || text.starts_with("downloaded") && !text.contains(|c: char| c.is_ascii_digit())
+}
+
+/// Whether it says that something runs.
+fn is_at_it(text: &str) -> bool {
+    let doing = [
+        "finding",
+        "checking",
+        "calculating",
+        "download",
+        "connecting",
+        "resolving",
+    ];
+    doing.iter().any(|word| text.starts_with(word)) || text.ends_with("...") || text.ends_with('%')
 }
 
 #[cfg(test)]
@@ -83,6 +107,28 @@ mod tests {
             "calculating download size...",
         ] {
             assert_eq!(of(busy), Status::Busy(busy.to_owned()));
+        }
+        // What is known of it decides what an unknown text means.
+        let other = "Update available: 7.20.4";
+        assert_eq!(of(other), Status::Busy(other.to_owned()));
+        assert_eq!(Status::of(other, false), Status::Other(other.to_owned()));
+        for busy in [
+            "finding out latest version...",
+            "asking upgrade.mikrotik.com...",
+            "42%",
+        ] {
+            assert_eq!(Status::of(busy, false), Status::Busy(busy.to_owned()));
+        }
+        // How far a download is, and that it is over.
+        for busy in ["downloaded 42%", "downloaded 3.5 of 12MiB"] {
+            assert_eq!(Status::of(busy, false), Status::Busy(busy.to_owned()));
+        }
+        for done in [
+            "Downloaded",
+            "Downloaded 7.20.4, please reboot router to upgrade it",
+            "Packages downloaded, reboot to install",
+        ] {
+            assert_eq!(Status::of(done, false), Status::Downloaded, "{done}");
         }
         for error in [
             "ERROR: could not resolve dns name",
