@@ -4,7 +4,8 @@
 //! |---|---|
 //! | boolean | `yes`, `true`; `no`, `false`, and a property that is not there |
 //! | duration | `90s`, `1m30s`, `00:01:30`, and `90` beside any of them |
-//! | size | `2MiB`, `2048KiB`, `2097152` |
+//! | size, rate | `2MiB`, `2048KiB`, `2097152`, and `2M` beside any of them; `10M/2M`, `10000000/2000000` |
+//! | what is not to be | `!` before any of these, and before a list the whole of it |
 //! | address | `10.0.0.1`, `10.0.0.1/32`; IPv6 and MAC addresses in any spelling |
 //! | list | `a,b`, `b,a`, except where it is a list of what to try first |
 //! | text | nothing but itself: comments, names, scripts |
@@ -67,7 +68,8 @@ pub fn same(name: &str, have: Option<&[u8]>, want: &[u8]) -> bool {
         return true;
     }
     let (a, b) = (normal(name, have), normal(name, want));
-    a == b || (!TEXT.contains(&name) && (is_in_seconds(&a, &b) || is_in_seconds(&b, &a)))
+    a == b
+        || (!TEXT.contains(&name) && (is_in_seconds(&a, &b) || is_in_seconds(&b, &a) || are_one_size(&a, &b)))
 }
 
 /// The value in one spelling out of those that mean the same. A bare number stays a number.
@@ -75,6 +77,13 @@ pub fn normal<'a>(name: &str, value: &'a [u8]) -> Cow<'a, [u8]> {
     if value.is_empty() || TEXT.contains(&name) {
         return value.into();
     }
+    match value.strip_prefix(b"!") {
+        Some(not) => [&b"!"[..], &list(name, not)].concat().into(),
+        None => list(name, value),
+    }
+}
+
+fn list<'a>(name: &str, value: &'a [u8]) -> Cow<'a, [u8]> {
     if !value.contains(&b',') {
         return one(value);
     }
@@ -143,6 +152,38 @@ fn is_in_seconds(number: &[u8], other: &[u8]) -> bool {
     })
 }
 
+/// Whether sizes or rates are the same where one of the two is written with a `k`, `M` or `G`: that is a power of ten for a
+/// rate and a power of two for a size, and only the device knows which of them its property is.
+fn are_one_size(a: &[u8], b: &[u8]) -> bool {
+    let (Some(a), Some(b)) = (sizes(a), sizes(b)) else {
+        return false;
+    };
+    let short = |sizes: &[[u64; 2]]| sizes.iter().any(|[ten, two]| ten != two);
+    (short(&a) || short(&b))
+        && a.len() == b.len()
+        && std::iter::zip(&a, &b).all(|(a, b)| a.iter().any(|size| b.contains(size)))
+}
+
+/// What each part of `10M/2M` may be: with powers of ten, and with powers of two.
+fn sizes(value: &[u8]) -> Option<Vec<[u64; 2]>> {
+    let part = |part: &[u8]| {
+        let (unit, number) = part.split_last()?;
+        let power = match unit {
+            b'k' | b'K' => 1,
+            b'M' => 2,
+            b'G' => 3,
+            _ => return size::parse(part).map(|size| [size, size]),
+        };
+        let number = number
+            .iter()
+            .all(u8::is_ascii_digit)
+            .then(|| size::parse(number))??;
+        let times = |base: u64| number.checked_mul(base.pow(power));
+        Some([times(1000)?, times(1024)?])
+    };
+    value.split(|byte| *byte == b'/').map(part).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +217,12 @@ mod tests {
             ("dst-port", "443,80", "80,443"),
             ("policy", "read,write,api", "api,read,write"),
             ("servers", "1.1.1.1,9.9.9.9", "1.1.1.1/32,9.9.9.9"),
+            ("cache-size", "2048KiB", "2M"),
+            ("max-limit", "10000000/2000000", "10M/2M"),
+            ("max-limit", "10M/2000k", "10000k/2M"),
+            ("max-size", "2097152", "2M"),
+            ("src-address", "!10.0.0.1", "!10.0.0.1/32"),
+            ("dst-port", "!80,443", "!443,80"),
         ] {
             assert!(is_same(name, a, b), "{name} {a} {b}");
         }
@@ -194,6 +241,13 @@ mod tests {
             ("mtu", "1500", "1400"),
             ("dst-port", "80,80", "80"),
             ("timeout", "0", "no"),
+            ("max-limit", "10M/2M", "2M/10M"),
+            ("max-limit", "10M", "10M/10M"),
+            ("max-limit", "9M", "10M"),
+            ("max-limit", "10000000", "10000001"),
+            ("comment", "2M", "2000k"),
+            ("src-address", "!10.0.0.1", "10.0.0.1"),
+            ("dst-port", "!80,443", "80,443"),
         ] {
             assert!(!is_same(name, a, b), "{name} {a} {b}");
         }
