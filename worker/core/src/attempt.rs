@@ -458,6 +458,7 @@ impl Attempt {
             now: self.now,
             over_api: self.over_api,
             changes: self.mode == Mode::Preview && self.changed,
+            changed: self.changed || matches!(self.mode, Mode::Apply { first_step, .. } if first_step > 0),
             restarted: self.plan.steps.iter().take(self.step).any(Step::restarts),
             backup_age: self.backup_age,
             open: self.open,

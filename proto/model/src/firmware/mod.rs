@@ -29,6 +29,9 @@ pub use written::written;
 /// The version that a router of version 6 has to pass through on its way to 7 (facts §3.2).
 pub const HOP: &str = "7.12.1";
 
+/// The updater's channel of version 6 that offers the hop, and nothing else.
+pub const HOP_CHANNEL: &str = "upgrade";
+
 /// One step of a firmware flow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Firmware, HOP, Mirror, Part, Target};
+use super::{Firmware, HOP, HOP_CHANNEL, Mirror, Part, Target};
 use crate::check::number;
 use crate::plan::Step;
 use crate::step::{BadStep, check_sha256, check_url, deadline};
@@ -93,7 +93,7 @@ impl Upgrade {
             if hop.mirror.is_none() {
                 steps.push(Firmware {
                     part: Part::Channel,
-                    to: Target::Channel("upgrade".to_owned()),
+                    to: Target::Channel(HOP_CHANNEL.to_owned()),
                     ..hop.clone()
                 });
             }

@@ -46,6 +46,8 @@ pub(crate) struct Around<'a> {
     pub(crate) over_api: bool,
     /// Of a preview: whether a step before it would change something.
     pub(crate) changes: bool,
+    /// Whether the attempt was granted a change before, or another has begun before it and may have been.
+    pub(crate) changed: bool,
     /// Whether a step before it restarts the device.
     pub(crate) restarted: bool,
     /// How old the newest backup of the device is that the engine has.

@@ -312,3 +312,30 @@ fn a_restart_that_is_refused_and_comes_is_seen_and_one_that_does_not_come_is_tol
         assert_eq!((ended.outcome, router.restarts), (outcome, restarts), "{ended:?}");
     }
 }
+
+/// From 6 by 7.12.1, with an updater that stays in the channel that has nothing else; the connection is lost anywhere.
+#[test]
+fn one_of_version_6_comes_out_of_the_channel_that_has_only_the_hop() {
+    let found = || Router {
+        version: "6.49.17",
+        offers: "6.49.18",
+        has_channels: true,
+        ..Router::new()
+    };
+    let mut clean = Engine::new(upgrade(false, "7.16.2"), None);
+    clean.run(&mut found());
+    for loss in (0..clean.exchanges).flat_map(|at| [Loss::Before, Loss::After].map(|loss| Some((at, loss)))) {
+        let mut router = found();
+        let ended = Engine::new(upgrade(false, "7.16.2"), loss).run(&mut router);
+        let told = format!("{loss:?}: {ended:?}, {:?}", router.done);
+        assert!(
+            matches!(ended.outcome, Outcome::Succeeded | Outcome::FoundDone),
+            "{told}"
+        );
+        assert_eq!(
+            (router.version, router.restarts, router.channel),
+            ("7.16.2", 2, false),
+            "{told}"
+        );
+    }
+}

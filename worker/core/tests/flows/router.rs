@@ -21,7 +21,10 @@ pub(crate) struct Router {
     pub(crate) downloading: Option<Duration>,
     pub(crate) known: bool,
     pub(crate) file: bool,
+    /// Its updater's channel is the one that only offers the hop.
     pub(crate) channel: bool,
+    /// The channel is an updater's that does as it is told.
+    pub(crate) has_channels: bool,
     pub(crate) bootloader: &'static str,
     pub(crate) bootloader_waits: bool,
     /// It does not install what it has.
@@ -144,7 +147,8 @@ impl Router {
                 &format!("=upgrade-firmware={}", self.version),
             ]),
             "/system/package/update/print" => {
-                let mut values = vec!["=channel=stable".to_owned()];
+                let channel = if self.channel { "upgrade" } else { "stable" };
+                let mut values = vec![format!("=channel={channel}")];
                 let status = match self.downloading {
                     Some(_) if self.is_downloaded() => "Downloaded, please reboot router to upgrade it",
                     Some(_) => "Downloading 40%",
@@ -199,7 +203,11 @@ impl Router {
                 Vec::new()
             }
             "/system/package/update/set" => {
-                self.channel = true;
+                if self.has_channels {
+                    self.channel = word(1).ends_with("upgrade");
+                    self.offers = if self.channel { "7.12.1" } else { "7.16.2" };
+                    self.known = false;
+                }
                 Vec::new()
             }
             "/tool/fetch" => {

@@ -9,6 +9,7 @@ fn around(facts: &Facts) -> Around<'_> {
         now: Duration::ZERO,
         over_api: true,
         changes: false,
+        changed: false,
         restarted: false,
         backup_age: None,
         open: Duration::ZERO,

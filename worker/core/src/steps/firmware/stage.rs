@@ -7,6 +7,9 @@
 //!                                              └─▶ (intent) ─▶ check ─▶ (intent) ─▶ download ─▶ done
 //! ```
 //!
+//! A router that was brought to 7 just now may still have the channel `upgrade`, which has nothing but the way there: its
+//! channel is set to `stable`, as it was before or would be anew.
+//!
 //! A check in the middle of a download ends it (facts §3.2), so a download that runs already is waited for.
 
 use std::collections::BTreeMap;
@@ -14,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use muster_model::check::number;
-use muster_model::firmware::packages;
+use muster_model::firmware::{HOP_CHANNEL, packages};
 use muster_model::{DeviceError, ErrorClass, Fetch, Firmware, Follow};
 
 use super::precheck::{self, DEVICE_MODE, PACKAGES};
@@ -58,6 +61,8 @@ pub(super) struct Apply {
     checks: u32,
     cut: bool,
     connected: bool,
+    /// Whether it was told to leave the channel `upgrade`.
+    left: bool,
     /// What the updater said last.
     said: String,
 }
@@ -71,6 +76,8 @@ enum Phase {
     /// The updater is asked before anything is done.
     Before,
     Checking(Sent),
+    /// The channel that has nothing but the hop is left again.
+    Leaving,
     Downloading(Sent),
 }
 
@@ -97,6 +104,7 @@ impl Apply {
             checks: 0,
             cut: false,
             connected: true,
+            left: false,
             said: String::new(),
         }
     }
@@ -250,6 +258,14 @@ impl Apply {
             }
             self.to.clone_from(&updater.latest);
         } else if !self.is_wanted(updater) {
+            let is_seven = self
+                .router
+                .as_ref()
+                .is_some_and(|router| !router.is_older_than("7.0"));
+            if updater.channel == HOP_CHANNEL && is_seven && around.changed && !self.left {
+                self.phase = Phase::Leaving;
+                return Next::Ask;
+            }
             return rejected(format!(
                 "the updater's channel {} offers {}, not {}; a mirror has exactly the version that is wanted",
                 updater.channel, updater.latest, self.to
@@ -315,6 +331,10 @@ impl Run for Apply {
     fn granted(&mut self, around: &Around<'_>) -> Next {
         match &mut self.phase {
             Phase::Fetching(fetching) => fetching.granted(),
+            Phase::Leaving => {
+                self.left = true;
+                write(&["/system/package/update/set", "=channel=stable"])
+            }
             Phase::Downloading(sent) => {
                 *sent = Sent::OnItsWay;
                 self.downloads += 1;
@@ -360,6 +380,16 @@ impl Run for Apply {
                 *sent = Sent::Done;
                 ask(QUESTION)
             }
+            // The next check tells whether it was.
+            (Phase::Leaving, StepEnd::Completed) => {
+                self.phase = Phase::Checking(Sent::NotYet);
+                Next::Ask
+            }
+            (Phase::Leaving, StepEnd::NoAnswer(error) | StepEnd::NotSent(error)) => {
+                self.phase = Phase::Before;
+                (self.left, self.until) = (false, around.now + CHECK);
+                self.lost(error, around)
+            }
             // It went, or did not: the updater knows.
             (
                 Phase::Checking(sent) | Phase::Downloading(sent),
@@ -374,10 +404,10 @@ impl Run for Apply {
             (Phase::Downloading(Sent::Done), StepEnd::Completed) => {
                 self.downloaded(&Updater::read(&answer), around)
             }
-            (Phase::Checking(_) | Phase::Downloading(_), StepEnd::Trapped(error)) => {
+            (Phase::Checking(_) | Phase::Leaving | Phase::Downloading(_), StepEnd::Trapped(error)) => {
                 Next::stop(Outcome::Failed, error).telling(answer)
             }
-            (Phase::Checking(_) | Phase::Downloading(_), end) => write_failed(end),
+            (Phase::Checking(_) | Phase::Leaving | Phase::Downloading(_), end) => write_failed(end),
             (Phase::Packages | Phase::Before, end) => question_failed(end).telling(answer),
         }
     }
