@@ -147,9 +147,13 @@ impl Step {
         }
     }
 
-    /// Whether it may be begun again once it is known not to have been done: it looks first, and does only what is left.
+    /// Whether it may be begun again once it is known not to have been done: it looks first, and does only what is left; or
+    /// it adds files that are written over.
     pub fn is_repeatable(&self) -> bool {
-        matches!(self, Self::Fetch(_) | Self::Reboot(_) | Self::Firmware(_))
+        matches!(
+            self,
+            Self::Fetch(_) | Self::Reboot(_) | Self::Firmware(_) | Self::Backup(_) | Self::Export
+        )
     }
 
     /// Whether it is one that restarts the device, where anything is to be done.

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! An export is text that comes back in one answer where the version can do that (`/execute … as-string`); before, it is a
-//! file like the backup. It adds files and nothing else, so an answer that is lost is a failure and no question; what it
-//! left has a fixed name and is written over by the next.
+//! file like the backup. It adds files and nothing else, so an answer that is lost is no question: it is begun again, and what
+//! it left has a fixed name and is written over.
 
 use std::time::Duration;
 
@@ -386,6 +386,10 @@ impl Run for Apply {
             (_, StepEnd::Trapped(error)) => {
                 self.failed = Some(Next::stop(Outcome::Failed, error).telling(answer));
                 self.clear()
+            }
+            // What was lost on the way is made anew, over what is left of it.
+            (_, StepEnd::NoAnswer(error)) if error.class == ErrorClass::Reset => {
+                Next::stop(Outcome::Interrupted, error)
             }
             (_, StepEnd::NoAnswer(error) | StepEnd::Refused(error)) => Next::stop(Outcome::Failed, error),
         }

@@ -171,7 +171,7 @@ fn what_came_is_looked_at() {
 
 /// At each of its commands in turn: it ends, and as something that harms nothing.
 #[test]
-fn a_connection_lost_at_each_command_is_a_failure_and_no_question() {
+fn a_connection_lost_at_each_command_harms_nothing_and_is_no_question() {
     for version in ["7.16.2", "7.12.1", "7.5", "6.49.17"] {
         let all = run(&mut Apply::backup(&Backup::default()), &mut device(version, 4000)).0;
         let commands = all.iter().filter(|words| *words != "ask").count();
