@@ -75,7 +75,7 @@ mod tests {
             titles,
             [
                 "upgrade to 7.12.1: a partition to fall back to",
-                "update channel the newest of upgrade",
+                "update channel: upgrade",
                 "upgrade to 7.12.1: download",
                 "upgrade to 7.12.1: restart",
                 "upgrade to 7.16.2: a partition to fall back to",

@@ -137,7 +137,10 @@ impl Firmware {
     pub fn title(&self) -> String {
         let to = self.to.text();
         match (self.part, self.down) {
-            (Part::Channel, _) => format!("update channel {to}"),
+            (Part::Channel, _) => match &self.to {
+                Target::Channel(channel) => format!("update channel: {channel}"),
+                Target::Version(_) => format!("update channel of {to}"),
+            },
             (Part::Fallback, false) => format!("upgrade to {to}: a partition to fall back to"),
             (Part::Fallback, true) => format!("downgrade to {to}: a partition to fall back to"),
             (Part::Stage, false) => format!("upgrade to {to}: download"),

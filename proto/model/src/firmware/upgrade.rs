@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(
             titles(upgrade),
             [
-                "update channel the newest of upgrade",
+                "update channel: upgrade",
                 "upgrade to 7.12.1: download",
                 "upgrade to 7.12.1: restart",
                 "upgrade to 7.16.2: download",

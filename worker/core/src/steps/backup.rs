@@ -260,6 +260,12 @@ impl Apply {
                     .extend_from_slice(sentence.get(name).unwrap_or_default());
             }
         });
+        let left = fetch.size.saturating_sub(before);
+        let asked = if parts { left.min(PART) } else { left };
+        if let Some(part) = bytes_of_characters(&fetch.bytes[before..], asked) {
+            fetch.bytes.truncate(before);
+            fetch.bytes.extend(part);
+        }
         let got = fetch.bytes.len();
         if got < fetch.size && parts && got > before {
             let next = fetch.read(parts);
@@ -317,6 +323,19 @@ impl Apply {
             Err(_) => self.export_to_file(),
         }
     }
+}
+
+/// The bytes of a part that came as one character for each, as JSON has them that writes a byte as `\u00e9`. `None` for one
+/// that has `length` bytes as it is.
+fn bytes_of_characters(part: &[u8], length: usize) -> Option<Vec<u8>> {
+    if part.len() <= length {
+        return None;
+    }
+    let characters = std::str::from_utf8(part).ok()?.chars();
+    let bytes = characters.map(|character| u8::try_from(u32::from(character)).ok());
+    bytes
+        .collect::<Option<Vec<_>>>()
+        .filter(|bytes| bytes.len() == length)
 }
 
 /// What may still be brought back beside what there is: one report has to hold it.

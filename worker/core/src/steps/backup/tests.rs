@@ -282,3 +282,27 @@ fn a_backup_that_an_old_router_cannot_give_is_told_before_and_may_be_an_export()
         assert!(said.contains(note), "{version}: {said}");
     }
 }
+
+/// Over REST a byte may come as the character of that number.
+#[test]
+fn bytes_that_came_as_characters_are_bytes_again() {
+    let backup = |at: usize| (at % 256) as u8;
+    let mut whole = device("7.16.2", 40_000);
+    let mut escaped = |words: &str| match words.split("=offset=").nth(1) {
+        Some(offset) => {
+            let from = offset.split(' ').next()?.parse::<usize>().ok()?;
+            let part = (from..(from + PART).min(40_000)).map(|at| char::from(backup(at)));
+            let data = format!("=data={}", part.collect::<String>());
+            Some((
+                StepEnd::Completed,
+                answer(&[&[b"!re", data.as_bytes()], &[b"!done"]]),
+            ))
+        }
+        None => whole(words),
+    };
+    let mut step = Apply::backup(&Backup::default());
+    let (_, end) = run(&mut step, &mut escaped);
+    assert!(matches!(end, Next::Done { .. }), "{end:?}");
+    let given = step.given();
+    assert!(given[0].bytes.iter().copied().eq((0..40_000).map(backup)));
+}
