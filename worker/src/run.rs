@@ -522,6 +522,13 @@ impl Run {
             Manner::Write => self.send_by,
             Manner::Proof => Instant::now() + timeout,
         };
+        // Over REST nothing is told as it comes: of what a step does its end is waited for, as long as REST may last.
+        let (follow, timeout) = match follow {
+            Some(follow) if manner == Manner::Write && !session.is_api() => {
+                (None, timeout.max(Duration::from_millis(follow.lasts_ms)))
+            }
+            follow => (follow, timeout),
+        };
         self.phased(Doing::Command(session.clone()));
         let run = next_run();
         // What is followed has no end that one could wait for.

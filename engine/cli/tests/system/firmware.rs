@@ -343,3 +343,26 @@ fn a_worker_with_two_slots_restarts_six_routers_at_once() {
     let results = ended(&engine, &id);
     assert_eq!(states(&results), ["succeeded"; 6], "{results:?}");
 }
+
+/// A router that offers nothing but REST tells no progress, and is upgraded all the same.
+#[test]
+fn routers_that_offer_only_rest_are_upgraded_too() {
+    let more = ["--restart", "1500ms", "--download", "1500ms", "--rest-port", "0"];
+    let fleet = Fleet::start(207, 2, &[&UPGRADABLE[..], &more].concat());
+    let port = fleet.hello["rest_port"].as_u64().expect("a port");
+    let engine = Engine::start(&["--lease", "5s"]);
+    engine.set_credential("\n");
+    let mut csv = String::from("name,address,port,transport,credential\n");
+    for index in 0..2 {
+        csv.push_str(&format!("r{index},{},{port},http,ops\n", fleet.address(index)));
+    }
+    engine.run_with_input(&["device", "import", "-"], &csv).ok();
+    let upgrade = "[[step]]\nupgrade = { version = \"7.16.2\", routerboot = true, wait = \"1m\" }\n";
+    let results = roll(&engine, upgrade);
+    assert_eq!(states(&results), ["succeeded"; 2], "{results:?}");
+    assert_eq!(versions(&engine), ["7.16.2 (stable)"; 2]);
+    for device in 0..2 {
+        assert_eq!(count(&fleet, device, "/system/package/update/download"), 1);
+    }
+    assert_eq!(states(&roll(&engine, upgrade)), ["unchanged"; 2]);
+}

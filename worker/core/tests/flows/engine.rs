@@ -120,6 +120,9 @@ impl Engine {
                             attempt.answered(lost(), Bytes::new())
                         }
                         None if router.is_away() => attempt.answered(lost(), Bytes::new()),
+                        None if exchange.words[0] == router.drops.as_bytes() => {
+                            attempt.answered(lost(), Bytes::new())
+                        }
                         None if router.refuses.is_some() && exchange.words[0] == b"/system/reboot" => {
                             router.goes = router.refuses.take().map(|after| router.now + after);
                             let no = DeviceError::new(ErrorClass::Trap, "action failed (6)");

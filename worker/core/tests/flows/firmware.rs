@@ -339,3 +339,27 @@ fn one_of_version_6_comes_out_of_the_channel_that_has_only_the_hop() {
         );
     }
 }
+
+#[test]
+fn one_that_drops_the_question_for_its_partitions_is_judged_by_its_version() {
+    let found = || Router {
+        keeps: true,
+        drops: "/partitions/print",
+        ..Router::new()
+    };
+    let mut clean = Engine::new(upgrade(false, "7.16.2"), None);
+    clean.run(&mut found());
+    for loss in (0..clean.exchanges)
+        .map(|at| Some((at, Loss::After)))
+        .chain([None])
+    {
+        let mut router = found();
+        let ended = Engine::new(upgrade(false, "7.16.2"), loss).run(&mut router);
+        let told = format!("{loss:?}: {ended:?}, {:?}", router.done);
+        assert!(
+            matches!(ended.outcome, Outcome::Failed | Outcome::Rejected),
+            "{told}"
+        );
+        assert_eq!((router.version, router.restarts), ("7.13.5", 1), "{told}");
+    }
+}

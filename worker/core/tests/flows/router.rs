@@ -29,6 +29,8 @@ pub(crate) struct Router {
     pub(crate) bootloader_waits: bool,
     /// It does not install what it has.
     pub(crate) keeps: bool,
+    /// The connection is lost over each of these.
+    pub(crate) drops: &'static str,
     /// How long after a start its board and its second package are not there yet, and its links are down.
     pub(crate) late: Duration,
     /// It refuses a restart that it has begun: it goes down so long after.

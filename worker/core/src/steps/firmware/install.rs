@@ -223,6 +223,16 @@ impl Judged {
     }
 }
 
+/// Whether the end of the question for partitions decides. Which version runs is known already: only where a copy was made
+/// to fall back to does it matter that the router tells of them.
+fn says_nothing_else(end: &StepEnd, copied: bool) -> bool {
+    match end {
+        StepEnd::Completed | StepEnd::Trapped(_) => true,
+        StepEnd::NoAnswer(_) | StepEnd::NotSent(_) | StepEnd::Refused(_) => !copied,
+        StepEnd::Cancelled => false,
+    }
+}
+
 /// Those of the packages that are not there.
 fn missing(needs: &BTreeSet<String>, answer: &[u8]) -> Option<String> {
     let has = installed(answer);
@@ -280,7 +290,7 @@ impl Run for Apply {
                 }
             },
             // It has no partitions, or says nothing of them.
-            (Phase::Partitions(judged), StepEnd::Completed | StepEnd::Trapped(_)) => {
+            (Phase::Partitions(judged), end) if says_nothing_else(&end, self.firmware.fallback) => {
                 judged.ends(&answer, self.firmware.fallback, failed)
             }
             (Phase::Proving | Phase::Partitions(_), end) => crate::steps::write_failed(end),
@@ -369,7 +379,7 @@ impl Run for Look {
     fn ended(&mut self, end: StepEnd, answer: Bytes, around: &Around<'_>) -> Next {
         let note = |name: &str| around.notes.get(name).map(String::as_str);
         match (&self.asks, end) {
-            (Asks::Partitions(judged), StepEnd::Completed | StepEnd::Trapped(_)) => {
+            (Asks::Partitions(judged), end) if says_nothing_else(&end, self.firmware.fallback) => {
                 // It happened, and left it as it was.
                 judged.ends(&answer, self.firmware.fallback, rejected)
             }
