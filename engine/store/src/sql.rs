@@ -44,7 +44,7 @@ macro_rules! loaded {
     };
 }
 
-/// What a claim may take, with the fields of a `claim::Ready` in their order, in one text: the way of a row from the database's thread costs
+/// What a claim may take, with the fields of a `claim::lease::Ready` in their order, in one text: the way of a row from the database's thread costs
 /// more than all of its columns. What few executions have costs the others nothing, and those that are passed over are looked at
 /// in the index alone.
 macro_rules! ready {
