@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use muster_proto::v1;
+use muster_worker_core::ConnectFailure;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,6 +20,8 @@ use crate::session::Target;
 const OPENING: usize = 64;
 /// Before a connection that ended is made anew, from the first time to the longest, doubling; half as much more or less.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// The least before a router that refused is tried again: it writes each login into its log, and may lock the user out.
+const REFUSED: Duration = Duration::from_secs(60);
 /// A connection that lasted this long was a good one.
 const GOOD: Duration = Duration::from_secs(60);
 /// Before it is looked again whether there is room.
@@ -154,12 +157,21 @@ impl Shared {
             } else {
                 was_away = true;
             }
+            pause = pause.max(least_pause(&ready));
             if ready.is_ok() && began.elapsed() >= GOOD {
                 pause = AGAIN.0;
             }
             tokio::time::sleep(jittered(pause)).await;
             pause = (2 * pause).min(AGAIN.1);
         }
+    }
+}
+
+/// Before a connection is made anew that came to this.
+fn least_pause(ready: &Result<(), ConnectFailure>) -> Duration {
+    match ready {
+        Err(failure) if !failure.may_pass => REFUSED,
+        _ => AGAIN.0,
     }
 }
 
@@ -181,5 +193,23 @@ impl<'a> Counted<'a> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_model::{DeviceError, ErrorClass};
+
+    use super::*;
+
+    #[test]
+    fn who_was_refused_does_not_knock_every_second() {
+        let failed = |class, may_pass| {
+            let error = DeviceError::new(class, "");
+            Err(ConnectFailure { error, may_pass })
+        };
+        assert_eq!(least_pause(&failed(ErrorClass::Auth, false)), REFUSED);
+        assert_eq!(least_pause(&failed(ErrorClass::Refused, true)), AGAIN.0);
+        assert_eq!(least_pause(&Ok(())), AGAIN.0);
     }
 }
