@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use routeros_wire::Sentence;
+use routeros_wire::{Decoder, Limits, Sentence, encode};
 
 use crate::device::{Caller, Device, Executed};
 use crate::firmware::Work;
-use crate::menu::MenuId;
+use crate::menu::{MenuId, Verb};
 use crate::reply::Replies;
-use crate::route::Act;
+use crate::route::{Act, Route};
 use crate::trap::Trap;
 
 impl Device {
@@ -125,11 +125,49 @@ impl Device {
             Act::PartitionRestore => self.restore_from_partition(request)?,
             Act::PartitionSave => self.save_to_partition(request)?,
             Act::RouterboardUpgrade => self.upgrade_bootloader(),
+            Act::Password => {
+                self.change_password(request, caller, now)?;
+            }
             // The cache is not simulated; the others belong to the connection.
-            Act::Cancel | Act::FlushDnsCache | Act::Login | Act::Ping | Act::Quit => {}
+            Act::BandwidthTest
+            | Act::Cancel
+            | Act::FlushDnsCache
+            | Act::Login
+            | Act::MonitorTraffic
+            | Act::Ping
+            | Act::Quit => {}
         }
         replies.done();
         Ok(executed)
+    }
+
+    /// `/password`: that of the user who asks.
+    fn change_password(&mut self, request: Sentence<'_>, caller: Caller, now: Duration) -> Result<(), Trap> {
+        let given = |name: &str| request.get(name.as_bytes()).ok_or_else(|| Trap::missing(name));
+        let (old, new) = (given("old-password")?, given("new-password")?);
+        let user = self.user_of(caller.session);
+        if self.credentials(&user).is_none_or(|(secret, _)| secret != old) {
+            return Err(Trap::failure("incorrect old password"));
+        }
+        if given("confirm-new-password")? != new {
+            return Err(Trap::failure("passwords do not match"));
+        }
+        let words = [
+            b"/user/set".to_vec(),
+            [b"=numbers=", &user[..]].concat(),
+            [b"=password=", new].concat(),
+        ];
+        let mut set = Vec::new();
+        let mut decoder = Decoder::new(Limits::default());
+        // Words that were decoded can be encoded, and decoded again.
+        let _ = encode::sentence(&mut set, &words);
+        if decoder.scan(&set).is_ok()
+            && let Some(set) = decoder.sentences(&set).next()
+        {
+            let route = Route::Menu(MenuId::User.menu(), Verb::Set);
+            self.run(route, set, caller, now, &mut Replies::new(&mut Vec::new(), None))?;
+        }
+        Ok(())
     }
 
     /// `/execute`: with `as-string` what it prints comes back when it is done; without, the id of a job of which nothing

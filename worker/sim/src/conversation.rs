@@ -17,14 +17,15 @@ use std::time::Duration;
 use routeros_wire::{Decoder, Kind, Limits, Sentence, decode_all, encode};
 
 use crate::counters::add;
-use crate::device::{Caller, Executed};
+use crate::device::{Caller, Device, Executed};
 use crate::escape::escape;
 use crate::fault::Fault;
 use crate::firmware::{RestartEnd, Work};
 use crate::journal::{CommandResult, JournalEntry, words};
 use crate::menu::Verb;
 use crate::outbox::Outbox;
-use crate::ping::Ping;
+use crate::paced::Paced;
+use crate::repeat::Repeat;
 use crate::reply::Replies;
 use crate::rng::Rng;
 use crate::route::{Act, NoRoute, Route};
@@ -71,7 +72,8 @@ pub struct Conversation {
     partial: Vec<u8>,
     late: Vec<Late>,
     endless: Vec<Endless>,
-    pings: Vec<Pinging>,
+    pacing: Vec<Pacing>,
+    repeats: Vec<Repeat>,
     working: Vec<Working>,
     /// The device has gone and says nothing more, here.
     hung: bool,
@@ -86,12 +88,12 @@ struct Late {
     answer: Vec<u8>,
 }
 
-/// A ping under way.
+/// A command that tells a row at a time.
 #[derive(Debug)]
-struct Pinging {
+struct Pacing {
     due: Duration,
     tag: Option<Vec<u8>>,
-    ping: Ping,
+    paced: Paced,
 }
 
 /// Something that takes its time, and tells how far it is.
@@ -135,7 +137,8 @@ impl Conversation {
             partial: Vec::new(),
             late: Vec::new(),
             endless: Vec::new(),
-            pings: Vec::new(),
+            pacing: Vec::new(),
+            repeats: Vec::new(),
             working: Vec::new(),
             hung: false,
             end: None,
@@ -196,9 +199,10 @@ impl Conversation {
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        let pings = self.pings.iter().map(|pinging| pinging.due);
-        let pings = pings.chain(self.working.iter().map(|working| working.due));
-        self.late.iter().map(|late| late.due).chain(pings).min()
+        let rows = self.pacing.iter().map(|pacing| pacing.due);
+        let rows = rows.chain(self.repeats.iter().map(|repeat| repeat.due));
+        let rows = rows.chain(self.working.iter().map(|working| working.due));
+        self.late.iter().map(|late| late.due).chain(rows).min()
     }
 
     /// Gives the answers that are due.
@@ -206,18 +210,21 @@ impl Conversation {
         for late in self.late.extract_if(.., |late| late.due <= now) {
             out.extend_from_slice(&late.answer);
         }
-        for pinging in &mut self.pings {
-            if pinging.due <= now {
-                let mut replies = Replies::new(out, pinging.tag.as_deref());
-                pinging.ping.next(&mut replies);
-                pinging.due = now + pinging.ping.interval();
-                if pinging.ping.is_over() {
+        for pacing in &mut self.pacing {
+            if pacing.due <= now {
+                let mut replies = Replies::new(out, pacing.tag.as_deref());
+                pacing.paced.next(&mut replies);
+                pacing.due = now + pacing.paced.interval();
+                if pacing.paced.is_over() {
                     replies.done();
                 }
             }
         }
-        self.pings.retain(|pinging| !pinging.ping.is_over());
+        self.pacing.retain(|pacing| !pacing.paced.is_over());
         let (world, device) = (Arc::clone(&self.world), self.device);
+        self.repeats.retain_mut(|repeat| {
+            repeat.due > now || repeat.tell(&mut world.at(device, now).device, now, out)
+        });
         self.working.retain_mut(|working| {
             if working.due > now {
                 return true;
@@ -461,7 +468,9 @@ impl Conversation {
         let route = match route {
             Ok(Route::Act(Act::Cancel)) => return self.cancel(request, state, out),
             Ok(Route::Act(Act::Quit)) => return self.quit(&mut replies),
-            Ok(Route::Act(Act::Ping)) => return self.ping(request, now, &mut replies),
+            Ok(Route::Act(act)) if Paced::is(act) => {
+                return self.pace(act, request, &state.device, now, &mut replies);
+            }
             Ok(route) => route,
             Err(NoRoute::Command) => {
                 replies.trap(&Trap::no_such_command());
@@ -474,6 +483,19 @@ impl Conversation {
                 return replies.done();
             }
         };
+        match Repeat::of(request, route, caller, now) {
+            Ok(None) => {}
+            Ok(Some(mut repeat)) => {
+                if repeat.tell(&mut state.device, now, out) {
+                    self.repeats.push(repeat);
+                }
+                return;
+            }
+            Err(trap) => {
+                replies.trap(&trap);
+                return replies.done();
+            }
+        }
         let identity = route.is_mutating().then(|| escape(&state.device.identity()));
         let before = out.len();
         let executed = state.device.execute(route, request, caller, now, out);
@@ -505,13 +527,20 @@ impl Conversation {
         }
     }
 
-    fn ping(&mut self, request: Sentence<'_>, now: Duration, replies: &mut Replies<'_>) {
-        match Ping::of(request) {
-            Ok(ping) if ping.is_over() => replies.done(),
-            Ok(ping) => self.pings.push(Pinging {
-                due: now + ping.interval(),
+    fn pace(
+        &mut self,
+        act: Act,
+        request: Sentence<'_>,
+        device: &Device,
+        now: Duration,
+        replies: &mut Replies<'_>,
+    ) {
+        match Paced::of(act, request, device, now) {
+            Ok(paced) if paced.is_over() => replies.done(),
+            Ok(paced) => self.pacing.push(Pacing {
+                due: now + paced.first(),
                 tag: request.tag().map(<[u8]>::to_vec),
-                ping,
+                paced,
             }),
             Err(trap) => {
                 replies.trap(&trap);
@@ -537,9 +566,14 @@ impl Conversation {
                 .map(|print| print.tag),
         );
         ended.extend(
-            self.pings
-                .extract_if(.., |pinging| ends(&pinging.tag))
-                .map(|pinging| pinging.tag),
+            self.pacing
+                .extract_if(.., |pacing| ends(&pacing.tag))
+                .map(|pacing| pacing.tag),
+        );
+        ended.extend(
+            self.repeats
+                .extract_if(.., |repeat| ends(&repeat.tag))
+                .map(|repeat| repeat.tag),
         );
         ended.extend(
             self.working

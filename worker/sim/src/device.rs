@@ -212,7 +212,7 @@ impl Device {
         })
     }
 
-    fn run(
+    pub(crate) fn run(
         &mut self,
         route: Route,
         request: Sentence<'_>,
@@ -518,6 +518,7 @@ impl Group {
         match (self, route) {
             (Self::Full, _) => true,
             (_, route) if !route.is_mutating() => true,
+            (_, Route::Act(Act::Password)) => true,
             (Self::Write, Route::Menu(menu, _)) => menu.id != MenuId::User,
             (Self::Write, Route::Act(_)) => true,
             (Self::Read, _) => false,

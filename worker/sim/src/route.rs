@@ -16,6 +16,7 @@ pub(crate) enum Route {
 pub(crate) enum Act {
     BackupLoad,
     BackupSave,
+    BandwidthTest,
     Cancel,
     Execute,
     Export,
@@ -23,6 +24,7 @@ pub(crate) enum Act {
     FileRead,
     FlushDnsCache,
     Login,
+    MonitorTraffic,
     PackageCheck,
     PackageDowngrade,
     PackageDownload,
@@ -31,6 +33,7 @@ pub(crate) enum Act {
     PartitionCopy,
     PartitionRestore,
     PartitionSave,
+    Password,
     Ping,
     Quit,
     Reboot,
@@ -43,9 +46,10 @@ pub(crate) enum Act {
 }
 
 impl Act {
-    const ALL: [(Self, &'static str); 26] = [
+    const ALL: [(Self, &'static str); 29] = [
         (Self::BackupLoad, "/system/backup/load"),
         (Self::BackupSave, "/system/backup/save"),
+        (Self::BandwidthTest, "/tool/bandwidth-test"),
         (Self::Cancel, "/cancel"),
         (Self::Execute, "/execute"),
         (Self::Export, "/export"),
@@ -53,6 +57,7 @@ impl Act {
         (Self::FileRead, "/file/read"),
         (Self::FlushDnsCache, "/ip/dns/cache/flush"),
         (Self::Login, "/login"),
+        (Self::MonitorTraffic, "/interface/monitor-traffic"),
         (Self::PackageCheck, "/system/package/update/check-for-updates"),
         (Self::PackageDowngrade, "/system/package/downgrade"),
         (Self::PackageDownload, "/system/package/update/download"),
@@ -61,6 +66,7 @@ impl Act {
         (Self::PartitionCopy, "/partitions/copy-to"),
         (Self::PartitionRestore, "/partitions/restore-config-from"),
         (Self::PartitionSave, "/partitions/save-config-to"),
+        (Self::Password, "/password"),
         (Self::Ping, "/ping"),
         (Self::Quit, "/quit"),
         (Self::Reboot, "/system/reboot"),
@@ -126,7 +132,13 @@ impl Route {
         match self {
             Self::Act(act) => !matches!(
                 act,
-                Act::Cancel | Act::FileRead | Act::Login | Act::Ping | Act::Quit
+                Act::BandwidthTest
+                    | Act::Cancel
+                    | Act::FileRead
+                    | Act::Login
+                    | Act::MonitorTraffic
+                    | Act::Ping
+                    | Act::Quit
             ),
             Self::Menu(_, verb) => verb.is_mutating(),
         }

@@ -23,7 +23,7 @@ use crate::device::Caller;
 use crate::fault::Fault;
 use crate::firmware::RestartEnd;
 use crate::menu::Verb;
-use crate::ping::Ping;
+use crate::paced::Paced;
 use crate::route::{Act, NoRoute, Route};
 use crate::trap::Trap;
 use http::{Read, Request, Response};
@@ -205,7 +205,20 @@ impl Rest {
         if let Some(wait) = world.clamp(self.device, self.now()) {
             tokio::time::sleep(wait).await;
         }
+        // Whose password it is, is known of sessions that are logged in.
+        let logs_in = asked.words[0] == b"/password";
+        if logs_in && let Some((user, _)) = credentials(request) {
+            let mut state = world.at(self.device, self.now());
+            let peer = world.address(self.device);
+            let events = state.device.attach(caller, user, peer, self.now());
+            state.deliver(&events);
+        }
         let next = self.answer(&asked, caller).await;
+        if logs_in {
+            let mut state = world.at(self.device, self.now());
+            let events = state.device.detach(self.session);
+            state.deliver(&events);
+        }
         match (fault, next) {
             (Some(Fault::LostAnswer), _) => Next::End(End::Reset),
             (Some(Fault::Reset), Next::Answer(response)) => Next::Half(response),
@@ -220,12 +233,7 @@ impl Rest {
 
     /// Who asks. The user of each request has to be let in.
     fn caller(&self, request: &Request, fault: Option<Fault>) -> Option<Caller> {
-        let both = request
-            .authorization
-            .as_deref()
-            .filter(|_| fault != Some(Fault::WrongPassword))?;
-        let colon = both.iter().position(|byte| *byte == b':')?;
-        let (user, password) = (&both[..colon], &both[colon + 1..]);
+        let (user, password) = credentials(request).filter(|_| fault != Some(Fault::WrongPassword))?;
         let place = self.shell.world.place(self.device);
         let (secret, group) = place.lock().device.credentials(user)?;
         (secret == password).then_some(Caller {
@@ -274,7 +282,7 @@ impl Rest {
             Route::Act(Act::Cancel | Act::Login | Act::Quit) => {
                 return Next::Answer(resource::error(400, b"no such command"));
             }
-            Route::Act(Act::Ping) => return self.ping(sentence).await,
+            Route::Act(act) if Paced::is(act) => return self.pace(act, sentence).await,
             // Accepted, and nothing is ever told.
             Route::Menu(_, Verb::Listen) => return self.cut().await,
             Route::Menu(_, Verb::Print | Verb::GetAll)
@@ -366,21 +374,31 @@ impl Rest {
         (Replies::of(&out), restart)
     }
 
-    /// All of a bounded ping at its end; an unbounded one, or one that is too long, is cut.
-    async fn ping(&self, request: Sentence<'_>) -> Next {
-        let mut ping = match Ping::of(request) {
-            Ok(ping) => ping,
+    /// All rows of a bounded command at its end; an unbounded one, or one that is too long, is cut.
+    async fn pace(&self, act: Act, request: Sentence<'_>) -> Next {
+        let now = self.now();
+        let world = &self.shell.world;
+        let paced = Paced::of(act, request, &world.at(self.device, now).device, now);
+        let mut paced = match paced {
+            Ok(paced) => paced,
             Err(trap) => return Next::Answer(refused(&trap)),
         };
-        let lasts = ping.lasts().filter(|lasts| *lasts < self.shell.world.rest_cut);
+        let lasts = paced.lasts().filter(|lasts| *lasts < world.rest_cut);
         let Some(lasts) = lasts else {
             return self.cut().await;
         };
         tokio::time::sleep(lasts).await;
         let mut out = Vec::new();
-        while ping.next(&mut crate::reply::Replies::new(&mut out, None)) {}
+        while paced.next(&mut crate::reply::Replies::new(&mut out, None)) {}
         Next::Answer(resource::answer(&Shape::Whatever, &Replies::of(&out)))
     }
+}
+
+/// The user and the password of a request.
+fn credentials(request: &Request) -> Option<(&[u8], &[u8])> {
+    let both = request.authorization.as_deref()?;
+    let colon = both.iter().position(|byte| *byte == b':')?;
+    Some((&both[..colon], &both[colon + 1..]))
 }
 
 fn refused(trap: &Trap) -> Response {
