@@ -236,7 +236,7 @@ On a client's, with ca.pem and the engine's DATA/client.token:
   muster --engine https://{host}:7600 --ca {dir}/ca.pem --client-token-file client.token admin status
 To let in only who has a certificate as well, give the engine --tls-client-ca {dir}/ca.pem, workers
   --cert {dir}/worker.pem --key {dir}/worker.key, and clients --cert {dir}/client.pem --key {dir}/client.key.
-The certificates are good for {} days; the engine reads its own at its start.",
+The certificates are good for {} days; the engine reads its own again when they change.",
         args.days
     ));
 }

@@ -94,7 +94,7 @@ async fn a_print_with_an_interval_tells_what_is_so_now() {
 async fn a_user_changes_the_own_password() {
     let fleet = fleet(|_| ()).await;
     let mut client = Client::login(&fleet, 0).await;
-    let mut change = |old: &'static str, confirmed: &'static str| {
+    let change = |old: &'static str, confirmed: &'static str| {
         [
             "/password".to_owned(),
             format!("=old-password={old}"),
