@@ -103,8 +103,16 @@ async fn a_user_changes_the_own_password() {
         ]
     };
     for (old, confirmed, told) in [
-        ("guess", "N3w", "!trap =category=4 =message=failure: incorrect old password"),
-        ("secret", "N3W", "!trap =category=4 =message=failure: passwords do not match"),
+        (
+            "guess",
+            "N3w",
+            "!trap =category=4 =message=failure: incorrect old password",
+        ),
+        (
+            "secret",
+            "N3W",
+            "!trap =category=4 =message=failure: passwords do not match",
+        ),
         ("secret", "N3w", "!done"),
     ] {
         let words = change(old, confirmed);
