@@ -67,6 +67,12 @@ pub(crate) async fn serial(session: &Handle, timeout: Duration, turn: Arc<Turn>)
     Some(ids.into_iter().find(|id| !id.is_empty()).unwrap_or_default())
 }
 
+/// Asks for the serial number when there is time.
+pub(crate) async fn serial_of(session: &Handle) -> Option<String> {
+    let turn = tokio::time::timeout(TIMEOUT, session.turn(false)).await.ok()?;
+    serial(session, TIMEOUT, turn).await
+}
+
 /// Asks for the serial number before a change. `None` when the device does not answer.
 pub(crate) async fn serial_now(session: &Handle, turn: Arc<Turn>) -> Option<String> {
     serial(session, ALIVE_WITHIN, turn).await

@@ -149,6 +149,8 @@ impl Shared {
                 }
                 if want_facts && let Some(facts) = facts::learn(&session, device).await {
                     want_facts = false;
+                    // Nothing was known that it could be another than.
+                    session.recognised();
                     self.held.tell_facts(facts);
                 }
                 // An outdated session ends with its last handle, and this is none.

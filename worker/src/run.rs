@@ -127,14 +127,31 @@ pub(crate) async fn run(job: Job, devices: Devices, held: Held) {
         ended: Instant::now(),
     });
     // After the report, so that nobody waits for it.
-    if job.assignment.want_facts
-        && let Some(session) = session
-        && let Some(facts) = facts::learn(&session, job.assignment.device).await
-    {
-        if job.assignment.serial.is_empty() || job.assignment.serial == facts.serial {
+    let Some(session) = session else { return };
+    let known = &job.assignment.serial;
+    if !job.assignment.want_facts && (known.is_empty() || !is_another(&session, known).await) {
+        return;
+    }
+    if let Some(facts) = facts::learn(&session, job.assignment.device).await {
+        if known.is_empty() || *known == facts.serial {
             session.recognised();
         }
         held.tell_facts(facts);
+    }
+}
+
+/// Whether another router answers than the one that is known, as far as it says; looked at once for each connection.
+async fn is_another(session: &Handle, known: &str) -> bool {
+    if !session.is_to_be_looked_at() {
+        return false;
+    }
+    match facts::serial_of(session).await {
+        Some(found) if found == known => {
+            session.recognised();
+            false
+        }
+        Some(_) => true,
+        None => false,
     }
 }
 

@@ -206,6 +206,8 @@ pub(crate) struct Vitals {
     stage: AtomicU8,
     /// Whether the router was found to be the one that the device is known as.
     known: AtomicBool,
+    /// Whether somebody who only reads has looked which router it is.
+    looked: AtomicBool,
     /// Whether it speaks REST, so that nothing belongs to the connection.
     pub(crate) rest: AtomicBool,
     /// Whether it stays open without work.
@@ -222,6 +224,7 @@ impl Vitals {
             heard: AtomicU64::new(0),
             stage: AtomicU8::new(Stage::Device as u8),
             known: AtomicBool::new(false),
+            looked: AtomicBool::new(false),
             rest: AtomicBool::new(false),
             kept: AtomicBool::new(false),
             state: Mutex::new(State::Connecting),
@@ -307,6 +310,11 @@ impl Handle {
     /// Whether the router was found to be the one that the device is known as.
     pub(crate) fn is_known(&self) -> bool {
         self.vitals.known.load(Ordering::Relaxed)
+    }
+
+    /// Whether the router at the other end is yet to be looked at. Whoever asks is the one who looks.
+    pub(crate) fn is_to_be_looked_at(&self) -> bool {
+        !self.is_known() && !self.vitals.looked.swap(true, Ordering::Relaxed)
     }
 
     /// Whether it speaks the API, where a session is a connection.

@@ -79,21 +79,21 @@ pub(crate) async fn run(mut args: Run, engine: &str, json: bool) -> Done {
     if args.lasts.is_none() && args.rows.is_none() {
         return watch(&engine, &job.id, json).await;
     }
-    match watch(&engine, &job.id, json).await? {
-        Exit::StillRuns if !is_closed() => {
-            // Whoever follows something and presses Ctrl-C has seen enough.
-            let request = v1::AbortJobRequest {
-                id: job.id.clone(),
-                reason: "Ctrl-C while it was followed".into(),
-                claimed_by: claimed_by(),
-                ..Default::default()
-            };
-            engine.jobs().abort_job(request).await?;
-            anstream::eprintln!("ended; see muster job results {}", job.id);
-            Ok(Exit::StillRuns)
-        }
-        exit => Ok(exit),
+    let began = Instant::now();
+    let followed = follow_results(&engine, &job.id, json).await?;
+    if matches!(followed, Followed::Detached) && !is_closed() {
+        // Whoever follows something and presses Ctrl-C has seen enough.
+        let request = v1::AbortJobRequest {
+            id: job.id.clone(),
+            reason: "Ctrl-C while it was followed".into(),
+            claimed_by: claimed_by(),
+            ..Default::default()
+        };
+        engine.jobs().abort_job(request).await?;
+        anstream::eprintln!("ended; see muster job results {}", job.id);
+        return Ok(Exit::StillRuns);
     }
+    told(followed, &job.id, began)
 }
 
 /// `--where` as the words of a command that honours them.
@@ -309,10 +309,10 @@ fn usage(failure: Failure) -> Failure {
 /// Follows a job to its end: a rollout as it goes, any other by its results as they arrive.
 pub(crate) async fn watch(engine: &Engine, id: &str, json: bool) -> Done {
     let job = super::job::get(engine, id.to_owned()).await?;
-    if job.rollout.is_none() || json {
-        return watch_results(engine, id, json).await;
-    }
     let began = Instant::now();
+    if job.rollout.is_none() || json {
+        return told(follow_results(engine, id, json).await?, id, began);
+    }
     let mut live = Live::new(terminal::is_watched());
     let followed = follow(engine, id, &mut live).await;
     live.finish();
@@ -320,7 +320,7 @@ pub(crate) async fn watch(engine: &Engine, id: &str, json: bool) -> Done {
 }
 
 /// Follows a job, printing results as they arrive.
-async fn watch_results(engine: &Engine, id: &str, json: bool) -> Done {
+async fn follow_results(engine: &Engine, id: &str, json: bool) -> Result<Followed, Failure> {
     let mut printer = Printer {
         bar: None,
         json,
@@ -333,7 +333,7 @@ async fn watch_results(engine: &Engine, id: &str, json: bool) -> Done {
     if let Some(bar) = printer.bar.take() {
         bar.finish_and_clear();
     }
-    told(followed?, id, printer.began)
+    followed
 }
 
 /// How following ended.

@@ -566,6 +566,13 @@ fn a_router_with_another_serial_number_is_flagged_and_not_changed_until_somebody
         &["--update"],
         &[("swapped", to, ports.api, "api", "", "", "")],
     );
+    // Reads go on, and one is enough to see it.
+    identities(&engine, "name=swapped").ok();
+    until("a read has seen it", || {
+        show(&engine, "swapped")["reach"]["offered_serial"]
+            .as_str()
+            .is_some_and(|serial| !serial.is_empty())
+    });
     let change = || {
         engine.run(&[
             "run",

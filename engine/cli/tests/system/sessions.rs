@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use std::time::Instant;
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::Value;
 
 use crate::harness::worker::Worker;
@@ -59,6 +59,40 @@ fn rows_are_told_as_they_come_until_there_are_enough() {
     assert!(listening.wait().expect("ended").success());
     let cancels = || fleet.get("/counters")["commands"]["/cancel"].as_u64();
     assert_eq!(cancels(), Some(1), "ended by /cancel");
+}
+
+/// Ctrl-C ends what is followed, on the router too, and is not told as a job that goes on.
+#[test]
+fn ctrl_c_ends_what_is_followed() {
+    let fleet = Fleet::start(115, 1, &[]);
+    let engine = Engine::start(&[]);
+    engine.import(&fleet, 1, "\n");
+    let words = [
+        "run",
+        "--json",
+        "--all",
+        "--for",
+        "600s",
+        "--",
+        "/ping",
+        "address=10.0.0.1",
+    ];
+    let mut following = engine
+        .command(&words)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the client runs");
+    let mut lines = BufReader::new(following.stdout.take().expect("piped")).lines();
+    lines.next().expect("a row").expect("UTF-8");
+    kill_process(Pid::from_child(&following), Signal::INT).expect("it runs");
+    let output = following.wait_with_output().expect("ended");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("ended; see muster job results"), "{said}");
+    assert!(!said.contains("goes on"), "{said}");
+    assert_eq!(output.status.code(), Some(7), "{said}");
+    let cancels = || fleet.get("/counters")["commands"]["/cancel"].as_u64();
+    until("the router is told", || cancels() == Some(1));
 }
 
 /// More commands than a router should get wait for its rate, as the router itself counts them; `job explain` names the
