@@ -325,7 +325,6 @@ async fn follow_results(engine: &Engine, id: &str, json: bool) -> Result<Followe
         bar: None,
         json,
         live: HashMap::new(),
-        began: Instant::now(),
         ended: 0,
         good: 0,
     };
@@ -368,7 +367,6 @@ struct Printer {
     json: bool,
     /// Rows told live, by device: these are not told again to people.
     live: HashMap<String, usize>,
-    began: Instant,
     ended: u64,
     good: u64,
 }
