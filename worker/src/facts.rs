@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use muster_proto::v1;
 use muster_worker_core::StepEnd;
+use routeros_wire::value::duration;
 use routeros_wire::{Kind, Limits, decode_all};
 
 use crate::run::next_run;
@@ -13,6 +14,8 @@ use crate::session::{Handle, Turn, Words};
 
 /// Facts are worth little; a device that is slow to give them is left alone.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long after a start menus may come that are not there yet.
+const COMES_UP: Duration = Duration::from_secs(60);
 /// A connection that does not answer within this is not trusted with a change.
 const ALIVE_WITHIN: Duration = Duration::from_secs(3);
 
@@ -22,6 +25,7 @@ const RESOURCE: [&str; 2] = [
 ];
 const BOARD: [&str; 2] = ["/system/routerboard/print", "=.proplist=serial-number"];
 const LICENCE: [&str; 2] = ["/system/license/print", "=.proplist=system-id,software-id"];
+const UPTIME: [&str; 2] = ["/system/resource/print", "=.proplist=uptime"];
 const IDENTITY: [&str; 2] = ["/system/identity/print", "=.proplist=name"];
 
 /// Asks the device what it is. `None` when it does not say.
@@ -76,6 +80,12 @@ pub(crate) async fn serial_of(session: &Handle) -> Option<String> {
 /// Asks for the serial number before a change. `None` when the device does not answer.
 pub(crate) async fn serial_now(session: &Handle, turn: Arc<Turn>) -> Option<String> {
     serial(session, ALIVE_WITHIN, turn).await
+}
+
+/// Whether the device has come up so lately that menus may be missing which it will have.
+pub(crate) async fn is_coming_up(session: &Handle, turn: Arc<Turn>) -> bool {
+    let answer = ask(session, UPTIME, ALIVE_WITHIN, turn).await.unwrap_or_default();
+    duration::parse(value(&answer, b"uptime").as_bytes()).is_none_or(|uptime| uptime < COMES_UP)
 }
 
 /// Whether the device still answers on this session.

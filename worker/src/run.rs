@@ -392,6 +392,13 @@ impl Run {
             session.recognised();
             return Ok(true);
         }
+        if found.is_empty() && facts::is_coming_up(session, turn.clone()).await {
+            let text = "it has just come up, and does not tell yet which router it is";
+            return Err(NoSession::Failed(ConnectFailure {
+                error: DeviceError::new(ErrorClass::Identity, text),
+                may_pass: true,
+            }));
+        }
         // So that everybody sees it.
         if let Some(facts) = facts::learn_in(session, self.job.assignment.device, turn).await {
             self.held.tell_facts(facts);

@@ -215,7 +215,12 @@ impl Apply {
         let parts = self.has(READS_PARTS);
         if !fetch.listed {
             let mut found = None;
+            let name = fetch.name();
             read_rows(answer, |row| {
+                // Whatever it made of the filter, other files are not asked for.
+                if row.get(b"name").is_some_and(|other| other != name.as_bytes()) {
+                    return;
+                }
                 let length = row.get(b"size").and_then(size::parse);
                 found = row.get(b".id").map(<[u8]>::to_vec).zip(length);
             });

@@ -134,6 +134,11 @@ impl Fetching {
     fn listed(&mut self, answer: &[u8]) -> Got {
         let mut found = None;
         read_rows(answer, |row| {
+            // Whatever it made of the filter, other files are not asked for.
+            let other = |name: &[u8]| name != self.file.file.as_bytes();
+            if row.get(b"name").is_some_and(other) {
+                return;
+            }
             found = Some(row.get(b"size").and_then(size::parse).unwrap_or(0));
             self.id = row.get(b".id").unwrap_or_default().to_vec();
         });

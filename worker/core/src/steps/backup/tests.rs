@@ -306,3 +306,28 @@ fn bytes_that_came_as_characters_are_bytes_again() {
     let given = step.given();
     assert!(given[0].bytes.iter().copied().eq((0..40_000).map(backup)));
 }
+
+#[test]
+fn of_a_device_that_lists_all_its_files_only_the_one_asked_for_is_taken() {
+    let mut whole = device("7.16.2", 40_000);
+    let mut lists = |words: &str| match words.starts_with("/file/print =.proplist=.id") {
+        true => {
+            let name = words.split("?name=").nth(1)?;
+            let size = if name.ends_with(".rsc") { "44" } else { "40000" };
+            let row = [format!("=name={name}"), format!("=size={size}")];
+            let sentences: [&[&[u8]]; 4] = [
+                &[b"!re", b"=.id=*1", b"=name=flash", b"=size=1"],
+                &[b"!re", b"=.id=*7", row[0].as_bytes(), row[1].as_bytes()],
+                &[b"!re", b"=.id=*9", b"=name=old.backup", b"=size=77"],
+                &[b"!done"],
+            ];
+            Some((StepEnd::Completed, answer(&sentences)))
+        }
+        false => whole(words),
+    };
+    let mut step = Apply::backup(&Backup::default());
+    let (sent, end) = run(&mut step, &mut lists);
+    assert!(matches!(end, Next::Done { .. }), "{end:?}");
+    assert_eq!(step.given()[0].bytes.len(), 40_000);
+    assert_eq!(sent.last().map(String::as_str), Some("/file/remove =.id=*7"));
+}
