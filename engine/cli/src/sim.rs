@@ -56,6 +56,7 @@ pub(crate) async fn run(args: args::Sim, json: bool) -> Done {
             ends: args.restart_ends,
             partitions: args.partitions,
             clock_set_after: args.clock_set_after,
+            menus_after: args.menus_after,
             ..FirmwareConfig::default()
         },
         fragment: args.fragment,

@@ -294,6 +294,12 @@ impl Device {
         Ok(())
     }
 
+    /// Whether it was started so lately that some of its menus are not there yet.
+    fn is_starting(&self, now: Duration) -> bool {
+        let after = self.firmware.config.menus_after;
+        self.booted.is_some_and(|booted| now < booted + after)
+    }
+
     /// The items of a menu now.
     pub(crate) fn table(&self, menu: MenuId, now: Duration) -> Cow<'_, Table> {
         match menu {
@@ -302,6 +308,18 @@ impl Device {
             MenuId::SystemClock => Cow::Owned(self.clock(now)),
             MenuId::SystemDeviceMode => Cow::Owned(self.device_mode()),
             MenuId::SystemPackageUpdate => Cow::Owned(self.package_update(now)),
+            MenuId::SystemRouterboard if self.is_starting(now) => Cow::Owned(Table::default()),
+            MenuId::SystemPackage if self.is_starting(now) => {
+                let whole = match self.changed(menu) {
+                    Some(table) => Cow::Borrowed(table),
+                    None => Cow::Owned(self.generated(menu)),
+                };
+                let mut first = Table::default();
+                if let Some(row) = whole.rows().first() {
+                    first.push(row.clone());
+                }
+                Cow::Owned(first)
+            }
             MenuId::SystemRouterboard => Cow::Owned(self.routerboard()),
             MenuId::SystemHistory => Cow::Owned(self.history.table(self)),
             MenuId::SystemNtpClient => Cow::Owned(self.ntp_client(now)),

@@ -43,6 +43,8 @@ pub struct FirmwareConfig {
     pub package_bytes: usize,
     /// Clocks are reset by a start, and a server sets them after so long; zero for clocks that go on.
     pub clock_set_after: Duration,
+    /// How long after a start a device tells nothing of its board and only its first package; zero for not at all.
+    pub menus_after: Duration,
     /// Partitions of devices whose storage is NAND, 1 to 8. With more than one, device-mode allows them.
     pub partitions: usize,
 }
@@ -57,6 +59,7 @@ impl Default for FirmwareConfig {
             ends: vec![RestartEnd::Done],
             package_bytes: 64 << 10,
             clock_set_after: Duration::ZERO,
+            menus_after: Duration::ZERO,
             partitions: 1,
         }
     }

@@ -79,6 +79,9 @@ pub(crate) struct Sim {
     /// Clocks are reset by a start, and a server sets them after so long; 0s for clocks that go on
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration::parse)]
     pub clock_set_after: Duration,
+    /// How long after a start a router tells nothing of its board, and only its first package
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration::parse)]
+    pub menus_after: Duration,
     /// Partitions of routers whose storage is NAND, 1 to 8: they fall back from one that does not start
     #[arg(long, value_name = "N", default_value = "1", value_parser = partitions)]
     pub partitions: usize,

@@ -366,3 +366,33 @@ fn routers_that_offer_only_rest_are_upgraded_too() {
     }
     assert_eq!(states(&roll(&engine, upgrade)), ["unchanged"; 2]);
 }
+
+/// Whoever asks, and whenever: one that has just come up is neither another router nor without RouterBOOT.
+#[test]
+fn routers_that_tell_of_their_boards_late_are_waited_for_through_a_kill() {
+    let (fleet, mut engine) = fleet(208, 6, &["--menus-after", "4s"]);
+    // So that the serial numbers are known of those that have one.
+    until("the engine knows the routers", || {
+        engine.run(&["run", "--all", "--", "/system/identity/print"]).ok();
+        let known = engine.run(&["device", "list", "--json"]).json();
+        let told = |device: &Value| device["facts"]["version"].as_str() == Some("7.13.5 (stable)");
+        known.iter().all(told)
+    });
+    let upgrade = "[[step]]\nupgrade = { version = \"7.16.2\", routerboot = true, wait = \"1m\" }\n";
+    let id = begin(&engine, upgrade);
+    until("a router restarts", || {
+        (0..6).any(|device| count(&fleet, device, "/system/reboot") > 0)
+    });
+    engine.kill();
+    engine.start_again();
+    let results = ended(&engine, &id);
+    assert_eq!(states(&results), ["succeeded"; 6], "{results:?}");
+    for device in 0..6 {
+        let boots = count(&fleet, device, "/system/routerboard/upgrade");
+        assert_eq!(
+            count(&fleet, device, "/system/reboot"),
+            1 + boots.min(1),
+            "one for each effect, also where the kill came between the two of RouterBOOT"
+        );
+    }
+}

@@ -294,3 +294,26 @@ fn a_clock_that_is_reset_by_a_start_is_set_later_and_schedules_go_by_it() {
     assert_eq!(ntp(&mut bench), "!re =status=synchronized");
     assert_eq!(bench.name(), NAMED);
 }
+
+#[test]
+fn one_that_has_just_come_up_tells_of_its_board_later() {
+    let mut bench = bench("7.16.2");
+    let config = crate::firmware::FirmwareConfig {
+        menus_after: Duration::from_secs(10),
+        ..Default::default()
+    };
+    bench.device.firmware = Firmware::new(Arc::new(config));
+    let packages = |bench: &mut Bench| bench.ask(&["/system/package/print", "=.proplist=name"]);
+    let before = packages(&mut bench);
+    bench.ask(&["/system/reboot"]);
+    bench.after(5);
+    assert_eq!(bench.ask(&["/system/routerboard/print"]), ["!done"]);
+    assert_eq!(packages(&mut bench).len(), 2, "one, and the end");
+    bench.after(6);
+    assert!(
+        bench
+            .row(&["/system/routerboard/print"])
+            .contains("=serial-number=")
+    );
+    assert_eq!(packages(&mut bench), before);
+}
