@@ -385,6 +385,9 @@ fn routers_that_tell_of_their_boards_late_are_waited_for_through_a_kill() {
     });
     engine.kill();
     engine.start_again();
+    until("RouterBOOT is gone on with", || {
+        (0..6).any(|device| count(&fleet, device, "/system/routerboard/upgrade") > 0)
+    });
     let results = ended(&engine, &id);
     assert_eq!(states(&results), ["succeeded"; 6], "{results:?}");
     for device in 0..6 {
