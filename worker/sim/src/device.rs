@@ -310,12 +310,8 @@ impl Device {
             MenuId::SystemPackageUpdate => Cow::Owned(self.package_update(now)),
             MenuId::SystemRouterboard if self.is_starting(now) => Cow::Owned(Table::default()),
             MenuId::SystemPackage if self.is_starting(now) => {
-                let whole = match self.changed(menu) {
-                    Some(table) => Cow::Borrowed(table),
-                    None => Cow::Owned(self.generated(menu)),
-                };
                 let mut first = Table::default();
-                if let Some(row) = whole.rows().first() {
+                if let Some(row) = self.lasting(menu).rows().first() {
                     first.push(row.clone());
                 }
                 Cow::Owned(first)
@@ -326,10 +322,15 @@ impl Device {
             MenuId::SystemScheduler => Cow::Owned(self.scheduler()),
             MenuId::UserActive => Cow::Owned(self.active_users()),
             MenuId::SystemResource => Cow::Owned(self.resource(now)),
-            _ => match self.changed(menu) {
-                Some(table) => Cow::Borrowed(table),
-                None => Cow::Owned(self.generated(menu)),
-            },
+            _ => self.lasting(menu),
+        }
+    }
+
+    /// The items of a menu whatever the time is.
+    pub(crate) fn lasting(&self, menu: MenuId) -> Cow<'_, Table> {
+        match self.changed(menu) {
+            Some(table) => Cow::Borrowed(table),
+            None => Cow::Owned(self.generated(menu)),
         }
     }
 

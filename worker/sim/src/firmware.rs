@@ -489,7 +489,7 @@ impl Device {
             let current = born.rows().first().and_then(|row| row.get(b"current-firmware"));
             self.firmware.bootloader = current.map(|current| String::from_utf8_lossy(current).into_owned());
         }
-        let before = self.table(MenuId::SystemPackage, Duration::ZERO).into_owned();
+        let before = self.lasting(MenuId::SystemPackage).into_owned();
         let had = before.rows().iter().filter_map(|row| row.get(b"name"));
         let names = had.map(|name| String::from_utf8_lossy(name).into_owned());
         let mut names = match brought.is_empty() {
