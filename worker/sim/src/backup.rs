@@ -128,7 +128,9 @@ impl Device {
                     let changed = !by_birth || before.and_then(|row| row.get(field.name.as_bytes())) != value;
                     let usual = field.default_in(version).as_deref() == value;
                     let shown = sensitive || !field.is_secret();
-                    field.may_be_set() && value.is_some() && changed && !usual && shown
+                    // What the time is belongs to no configuration.
+                    let is_time = id == MenuId::SystemClock && ["time", "date"].contains(&field.name);
+                    field.may_be_set() && !is_time && value.is_some() && changed && !usual && shown
                 });
                 let mut words = values
                     .map(|field| {
