@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 
 use crate::loaded::{self, Loaded};
 use crate::transition::Moves;
-use crate::{Store, StoreError, Write, sql};
+use crate::{Store, StoreError, Write, sql, wave};
 
 /// Opens a session. Zones served by name are remembered, so that a worker for the rest leaves them alone.
 #[derive(Debug)]
@@ -176,6 +176,7 @@ impl Write for ExpireJobs {
     type Out = u64;
 
     async fn apply(&self, tx: &mut SqliteConnection) -> Result<u64, StoreError> {
+        wave::hold_time(tx, self.now).await?;
         let due: Vec<i64> = sqlx::query_scalar(sql::JOB_DUE)
             .bind(self.now)
             .fetch_all(&mut *tx)

@@ -147,6 +147,18 @@ pub(crate) async fn stretch(
     Ok(())
 }
 
+/// The end of a job is near so long before it, milliseconds: several looks at what is over.
+pub(crate) const NEAR_MS: u64 = 1_000;
+
+/// Puts off the end of jobs that are near it, as long as one of their devices is being worked on: a download or a restart
+/// lasts longer than devices are waited for, and others wait for the unit or the place that it holds. Devices that say
+/// nothing any more hold up nobody's end.
+pub(crate) async fn hold_time(tx: &mut SqliteConnection, now: i64) -> Result<(), StoreError> {
+    let query = sqlx::query(sql::JOBS_HOLD_TIME).bind(now).bind(number(NEAR_MS));
+    query.execute(tx).await?;
+    Ok(())
+}
+
 /// Halts jobs whose budget this commit has spent (C3). A job that has nothing left ends instead: there is nothing to
 /// hold back.
 pub(crate) async fn halt_spent(

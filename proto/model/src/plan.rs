@@ -227,6 +227,13 @@ impl Plan {
         self.steps.iter().map(Step::lasts_ms).fold(0, u64::saturating_add)
     }
 
+    /// The same of those that it begins with and that only look: a device is with its worker for as long before it asks for
+    /// anything.
+    pub fn looks_ms(&self) -> u64 {
+        let looks = self.steps.iter().take_while(|step| step.effect() == Effect::Read);
+        looks.map(Step::lasts_ms).fold(0, u64::saturating_add)
+    }
+
     /// How long the way back from one of its steps may take that a device goes by itself, milliseconds; 0 where none is
     /// demanded.
     pub fn back_ms(&self) -> u64 {

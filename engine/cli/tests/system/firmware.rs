@@ -399,3 +399,31 @@ fn routers_that_tell_of_their_boards_late_are_waited_for_through_a_kill() {
         );
     }
 }
+
+/// Downloads and restarts last longer than devices are waited for, and a budget of one lets them through one by one.
+#[test]
+fn a_job_is_not_over_while_a_router_is_being_upgraded_and_others_wait_for_the_budget() {
+    let more = ["--download", "8s", "--restart", "5s"];
+    let fleet = Fleet::start(209, 3, &[&UPGRADABLE[..], &more].concat());
+    let engine = Engine::start(&[]);
+    engine.import(&fleet, 3, "\n");
+    std::fs::write(
+        engine.directory.path().join("upgrade.toml"),
+        "[[step]]\nupgrade = { version = \"7.16.2\", wait = \"1m\" }\n",
+    )
+    .expect("written");
+    let ran = engine.run(&[
+        "run",
+        "--all",
+        "--yes",
+        "--detach",
+        "--plan",
+        "upgrade.toml",
+        "--budget",
+        "1",
+        "--timeout",
+        "3s",
+    ]);
+    let results = ended(&engine, ran.exits(7).stdout().trim());
+    assert_eq!(states(&results), ["succeeded"; 3], "{results:?}");
+}

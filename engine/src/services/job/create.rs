@@ -48,13 +48,14 @@ impl Service {
         let claimed_by = claimed(&request.claimed_by);
         let (waves, start, lives, stretch_ms) = match &spec.policy {
             None => {
-                let stretch = stretch(millis(spec.timeout));
-                (Vec::new(), JobState::Running, spec.timeout, Some(stretch))
+                let timeout = millis(spec.timeout);
+                let lives = timeout.saturating_add(spec.plan.looks_ms());
+                (Vec::new(), JobState::Running, lives, Some(stretch(timeout)))
             }
             // A rollout ends at its time, however much of it waits for the budget.
             Some(policy) => {
                 let waves = vec![None; policy.waves.len()];
-                (waves, JobState::Scheduled, policy.expires, None)
+                (waves, JobState::Scheduled, millis(policy.expires), None)
             }
         };
         let mut deeds = spec.deeds(&uuid, &claimed_by);
@@ -91,7 +92,7 @@ impl Service {
             spread: spec.spread,
             now,
             expires_at: now
-                .saturating_add_unsigned(millis(lives))
+                .saturating_add_unsigned(lives)
                 .saturating_add(spec.spread.map_or(0, |spread| spread.ms.into())),
             claimed_by,
         };

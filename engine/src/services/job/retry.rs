@@ -84,8 +84,9 @@ impl Service {
         let policy = record.rollout.as_deref().map(|(rollout, _)| &rollout.policy);
         let (waves, start, lives, stretch_ms) = match policy {
             None => {
+                let lives = record.timeout_ms.saturating_add(record.plan.looks_ms());
                 let stretch = stretch(record.timeout_ms);
-                (Vec::new(), JobState::Running, record.timeout_ms, Some(stretch))
+                (Vec::new(), JobState::Running, lives, Some(stretch))
             }
             Some(policy) => {
                 let waves = vec![None; policy.waves.len()];

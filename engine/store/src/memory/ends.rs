@@ -94,6 +94,7 @@ impl Model {
 
     pub(super) fn expire_jobs(&mut self, expire: &ExpireJobs) -> u64 {
         let now = expire.now;
+        self.hold_time(now);
         let goes_on = |state| {
             use JobState::{Aborting, AwaitingApproval, Gated, Running, Scheduled, WaitingWindow};
             matches!(

@@ -355,6 +355,27 @@ impl Model {
         }
     }
 
+    /// Jobs that are near their end and at work on a device are given time.
+    pub(super) fn hold_time(&mut self, now: i64) {
+        for (id, job) in &mut self.jobs {
+            let Some(stretch) = job.stretch_ms else { continue };
+            let works = |row: &Row| {
+                let execution = &row.execution;
+                row.job == *id
+                    && execution.state == ExecutionState::Running
+                    && execution.silent_since.is_none()
+                    && !execution.is_resolving()
+            };
+            let (near, until) = ((stretch / 8).max(wave::NEAR_MS), stretch / 2);
+            if job.state == JobState::Running
+                && job.expires_at < now.saturating_add_unsigned(near.min(until))
+                && self.executions.values().any(works)
+            {
+                job.expires_at = now.saturating_add_unsigned(until);
+            }
+        }
+    }
+
     /// Brings a job to its end if its executions are.
     pub(super) fn settle(&mut self, id: i64, now: i64) {
         let Some(job) = self.jobs.get_mut(&id) else { return };

@@ -73,6 +73,14 @@ statements! {
     JOB_STATE = "SELECT state, uuid FROM job WHERE id = ?1";
     JOB_STATE_BY_UUID = "SELECT id, state FROM job WHERE uuid = ?1";
     JOB_SETTLE = "UPDATE job SET state = ?2, finished_at = ?3, paused_at = NULL WHERE id = ?1";
+    // Those with executions under way. ?1 now, ?2 how long before it an end is near, at least.
+    JOBS_HOLD_TIME = "
+        UPDATE job SET expires_at = ?1 + stretch_ms / 2
+        WHERE state = 4 AND state < 20 AND stretch_ms IS NOT NULL AND expires_at < ?1 + max(stretch_ms / 8, ?2)
+          AND expires_at < ?1 + stretch_ms / 2
+          AND EXISTS (SELECT 1 FROM execution e INDEXED BY execution_leased
+                      WHERE e.state IN (2, 3) AND e.state = 3 AND e.job_id = job.id AND e.silent_since IS NULL
+                        AND (e.open_intent IS NULL OR e.intent_epoch = e.epoch))";
     JOB_DUE = "
         SELECT id FROM job
         WHERE state IN (2, 3, 4, 5, 6, 9) AND state < 20 AND expires_at <= ?1 ORDER BY id";

@@ -355,6 +355,58 @@ async fn waiting_for_the_budget_is_not_taken_for_waiting_for_a_device() {
 }
 
 #[tokio::test]
+async fn a_job_does_not_end_while_a_device_is_being_worked_on() {
+    let bench = Bench::with_devices(2).await;
+    let mut create = create(CHANGE, "", None, 0);
+    (create.budget, create.stretch_ms) = (Asked::Count(1), Some(60_000));
+    let more = TWO_CHANGES[1];
+    create
+        .plan
+        .steps
+        .push(Step::Command(Command::parse(more).expect("valid")));
+    let job = bench
+        .store
+        .write(create)
+        .await
+        .expect("write")
+        .expect("made")
+        .uuid;
+    let session = bench.session("i", &[]).await;
+    let leases = bench.claim(session, Zones::Rest, 1).await;
+    let expire = async |now| {
+        bench.store.write(ExpireJobs { now }).await.expect("write");
+        bench.record(&job).await.expires_at
+    };
+    assert_eq!(expire(25_000).await, 30_000, "it is not there yet");
+    bench.grant(&leases[0]).await;
+    assert_eq!(expire(20_000).await, 30_000, "there is time");
+    assert_eq!(expire(25_000).await, 55_000);
+    assert_eq!(expire(54_000).await, 84_000, "an upgrade may last");
+    // Its first step is done, and it cannot be reached any more: it is tried again, and holds up nobody's end.
+    let report = Report {
+        execution: leases[0].execution,
+        epoch: leases[0].epoch,
+        outcome: Outcome::Unreached,
+        error: Some(DeviceError::new(ErrorClass::Timeout, "away")),
+        steps_done: 1,
+        first_step: 0,
+        replies: Vec::new(),
+        started_at: 5,
+        fingerprint: None,
+    };
+    let reports = vec![report];
+    let reports = ApplyReports { reports, now: 60_000 };
+    bench.store.write(reports).await.expect("write");
+    assert_eq!(expire(80_000).await, 84_000);
+    let again = bench.claim_at(session, Zones::Rest, 1, 80_000).await.leases;
+    assert_eq!(
+        (again[0].execution, again[0].first_step),
+        (leases[0].execution, 1)
+    );
+    assert_eq!(expire(81_000).await, 84_000);
+}
+
+#[tokio::test]
 async fn the_budget_follows_from_the_selection_and_reading_has_none() {
     let bench = Bench::with_devices(3).await;
     let job = bench.budgeted(&[CHANGE], Asked::RUN, Vec::new()).await;
