@@ -73,7 +73,7 @@ statements! {
     JOB_STATE = "SELECT state, uuid FROM job WHERE id = ?1";
     JOB_STATE_BY_UUID = "SELECT id, state FROM job WHERE uuid = ?1";
     JOB_SETTLE = "UPDATE job SET state = ?2, finished_at = ?3, paused_at = NULL WHERE id = ?1";
-    // Those with executions under way. ?1 now, ?2 how long before it an end is near, at least.
+    // Those with executions under way. ?1 now, ?2 how long before it an end is near, at least. States 2 and 3 are what the index has.
     JOBS_HOLD_TIME = "
         UPDATE job SET expires_at = ?1 + stretch_ms / 2
         WHERE state = 4 AND state < 20 AND stretch_ms IS NOT NULL AND expires_at < ?1 + max(stretch_ms / 8, ?2)
