@@ -1,19 +1,15 @@
 //! One execution in a worker's hands: the attempt machine, and the tasks it asks for.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use muster_model::quiet::SEND_WITHIN;
-use muster_model::{DeviceError, ErrorClass, Guard, Plan, Step, template};
+use muster_model::{DeviceError, ErrorClass, Plan, Step};
 use muster_proto::v1;
 use muster_worker_core::inverse::prepare;
-use muster_worker_core::{
-    self as core, Action, Attempt, ConnectFailure, Ended, Exchange, Manner, Mode, Note, Outcome, Recorded,
-    StepEnd,
-};
+use muster_worker_core::{Action, Attempt, ConnectFailure, Ended, Exchange, Manner, Outcome, StepEnd};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -23,6 +19,10 @@ use crate::facts;
 use crate::held::{Ask, Begun, Held, Told};
 use crate::phase::Doing;
 use crate::session::{self, Follow, Handle, Reply, RunId, Target, Turn, Words};
+
+mod words;
+
+use words::{device, file, mode, recorded, report, state};
 
 /// What an execution needs.
 #[derive(Debug)]
@@ -179,50 +179,6 @@ impl NoSession {
             error: DeviceError::new(ErrorClass::Timeout, text),
             may_pass: true,
         })
-    }
-}
-
-fn device(context: &v1::DeviceContext) -> template::Device {
-    let map = |map: &HashMap<String, String>| map.clone().into_iter().collect();
-    template::Device {
-        labels: map(&context.labels),
-        facts: map(&context.facts),
-        device: map(&context.device),
-    }
-}
-
-fn mode(assignment: &v1::Assignment) -> Mode {
-    match (assignment.resolve, assignment.preview) {
-        (true, _) => Mode::Resolve(assignment.first_step),
-        (false, true) => Mode::Preview,
-        (false, false) => Mode::Apply {
-            first_step: assignment.first_step,
-            expected: assignment.fingerprint.as_slice().try_into().ok(),
-        },
-    }
-}
-
-/// What earlier attempts have recorded.
-fn recorded(states: &[v1::PreState]) -> Vec<Recorded> {
-    let states = states.iter().map(|state| Recorded {
-        step: state.step,
-        pre: state.pre.clone(),
-        facts: state.facts.clone(),
-        guard: Guard::from_number(state.guard),
-    });
-    states.collect()
-}
-
-/// What an attempt has to say of a step, as the engine takes it.
-fn state(execution: u64, note: Note) -> v1::PreState {
-    let (guard, within) = note.guard.unzip();
-    v1::PreState {
-        execution,
-        step: note.step,
-        pre: note.pre,
-        facts: note.facts,
-        guard: guard.map_or(0, Guard::number),
-        guard_ms: within.map_or(0, |within| within.as_millis().try_into().unwrap_or(u64::MAX)),
     }
 }
 
@@ -654,60 +610,5 @@ impl Run {
             live,
         };
         (Box::new(follow), telling)
-    }
-}
-
-fn file(given: &core::Given) -> v1::GivenFile {
-    v1::GivenFile {
-        kind: given.kind.number(),
-        content: given.bytes.to_vec(),
-        version: given.version.clone(),
-    }
-}
-
-fn report(assignment: &v1::Assignment, ended: &Ended, attempt: Attempt, elapsed: Duration) -> v1::Report {
-    let core::Told {
-        replies,
-        fingerprint,
-        given,
-        before,
-        after,
-    } = attempt.into_told();
-    let measured = |numbers: core::Measured| v1::Measured {
-        numbers: numbers
-            .into_iter()
-            .map(|(name, number)| (name.to_owned(), number))
-            .collect(),
-    };
-    let outcome = match ended.outcome {
-        Outcome::Broken => v1::ReportOutcome::Broken,
-        Outcome::Reverted => v1::ReportOutcome::Reverted,
-        Outcome::Lost => v1::ReportOutcome::Lost,
-        Outcome::Cancelled => v1::ReportOutcome::Cancelled,
-        Outcome::Failed => v1::ReportOutcome::Failed,
-        Outcome::FoundDone => v1::ReportOutcome::FoundDone,
-        Outcome::FoundNotDone => v1::ReportOutcome::FoundNotDone,
-        Outcome::HandedBack => v1::ReportOutcome::HandedBack,
-        Outcome::Interrupted => v1::ReportOutcome::Interrupted,
-        Outcome::Rejected => v1::ReportOutcome::Rejected,
-        Outcome::Succeeded => v1::ReportOutcome::Succeeded,
-        Outcome::Unchanged => v1::ReportOutcome::Unchanged,
-        Outcome::Unknown => v1::ReportOutcome::Unknown,
-        Outcome::Unreached => v1::ReportOutcome::Unreached,
-    };
-    v1::Report {
-        execution: assignment.execution,
-        epoch: assignment.epoch,
-        outcome: outcome.into(),
-        error: ended.error.as_ref().map(Into::into),
-        replies,
-        elapsed_ms: elapsed.as_millis().try_into().unwrap_or(u64::MAX),
-        age_ms: 0,
-        steps_done: ended.steps_done,
-        first_step: assignment.first_step,
-        fingerprint: fingerprint.map_or_else(Vec::new, |found| found.to_vec()),
-        given: given.iter().map(file).collect(),
-        before: before.map(measured),
-        after: after.map(measured),
     }
 }

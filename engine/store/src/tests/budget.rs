@@ -8,12 +8,25 @@ const TWO_CHANGES: &[&[&str]] = &[CHANGE, &["/system/identity/set", "name=moved"
 
 impl Bench {
     async fn budgeted(&self, steps: &[&[&str]], budget: Asked, waves: Vec<Option<u64>>) -> String {
+        self.made(steps, |create| (create.budget, create.waves) = (budget, waves))
+            .await
+    }
+
+    /// A job with a budget of one, whose end is put off by a minute.
+    async fn one_by_one(&self, steps: &[&[&str]]) -> String {
+        self.made(steps, |create| {
+            (create.budget, create.stretch_ms) = (Asked::Count(1), Some(60_000));
+        })
+        .await
+    }
+
+    async fn made(&self, steps: &[&[&str]], change: impl FnOnce(&mut CreateJob)) -> String {
         let mut create = create(CHANGE, "", None, 0);
         create.plan.steps = steps
             .iter()
             .map(|words| Step::Command(Command::parse(*words).expect("valid")))
             .collect();
-        (create.budget, create.waves) = (budget, waves);
+        change(&mut create);
         self.store.write(create).await.expect("write").expect("made").uuid
     }
 
@@ -332,15 +345,7 @@ async fn what_reads_first_is_handed_out_whatever_the_budget() {
 #[tokio::test]
 async fn waiting_for_the_budget_is_not_taken_for_waiting_for_a_device() {
     let bench = Bench::with_devices(3).await;
-    let mut create = create(CHANGE, "", None, 0);
-    (create.budget, create.stretch_ms) = (Asked::Count(1), Some(60_000));
-    let job = bench
-        .store
-        .write(create)
-        .await
-        .expect("write")
-        .expect("made")
-        .uuid;
+    let job = bench.one_by_one(&[CHANGE]).await;
     let session = bench.session("i", &[]).await;
     let leases = bench.claim(session, Zones::Rest, 10).await;
     bench.grant(&leases[0]).await;
@@ -357,20 +362,7 @@ async fn waiting_for_the_budget_is_not_taken_for_waiting_for_a_device() {
 #[tokio::test]
 async fn a_job_does_not_end_while_a_device_is_being_worked_on() {
     let bench = Bench::with_devices(2).await;
-    let mut create = create(CHANGE, "", None, 0);
-    (create.budget, create.stretch_ms) = (Asked::Count(1), Some(60_000));
-    let more = TWO_CHANGES[1];
-    create
-        .plan
-        .steps
-        .push(Step::Command(Command::parse(more).expect("valid")));
-    let job = bench
-        .store
-        .write(create)
-        .await
-        .expect("write")
-        .expect("made")
-        .uuid;
+    let job = bench.one_by_one(TWO_CHANGES).await;
     let session = bench.session("i", &[]).await;
     let leases = bench.claim(session, Zones::Rest, 1).await;
     let expire = async |now| {
