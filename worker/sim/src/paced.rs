@@ -38,6 +38,11 @@ enum What {
     Bandwidth,
 }
 
+/// The time between two rows as it is kept: no busy loop, and no time that cannot be reckoned with.
+pub(crate) fn bounded(interval: Duration) -> Duration {
+    interval.clamp(Duration::from_millis(10), Duration::from_secs(24 * 60 * 60))
+}
+
 /// What bounds a command.
 struct Bounds {
     interval: Duration,
@@ -61,7 +66,7 @@ impl Bounds {
         };
         let interval = time("interval")?.unwrap_or(Duration::from_secs(1));
         Ok(Self {
-            interval: interval.max(Duration::from_millis(10)),
+            interval: bounded(interval),
             count,
             duration: time("duration")?,
             once: request.get(b"once").is_some(),
@@ -115,7 +120,7 @@ impl Paced {
             Act::BandwidthTest => {
                 needed("address")?;
                 // One more to say that it connects.
-                let left = bounds.rows().map(|rows| rows + 1);
+                let left = bounds.rows().map(|rows| rows.saturating_add(1));
                 (What::Bandwidth, Duration::ZERO, left)
             }
             _ => {

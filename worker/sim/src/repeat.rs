@@ -6,6 +6,7 @@ use routeros_wire::{Decoder, Kind, Limits, Sentence, decode_all, encode, value::
 
 use crate::device::{Caller, Device};
 use crate::menu::Verb;
+use crate::paced::bounded;
 use crate::route::Route;
 use crate::trap::Trap;
 
@@ -36,7 +37,7 @@ impl Repeat {
             return Ok(None);
         };
         let every = duration::parse(interval).ok_or_else(|| Trap::invalid("interval"))?;
-        let every = every.max(Duration::from_millis(10));
+        let every = bounded(every);
         let mut print = Vec::new();
         let words = request.words().filter(|word| !word.starts_with(b"=interval="));
         // Words that were decoded can be encoded.

@@ -128,3 +128,26 @@ async fn a_user_changes_the_own_password() {
     );
     fleet.stop().await;
 }
+
+#[tokio::test]
+async fn bounds_beyond_all_time_end_nothing_but_their_command() {
+    let fleet = fleet(|_| ()).await;
+    let mut client = Client::login(&fleet, 0).await;
+    let ages = "=interval=30000000000000w";
+    for command in [
+        &["/ping", "=address=10.0.0.1", "=count=9", ages, ".tag=m"][..],
+        &["/interface/print", ages, ".tag=m"],
+        &["/interface/monitor-traffic", "=interface=ether1", ages, ".tag=m"],
+        &[
+            "/tool/bandwidth-test",
+            "=address=10.0.0.1",
+            "=interval=1ms",
+            "=duration=2000000000000w",
+            ".tag=m",
+        ],
+    ] {
+        client.send(command).await;
+        assert_cancelled(&mut client, "m").await;
+    }
+    assert!(client.ask(&["/system/identity/print"]).await[0].starts_with("!re"));
+}
