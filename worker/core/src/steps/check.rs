@@ -8,6 +8,7 @@ use muster_model::check::{Facts, Source};
 use muster_model::trap::{Refusal, refusal};
 use muster_model::{Check, DeviceError, ErrorClass};
 
+use super::restart::SETTLING;
 use super::router::{RESOURCE, Router, ask};
 use super::{Around, Next, Run, question_failed, told};
 use crate::action::{Exchange, Outcome, StepEnd};
@@ -15,7 +16,6 @@ use crate::facts;
 
 /// How long after a restart a check that does not hold is asked again: links and neighbours come up after the router.
 const SETTLES: Duration = Duration::from_secs(120);
-const BETWEEN: Duration = Duration::from_secs(5);
 
 /// Questions about a device, one after the other, and what it answered.
 #[derive(Clone, Debug)]
@@ -137,7 +137,7 @@ impl Run for Apply {
     fn ended(&mut self, end: StepEnd, answer: Bytes, around: &Around<'_>) -> Next {
         if let Some(failed) = self.failed.take() {
             return match Router::read(&answer) {
-                Some(router) if router.uptime < SETTLES => Next::Wait(BETWEEN),
+                Some(router) if router.uptime < SETTLES => Next::Wait(SETTLING),
                 _ => failed,
             };
         }

@@ -40,6 +40,8 @@ const SLACK: Duration = Duration::from_secs(2);
 
 /// How long after it has come up a router may still lack what it will have: menus, packages, interfaces, neighbours.
 pub(super) const SETTLES: Duration = Duration::from_secs(60);
+/// Between two looks at such a router.
+pub(super) const SETTLING: Duration = Duration::from_secs(5);
 
 /// A restart that was granted.
 #[derive(Debug)]

@@ -14,14 +14,11 @@ use muster_model::trap::{Refusal, refusal};
 use super::{failed, nothing, rejected, router};
 use crate::action::{ConnectFailure, StepEnd};
 use crate::steps::reboot::{UPTIME, is_new, not_up_yet};
-use crate::steps::restart::{Came, Restart, SETTLES};
+use crate::steps::restart::{Came, Restart, SETTLES, SETTLING};
 use crate::steps::router::{RESOURCE, Router, ask, is_yes, prove, value, write};
 use crate::steps::{Around, Next, Notes, Run, found, look_failed, question_failed, told, write_failed};
 
 pub(super) const QUESTION: &[&str] = &["/system/routerboard/print"];
-
-/// Between two looks at a router that has just come up.
-const BETWEEN: Duration = Duration::from_secs(5);
 
 /// What is noted once the restart was asked for: from then on a router that has restarted has had its chance.
 const RESTARTS: &str = "restarts";
@@ -127,7 +124,7 @@ impl Run for Apply {
             },
             (Phase::Settling, end) => match router(end, &answer) {
                 // Its menus may not be there yet.
-                Ok(router) if router.settles() && !router.is_a_computer() => Next::Wait(BETWEEN),
+                Ok(router) if router.settles() && !router.is_a_computer() => Next::Wait(SETTLING),
                 Ok(_) => nothing(),
                 Err(next) => next,
             },
@@ -168,7 +165,7 @@ impl Run for Apply {
                         "it restarted, and RouterBOOT is {}, not {}",
                         versions.current, versions.upgrade
                     )),
-                    Ok(None) if around.now < self.settles_until => Next::Wait(BETWEEN),
+                    Ok(None) if around.now < self.settles_until => Next::Wait(SETTLING),
                     Ok(None) => failed("it restarted, and does not tell the version of RouterBOOT"),
                     Err(next) => next,
                 }

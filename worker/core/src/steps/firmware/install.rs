@@ -22,7 +22,7 @@ use super::{broken, failed, fallback, nothing, rejected};
 use crate::action::{ConnectFailure, Outcome, StepEnd};
 use crate::diff::read_rows;
 use crate::steps::reboot::{UPTIME, is_new, not_up_yet};
-use crate::steps::restart::{Came, Restart, SETTLES};
+use crate::steps::restart::{Came, Restart, SETTLES, SETTLING};
 use crate::steps::router::{RESOURCE, Router, ask, prove, write};
 use crate::steps::{Around, Next, Notes, Run, found, look_failed, question_failed, told};
 use muster_model::{DeviceError, ErrorClass};
@@ -31,9 +31,6 @@ use muster_model::{DeviceError, ErrorClass};
 const FROM: &str = "from";
 const TO: &str = "to";
 const NEEDS: &str = "needs";
-
-/// Between two looks at the packages of a router that has just come up.
-const BETWEEN: Duration = Duration::from_secs(5);
 
 /// A restart that is to install.
 #[derive(Debug)]
@@ -281,7 +278,7 @@ impl Run for Apply {
             },
             (Phase::Proving, StepEnd::Completed) => match missing(&self.needs, &answer) {
                 // It may still be loading them.
-                Some(_) if around.now < self.settles_until => Next::Wait(BETWEEN),
+                Some(_) if around.now < self.settles_until => Next::Wait(SETTLING),
                 Some(text) => broken(text),
                 None => {
                     let from = self.router.as_ref().map_or("", |router| router.version.as_str());
